@@ -1,0 +1,19 @@
+"""The only place that asks what time it is. Everyone else is handed a Clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+"""Returns seconds since the epoch, UTC."""
+
+
+def now() -> float:
+    """Return the time of day in seconds since the epoch."""
+    return time.time()
+
+
+def pause(seconds: float) -> None:
+    """Sleep."""
+    time.sleep(seconds)

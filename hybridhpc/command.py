@@ -1,0 +1,45 @@
+"""Commands and their results as plain values. Nothing here can start a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """An argument list for a site, what it reads, and the environment it wants beside the site's own."""
+
+    argv: tuple[str, ...]
+    stdin: bytes = b""
+    env: tuple[tuple[str, str], ...] = ()
+    timeout: float = 30.0
+    """Seconds until it is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """What a command answered. Output is bytes: sites are not trusted to speak UTF-8."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    """128 + n for death by signal n, as shells count."""
+    stdout: bytes
+    stderr: bytes
+    truncated: bool = field(default=False)
+    """Output went past the limit and was cut."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it exited with 0."""
+        return self.exit_code == 0
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; bytes that are no UTF-8 become replacement characters."""
+        return self.stdout.decode("utf-8", "replace")
+
+    @property
+    def complaint(self) -> str:
+        """The scheduler's own words: standard error, else standard output, on one line."""
+        words = self.stderr or self.stdout
+        return " ".join(words.decode("utf-8", "replace").split())[:2000]

@@ -1,0 +1,72 @@
+"""The values of a decision: Candidate, Forecast, Quote, Choice, Ranking. No arithmetic here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hybridhpc.model import Gpus, Quantiles, Usd
+from hybridhpc.sites.site import Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A site, a partition and a purchase option that might do, with the GPU alternative it would use."""
+
+    site: Site
+    partition: str
+    purchase: str
+    gpus: Gpus | None
+    """Per node; None: no GPUs."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in tables; breaks ties in the ranking."""
+        return f"{self.site.name}/{self.partition}" + (f"/{self.purchase}" if self.purchase != "owned" else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """When the job would start and how long it would run, in seconds from now; `basis` says from what, in words."""
+
+    start: Quantiles
+    run: Quantiles
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What the job would cost at its p50 run time, and at most (to its walltime). `source` says whose price it is."""
+
+    usd: Usd
+    most: Usd
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A candidate judged: forecast, quote and score if it may run there, else why it is refused."""
+
+    candidate: Candidate
+    forecast: Forecast | None = None
+    quote: Quote | None = None
+    score: float | None = None
+    """Dollars: price plus the worth of the time until it is finished. Lower is better."""
+    refused: str | None = None
+    would_admit: str | None = None
+    """For a near miss: the one change that would admit it."""
+    reason: str = ""
+    """Why it won or lost against the winner, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """All choices, best first, the refused ones last; sites that could not be asked beside them."""
+
+    choices: tuple[Choice, ...]
+    silent: tuple[tuple[str, str], ...] = ()
+    """Site and why nothing is known of it."""
+
+    @property
+    def winner(self) -> Choice | None:
+        """The placement: the first choice that is not refused."""
+        return self.choices[0] if self.choices and self.choices[0].refused is None else None

@@ -1,0 +1,128 @@
+"""Every error a person can meet. Each class owns an exit code; `hpc` catches HpcError alone and prints it.
+
+HpcError                     1   something went wrong (base; never raised itself)
+├── UsageError               2   the command line is wrong
+├── SpecError                3   the spec or the sbatch script is wrong (carries every problem found)
+├── SiteFileError            4   a site file or a settings file is wrong
+├── NoCandidate              5   no site can run this job (carries the refusals)
+├── TransportError           6   a command could not be brought to a site or timed out
+├── SchedulerError           7   the scheduler refused or gave an answer that cannot be read
+├── LedgerError              8   the ledger cannot be read or written
+├── NotFound                 9   no such job, site or file
+├── JobFailed               10   the job ended, but not COMPLETED
+├── Undecided               11   what happened cannot be known now; nothing was guessed
+├── CheckFailed             12   `hpc check` found faults
+└── (Ctrl-C)               130   interrupted by the person
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXIT_INTERRUPTED = 130
+
+
+class HpcError(Exception):
+    """Says what went wrong, and what to do about it (`hint`)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def lines(self) -> list[str]:
+        """Return the text a person reads, without the `hpc:` in front."""
+        return [self.message, *([f"  {self.hint}"] if self.hint else [])]
+
+
+class UsageError(HpcError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One fault in something a person wrote: where it stands, what is wrong and how to write it."""
+
+    file: str
+    line: int | None
+    key: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        key = f" {self.key}:" if self.key else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{where}:{key} {self.message}{hint}"
+
+
+class ProblemsError(HpcError):
+    """A file a person wrote is wrong; all its problems together."""
+
+    def __init__(self, problems: tuple[Problem, ...], *, hint: str = "") -> None:
+        super().__init__("\n".join(str(problem) for problem in problems), hint=hint)
+        self.problems = problems
+
+
+class SpecError(ProblemsError):
+    """The spec or the sbatch script is wrong; nothing was submitted."""
+
+    exit_code = 3
+
+
+class SiteFileError(ProblemsError):
+    """A site file or a settings file is wrong."""
+
+    exit_code = 4
+
+
+class NoCandidate(HpcError):
+    """No site can run this job."""
+
+    exit_code = 5
+
+
+class TransportError(HpcError):
+    """A command could not be brought to a site, or it timed out: what it did there is unknown."""
+
+    exit_code = 6
+
+
+class SchedulerError(HpcError):
+    """The scheduler refused, or its answer cannot be read; its own words are in the message."""
+
+    exit_code = 7
+
+
+class LedgerError(HpcError):
+    """The ledger cannot be read or written."""
+
+    exit_code = 8
+
+
+class NotFound(HpcError):
+    """No such job, site or file."""
+
+    exit_code = 9
+
+
+class JobFailed(HpcError):
+    """The job ended in a final state other than COMPLETED."""
+
+    exit_code = 10
+
+
+class Undecided(HpcError):
+    """What happened cannot be known now; nothing was guessed and nothing was repeated."""
+
+    exit_code = 11
+
+
+class CheckFailed(HpcError):
+    """`hpc check` found faults."""
+
+    exit_code = 12

@@ -1,0 +1,1 @@
+"""What was promised and what happened. Effects; no site is asked here."""

@@ -1,0 +1,229 @@
+"""The nouns that flow from the spec to the ledger. Frozen values; the unit stands in the name, the type or the doc."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType
+
+Seconds = NewType("Seconds", int)
+Mebibytes = NewType("Mebibytes", int)
+Usd = NewType("Usd", float)
+UsdPerHour = NewType("UsdPerHour", float)
+
+
+class JobState(Enum):
+    """Our states. UNKNOWN is an honest answer: an absent or unreadable job is never COMPLETED and never FAILED."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"
+    PREEMPTED = "PREEMPTED"
+    NODE_FAIL = "NODE_FAIL"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job can no longer change by itself."""
+        return self not in _LIVE
+
+
+_LIVE = frozenset({JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED, JobState.UNKNOWN})
+
+
+class Launcher(Enum):
+    """Who starts the tasks of a job on its nodes."""
+
+    TORCHRUN = "torchrun"
+    SRUN = "srun"
+    MPIRUN = "mpirun"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpus:
+    """GPUs of one node. `kind` is the person's word ("H100"), None if any will do."""
+
+    count: int
+    kind: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.count}" if self.kind else str(self.count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a job asks for. cpus and memory are per node; None means the site's default."""
+
+    nodes: int = 1
+    gpus: tuple[Gpus, ...] = ()
+    """Alternatives, best first; empty: none."""
+    cpus: int | None = None
+    memory: Mebibytes | None = None
+    whole_nodes: bool = False
+    """Nothing else may run on its nodes."""
+    walltime: Seconds | None = None
+    approximate: bool = False
+    """A per-node figure was rounded up, since the script gives totals only."""
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs per node of the first alternative."""
+        return self.gpus[0].count if self.gpus else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A directory of the node made visible in the container."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Where a job keeps its checkpoint and how it is asked for one."""
+
+    directory: str
+    signal: str = "USR1"
+    grace: Seconds = Seconds(120)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often a new attempt is made, by cause."""
+
+    preempted: int = 0
+    node_fail: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """Indices of an array in Slurm's spelling ("0-99%10") and what routing needs of it."""
+
+    text: str
+    tasks: int
+    throttle: int | None = None
+    """At most so many run at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """Dependencies: `kind` is Slurm's word without "after" (ok, any, notok, start), jobs are names, tokens or refs."""
+
+    kind: str
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What the person wants: the money an hour of waiting is worth to them, a deadline, a ceiling."""
+
+    value_of_time: UsdPerHour
+    deadline: float | None = None
+    """Seconds since the epoch, UTC."""
+    max_cost: Usd | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Native:
+    """What only some sites have and a job names: such a job fits only a site that has or maps it."""
+
+    partition: str | None = None
+    """One name, or several with commas: any of them."""
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    reservation: str | None = None
+    licenses: str | None = None
+    nodelist: str | None = None
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a YAML spec wants run: hybridhpc renders the script around it."""
+
+    run: str
+    setup: str = ""
+    launcher: Launcher = Launcher.NONE
+    tasks_per_node: int | None = None
+    image: str | None = None
+    binds: tuple[Bind, ...] = ()
+    workdir: str | None = None
+    """Directory that is shipped to the site; absolute."""
+    outputs: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()
+    """Name and reference (`secret://...`), never a value."""
+    checkpoint: Checkpoint | None = None
+    retries: Retries = Retries()
+    slurm: tuple[tuple[str, str | None], ...] = ()
+    """Native options, long names; None: the flag has no value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """An sbatch script taken as it is: submitted byte for byte, its options untouched."""
+
+    content: bytes
+    path: str
+    """Absolute path of the person's file."""
+    args: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    """Options of the command line, as sbatch is to get them."""
+    hold: bool = False
+    """The person asked for a held job: it is not released."""
+    comment: bool = False
+    """The person uses the comment for something: it is never replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What a person wrote, checked and normalised. `payload` tells a YAML spec from an sbatch script."""
+
+    name: str
+    file: str
+    """Absolute path of what was read."""
+    digest: str
+    """SHA-256 of its bytes."""
+    resources: Resources
+    payload: Work | Script
+    array: Array | None = None
+    after: tuple[After, ...] = ()
+    native: Native = Native()
+    where: tuple[str, ...] = ("auto",)
+    """auto, or site, site/partition ...: any of them."""
+    goal: Goal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """What a scheduler says of one job now. Times are seconds since the epoch, None: not known or not yet."""
+
+    job_id: str
+    state: JobState
+    native_state: str
+    reason: str = ""
+    submitted_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    nodes: str = ""
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantiles:
+    """A forecast in seconds: half of the outcomes lie below p50, nine in ten below p90."""
+
+    p50: float
+    p90: float

@@ -1,0 +1,1 @@
+"""Who owns nodes and what they cost. Effects; no scheduler is known here."""

@@ -1,0 +1,127 @@
+"""The agreement a scheduler keeps: pairs of a command and the parser of its answer. Nothing here starts a process.
+
+To add one: write a class with these methods in one file, register it in the entry-point group `hybridhpc.schedulers`,
+pass tests/contract/test_scheduler.py. They are called in this order:
+
+    survey_commands -> parse_survey       everything routing needs, in few questions (one Snapshot)
+    start_estimate_command -> parse_...   the scheduler's own opinion about one job, where it has one
+    directives                            the options of the job script for a spec in a partition
+    submit_command -> parse_submit        submit once: repeated with the same job directory it makes no second job
+    status_commands -> parse_status       all jobs of one person in one question
+    cancel_command -> parse_cancel        pending or running
+    find_command -> parse_find            the ids of my jobs that carry a token
+
+A parser never raises for one bad line: that job is UNKNOWN, or absent, and the others are right. A job that is absent
+from an answer is not finished: it is absent, and whoever asked must look elsewhere (`last_words_commands`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hybridhpc.command import Command, CommandResult
+from hybridhpc.model import Gpus, JobSpec, JobStatus
+from hybridhpc.sites.site import Site
+from hybridhpc.sites.snapshot import Snapshot, StartEstimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a scheduler needs to submit a Plan whose files lie in the job's directory already. Absolute paths."""
+
+    token: str
+    job_dir: str
+    """`job_root/TOKEN/ATTEMPT`, 0700; in the job's environment as HPC_JOB_DIR."""
+    script: str
+    options: tuple[str, ...]
+    args: tuple[str, ...]
+    cwd: str
+    hold: bool = False
+    """The person wants it held: it is not released."""
+    marker: str = "path"
+    """How it is found by token if its id was lost: `path` (the script lies in the job's directory), `comment` (set
+    while it is held, cleared before it is released) or `none` (its own comment is never replaced)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """What the scheduler made of a Submission."""
+
+    job_id: str
+    log: str = ""
+    """Path pattern of its output in Slurm's spelling, absolute; may hold %j, %A, %a."""
+    notes: tuple[str, ...] = ()
+    """What the site changed or could not promise, in sentences."""
+
+
+class Scheduler(Protocol):
+    """A dialect."""
+
+    name: str
+    on_site: tuple[str, ...]
+    """Files of hybridhpc/on_site/ that its submit command needs in the job's directory."""
+
+    def survey_commands(self, site: Site) -> tuple[Command, ...]:
+        """Return the questions whose answers make a Snapshot."""
+        ...
+
+    def parse_survey(self, site: Site, answers: Sequence[CommandResult], *, now: float) -> Snapshot:
+        """Read the answers, in the order of the questions. Raises SchedulerError if the scheduler cannot be asked."""
+        ...
+
+    def directives(self, spec: JobSpec, site: Site, partition: str, gpus: Gpus | None) -> tuple[str, ...]:
+        """Return the options of the job script (`--nodes=2` ...) for a YAML spec."""
+        ...
+
+    def start_estimate_command(self, site: Site, options: Sequence[str], script: bytes) -> Command | None:
+        """Ask when such a job would start; None if the scheduler has no such question."""
+        ...
+
+    def parse_start_estimate(self, answer: CommandResult) -> StartEstimate:
+        """Read that answer; a refusal is a value, not an error."""
+        ...
+
+    def submit_command(self, site: Site, submission: Submission) -> Command:
+        """Submit once: hold, record the id durably, read back, release. Repeating it is harmless."""
+        ...
+
+    def parse_submit(self, answer: CommandResult) -> Submitted:
+        """Read what was submitted.
+
+        Raises SchedulerError if the scheduler refused (nothing was submitted), Undecided if that cannot be known.
+        """
+        ...
+
+    def status_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:
+        """Ask for these jobs, in as few commands as the scheduler allows."""
+        ...
+
+    def parse_status(self, answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
+        """Read what is known; a job that is not in the answer is not in the mapping."""
+        ...
+
+    def last_words_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:
+        """Ask where finished jobs are remembered (accounting), for jobs that `status` no longer knows."""
+        ...
+
+    def parse_last_words(self, answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
+        """Read what is remembered."""
+        ...
+
+    def cancel_command(self, site: Site, job_ids: Sequence[str]) -> Command:
+        """Cancel jobs, whether pending or running."""
+        ...
+
+    def parse_cancel(self, answer: CommandResult) -> None:
+        """Raises SchedulerError with the scheduler's own words if it refused."""
+        ...
+
+    def find_command(self, site: Site) -> Command:
+        """List my jobs with what could carry a token (comment, command path)."""
+        ...
+
+    def parse_find(self, answer: CommandResult, token: str) -> tuple[str, ...]:
+        """Return the ids of the jobs that carry the token. Raises SchedulerError if it could not be asked."""
+        ...

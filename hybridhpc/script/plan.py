@@ -1,0 +1,42 @@
+"""Plan: exactly what would be submitted. The only thing client.submit accepts; printing it shows everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hybridhpc.model import JobSpec
+from hybridhpc.sites.site import Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedFile:
+    """A file put into the job's directory before submission; `path` is relative to it."""
+
+    path: str
+    content: bytes
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is submitted, where and with which options. It holds no token: the same wish gives the same Plan."""
+
+    name: str
+    site: Site
+    partition: str
+    spec: JobSpec
+    script: bytes
+    """The job script, byte for byte."""
+    options: tuple[str, ...]
+    """The scheduler's command-line options, in order (for sbatch: before the script)."""
+    args: tuple[str, ...] = ()
+    """Arguments of the script."""
+    script_path: str | None = None
+    """Where the script lies if it is submitted from its own place (an sbatch script at home); None: staged."""
+    cwd: str | None = None
+    """Working directory of the submission; None: the job's own directory."""
+    workdir: str | None = None
+    """Local directory that is shipped to `work/` in the job's directory; None: nothing."""
+    staged: tuple[StagedFile, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a person should know, in sentences."""

@@ -1,0 +1,1 @@
+"""What there is: sites as described and as last seen. Pure; nothing is asked here."""

@@ -1,0 +1,99 @@
+"""Site and Partition as an admin describes them, and InvalidSite for a file that cannot be read. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hybridhpc.errors import Problem
+from hybridhpc.model import Mebibytes, Seconds, UsdPerHour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What an hour costs; both parts add up. `source` says where the figure comes from."""
+
+    per_gpu: UsdPerHour = UsdPerHour(0.0)
+    per_node: UsdPerHour = UsdPerHour(0.0)
+    per_cpu: UsdPerHour = UsdPerHour(0.0)
+    source: str = "no price given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """What the site file says about a partition; the rest (nodes, limits) is asked from the scheduler."""
+
+    name: str
+    price: Price = Price()
+    purchase: str = "owned"
+    """owned, on-demand or spot."""
+    boot_delay: Seconds = Seconds(0)
+    """For nodes that are powered up on demand."""
+    slurm: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A place with its own scheduler, file system and prices."""
+
+    name: str
+    file: str | None
+    """Path of its file; None for the embedded site."""
+    scheduler: str
+    transport: str
+    provider: str = "onprem"
+    host: str | None = None
+    slurm_conf: str | None = None
+    version: str | None = None
+    """Scheduler version if pinned, else it is asked."""
+    job_root: str = ""
+    """Absolute directory, visible from login and compute nodes, that holds `TOKEN/ATTEMPT/`."""
+    partitions: tuple[Partition, ...] = ()
+    only_listed: bool = False
+    """Partitions the file does not list are not used."""
+    price: Price = Price()
+    """For partitions without one of their own."""
+    gres: tuple[tuple[str, str], ...] = ()
+    """A person's word for a GPU and the scheduler's: ("H100", "nvidia_h100_80gb_hbm3")."""
+    gpu_memory: tuple[tuple[str, Mebibytes], ...] = ()
+    gpu_speed: tuple[tuple[str, float], ...] = ()
+    """Relative speed by GPU kind; 1.0 if not named."""
+    account: str | None = None
+    qos: str | None = None
+    names: tuple[tuple[str, str, str], ...] = ()
+    """Mappings of foreign names: ("account", "ml", "proj-42") says that `ml` elsewhere is `proj-42` here."""
+    labels: tuple[str, ...] = ()
+    slurm: tuple[tuple[str, str | None], ...] = ()
+    preamble: str = ""
+    container_runtime: str = "apptainer"
+    image_dir: str | None = None
+    fabric: str = "none"
+    mpi: str | None = None
+    """Value for `srun --mpi=`."""
+    poll_interval: Seconds = Seconds(30)
+    probe_deadline: Seconds = Seconds(10)
+
+    def partition(self, name: str) -> Partition:
+        """Return what the file says about `name`, the site's price if nothing."""
+        for partition in self.partitions:
+            if partition.name == name:
+                return partition
+        return Partition(name=name, price=self.price)
+
+    def native_gpu(self, kind: str) -> str:
+        """Return the scheduler's word for a GPU kind, matched without regard to case."""
+        wanted = kind.lower()
+        return next((native for word, native in self.gres if word.lower() == wanted), wanted)
+
+    def speed(self, kind: str | None) -> float:
+        """Return the relative speed of a GPU kind; 1.0 if the file does not say."""
+        wanted = (kind or "").lower()
+        return next((speed for word, speed in self.gpu_speed if word.lower() == wanted), 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidSite:
+    """A site file that cannot be used: it refuses every job and carries its problems; the others still work."""
+
+    name: str
+    file: str
+    problems: tuple[Problem, ...]

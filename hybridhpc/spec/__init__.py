@@ -1,0 +1,1 @@
+"""What the person wants: text to JobSpec. Pure; no file is read and no site is asked here."""

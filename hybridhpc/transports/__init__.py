@@ -1,0 +1,1 @@
+"""How commands travel to a site. Effects; no scheduler is known here."""
