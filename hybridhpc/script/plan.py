@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hybridhpc.model import JobSpec
-from hybridhpc.sites.site import Site
+from hybridhpc.model import Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +21,12 @@ class Plan:
     """What is submitted, where and with which options. It holds no token: the same wish gives the same Plan."""
 
     name: str
-    site: Site
+    site: str
     partition: str
-    spec: JobSpec
+    resources: Resources
+    """With the GPU alternative that was chosen, as the only one."""
+    usd_per_hour: float
+    """What the whole job costs per hour of running."""
     script: bytes
     """The job script, byte for byte."""
     options: tuple[str, ...]
@@ -37,6 +39,12 @@ class Plan:
     """Working directory of the submission; None: the job's own directory."""
     workdir: str | None = None
     """Local directory that is shipped to `work/` in the job's directory; None: nothing."""
+    outputs: tuple[str, ...] = ()
+    """What `hpc fetch` brings back, relative to the directory the job runs in."""
+    hold: bool = False
+    """The person asked for a held job."""
+    marker: str = "path"
+    """How the job is found by token: see schedulers.base.Submission."""
     staged: tuple[StagedFile, ...] = ()
     notes: tuple[str, ...] = ()
     """What a person should know, in sentences."""

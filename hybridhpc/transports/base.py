@@ -6,7 +6,7 @@ not seen, raises TransportError; one that ran and failed is a CommandResult with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from hybridhpc.command import Command, CommandResult
@@ -14,6 +14,18 @@ from hybridhpc.script.plan import StagedFile
 
 MAX_OUTPUT = 64 * 1024 * 1024
 """Bytes of standard output kept; what comes after is cut and said so (`truncated`)."""
+
+
+_SCRUBBED = ("SQUEUE_", "SINFO_", "SACCT_", "SBATCH_", "SCONTROL_", "SLURM_")
+
+
+def question_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which a scheduler's answers mean the same for everybody.
+
+    With SQUEUE_STATES=RUNNING set, a pending job looks gone. SLURM_TIME_FORMAT=%s: epoch seconds (squeue(1), 22.05).
+    """
+    kept = {key: value for key, value in env.items() if key == "SLURM_CONF" or not key.startswith(_SCRUBBED)}
+    return {**kept, "LC_ALL": "C", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
 
 
 class Transport(Protocol):
@@ -24,6 +36,10 @@ class Transport(Protocol):
 
         Raises TransportError if it could not be started or did not end in time.
         """
+        ...
+
+    def resolve(self, path: str) -> str:
+        """Return the absolute path at the site of one that may start with `~` or `$HOME`."""
         ...
 
     def put(self, directory: str, files: Sequence[StagedFile]) -> None:
@@ -40,4 +56,8 @@ class Transport(Protocol):
 
     def read(self, path: str, *, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes | None:
         """Read part of a file; None if there is none. Raises TransportError."""
+        ...
+
+    def list(self, directory: str) -> tuple[str, ...]:
+        """Return the names in a directory, sorted; empty if there is none. Raises TransportError."""
         ...

@@ -1,0 +1,65 @@
+# Two commands matter: `make run` (the main job, end to end, on this machine) and `make test`.
+# Needs Python >= 3.11 with venv, and make. Everything else is set up below.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+# PyTorch's own index of small CPU builds, if you want one: make run TORCH_INDEX=URL
+TORCH_INDEX ?=
+
+.PHONY: help run test lint lab lab-down bench wheel clean
+
+help:
+	@echo "make run       set up, then submit the reference training job with --where auto on this machine"
+	@echo "make test      set up, then run every test this machine can run; says what it skipped and why"
+	@echo "make lint      ruff, mypy --strict, import-linter"
+	@echo "make lab       start a real Slurm cluster on this machine (root on Debian or Ubuntu)"
+	@echo "make lab-down  stop exactly what make lab started"
+	@echo "make bench     measure the budgets against sbatch and submitit"
+	@echo "make wheel     build the wheel into dist/"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "hybridhpc needs Python 3.11 or newer; on Debian or Ubuntu: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/torch.done: $(BIN)/python pyproject.toml
+	@if [ -n "$(TORCH_INDEX)" ]; then $(BIN)/pip install -q --index-url "$(TORCH_INDEX)" torch==2.13.0; fi
+	@echo "setting up the training job (PyTorch is large: this takes a few minutes the first time)"
+	$(BIN)/pip install -q -e '.[train]'
+	@touch $@
+
+$(VENV)/dev.done: $(VENV)/torch.done tests/constraints.txt
+	$(BIN)/pip install -q -c tests/constraints.txt -e '.[train,dev,bench]'
+	@touch $@
+
+run: $(VENV)/torch.done
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/hpc submit configs/jobs/train.yaml --where auto --follow --again
+
+test: $(VENV)/dev.done
+	$(BIN)/python -m tests.lab install || true
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest --cov=hybridhpc --cov-report=term:skip-covered -rs
+
+lint: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lab: $(VENV)/dev.done
+	$(BIN)/python -m tests.lab up
+
+lab-down: $(VENV)/dev.done
+	$(BIN)/python -m tests.lab down
+
+bench: $(VENV)/dev.done
+	$(BIN)/python -m tests.bench
+
+wheel: $(VENV)/dev.done
+	$(BIN)/pip wheel -q --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

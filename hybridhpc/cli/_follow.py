@@ -1,0 +1,74 @@
+"""Following a job to its end: its output as it comes, and a line when its state changes."""
+
+from __future__ import annotations
+
+import sys
+
+from hybridhpc.cli._output import clean, tell
+from hybridhpc.client import Client
+from hybridhpc.clock import pause
+from hybridhpc.errors import JobFailed
+from hybridhpc.ledger.base import Record
+from hybridhpc.model import JobState
+
+QUICK = 0.2
+"""Seconds between looks at a site on this machine."""
+
+
+def write(content: bytes) -> None:
+    """Print a job's output as it is: it is the person's own."""
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def follow(client: Client, record: Record, *, task: int | None = None) -> Record:
+    """Print output and changes of state until the job is final; return it as it is then."""
+    offset, said = 0, ""
+    while True:
+        (record,) = client.refresh([record])
+        if (line := _line(record)) != said:
+            tell(line)
+            said = line
+        offset += _pass_on(client, record, offset, task)
+        if record.state.final:
+            return record
+        pause(_interval(client, record))
+
+
+def wait_for(client: Client, records: tuple[Record, ...], *, any_one: bool, until: float | None) -> tuple[Record, ...]:
+    """Wait until all (or any one) are final, or the time has come; return them as they are then."""
+    while True:
+        records = client.refresh(records)
+        done = [record.state.final for record in records]
+        if all(done) or (any_one and any(done)) or (until is not None and client.clock() >= until):
+            return records
+        pause(min(_interval(client, record) for record in records if not record.state.final))
+
+
+def judge(record: Record) -> None:
+    """Raise JobFailed unless the job COMPLETED."""
+    if record.state is JobState.COMPLETED:
+        return
+    code = f", exit code {record.exit_code}" if record.exit_code else ""
+    code += f", signal {record.signal}" if record.signal else ""
+    reason = f": {record.reason}" if record.reason else ""
+    raise JobFailed(f"{record.ref} ended {record.state.value}{code}{reason}", hint=f"its output: hpc logs {record.ref}")
+
+
+def _line(record: Record) -> str:
+    reason = f" ({clean(record.reason)})" if record.reason else ""
+    return f"{record.ref} {record.name}: {record.state.value}{reason}"
+
+
+def _pass_on(client: Client, record: Record, offset: int, task: int | None) -> int:
+    passed = 0
+    while content := client.read_log(record, offset=offset + passed, task=task):
+        write(content)
+        passed += len(content)
+    return passed
+
+
+def _interval(client: Client, record: Record) -> float:
+    """Return how long to wait before the next question: a site on this machine is asked often, others as they like."""
+    site = next((site for site in client.usable_sites if site.name == record.plan.site), None)
+    return QUICK if site is None or site.transport == "local" else float(site.poll_interval)

@@ -1,0 +1,101 @@
+"""How results are shown: a table, JSON, or one line. Results go to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from hybridhpc.ledger.base import Record
+from hybridhpc.units import format_duration
+
+
+def clean(text: str) -> str:
+    """Return text that cannot steer a terminal: control characters become visible escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def say(text: str = "") -> None:
+    """Print a result."""
+    click.echo(text)
+
+
+def tell(text: str) -> None:
+    """Print progress or a remark, to stderr."""
+    click.echo(text, err=True)
+
+
+def show_json(value: object) -> None:
+    """Print a result as JSON."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
+    """Lay out rows under a header; columns named in `right` (by position) are aligned to the right."""
+    lines = [[clean(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def money(usd: float) -> str:
+    """Spell dollars."""
+    return f"${usd:,.2f}"
+
+
+def record_json(record: Record, now: float) -> dict[str, object]:
+    """Return the stable keys of `hpc status --json`."""
+    return {
+        "token": record.token,
+        "ref": record.ref,
+        "site": record.plan.site,
+        "partition": record.plan.partition,
+        "state": record.state.value,
+        "native_state": record.native_state,
+        "reason": record.reason,
+        "submitted_at": record.submitted_at,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "elapsed_s": round(record.elapsed(now), 3),
+        "exit_code": record.exit_code,
+        "signal": record.signal,
+        "cost_usd": round(record.cost(now), 4),
+        "attempt": record.attempt,
+        "name": record.name,
+    }
+
+
+def submit_json(record: Record) -> dict[str, object]:
+    """Return the stable keys of `hpc submit --json`."""
+    return {
+        "token": record.token,
+        "ref": record.ref,
+        "site": record.plan.site,
+        "partition": record.plan.partition,
+        "job_id": record.job_id,
+        "state": record.state.value,
+    }
+
+
+def record_row(record: Record, now: float) -> list[str]:
+    """Return a line of `hpc status`."""
+    return [
+        record.ref or record.token[:8],
+        record.name,
+        record.state.value,
+        format_duration(record.elapsed(now)) if record.started_at else "-",
+        money(record.cost(now)),
+        record.reason,
+    ]
+
+
+def interactive() -> bool:
+    """Whether a person watches stderr."""
+    return sys.stderr.isatty()

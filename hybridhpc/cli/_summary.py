@@ -1,0 +1,23 @@
+"""The short table at the end of a followed job."""
+
+from __future__ import annotations
+
+from hybridhpc.cli._output import money, table
+from hybridhpc.client import Client, work_dir
+from hybridhpc.following import log_path
+from hybridhpc.ledger.base import Record
+from hybridhpc.units import format_duration
+
+
+def summary(client: Client, record: Record) -> str:
+    """Return state, elapsed, cost and where everything lies."""
+    now = client.clock()
+    rows = [
+        ["job", f"{record.ref} ({record.name})"],
+        ["state", record.state.value + (f" ({record.reason})" if record.reason else "")],
+        ["elapsed", format_duration(record.elapsed(now))],
+        ["cost", money(record.cost(now))],
+        ["log", log_path(record, None)],
+    ]
+    rows += [["output", f"{work_dir(record)}/{output}"] for output in record.plan.outputs]
+    return table(("", ""), rows).lstrip("\n")

@@ -1,0 +1,35 @@
+"""hpc fetch: a job's outputs, brought here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hybridhpc.cli._context import chosen, dry_run_option, json_option, new_client
+from hybridhpc.cli._output import say, show_json
+from hybridhpc.client import work_dir
+
+
+@click.command()
+@click.argument("job")
+@click.option("--to", "destination", type=click.Path(file_okay=False, path_type=Path), help="Default: ./NAME-JOBID")
+@dry_run_option
+@json_option
+def command(job: str, destination: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Bring the outputs of JOB (a ref, a token or a name) into a directory.
+
+    Example: hpc fetch here:12 --to results/
+    """
+    client = new_client()
+    (record,) = chosen(client, [job])
+    target = destination or Path(f"{record.name}-{record.job_id}".replace("/", "_"))
+    if dry_run:
+        say(f"would copy {', '.join(record.plan.outputs) or 'nothing'} from {work_dir(record)} to {target}")
+        return
+    brought = client.fetch(record, target)
+    if as_json:
+        show_json({"ref": record.ref, "files": [str(path) for path in brought]})
+    else:
+        for path in brought:
+            say(str(path))

@@ -1,0 +1,140 @@
+"""`hpc`: finds the verb, and turns every error into a message and its exit code. Verbs are loaded when called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from hybridhpc import __version__
+from hybridhpc.config import environment
+from hybridhpc.errors import EXIT_INTERRUPTED, HpcError, ProblemsError, UsageError
+
+VERBS = {
+    "init": "Write a first site file and spec; finds a local Slurm by itself.",
+    "submit": "Submit a spec or an sbatch script, and print its ref.",
+    "plan": "Show where a job would run, when, for how much, and why.",
+    "render": "Print the job script, and submit nothing.",
+    "status": "Show your jobs.",
+    "logs": "Print a job's output.",
+    "cancel": "Cancel jobs.",
+    "wait": "Wait until jobs are final.",
+    "fetch": "Bring a job's outputs here.",
+    "sites": "Show every site, its partitions and its queue.",
+    "why": "Say in words why a job is where it is.",
+    "check": "Find what is wrong with the set-up, and the fix.",
+    "completion": "Print the shell's completion script.",
+}
+
+EXIT_CODES = (
+    "0 done; 2 usage; 3 spec; 4 site file; 5 no site fits; 6 a site cannot be reached; 7 the scheduler refused; "
+    "8 ledger; 9 not found; 10 the job did not complete; 11 undecided; 12 check found faults; 130 interrupted"
+)
+
+
+class Verbs(click.Group):
+    """The verbs, each imported only when it is called: `hpc --help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which they are met."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"hybridhpc.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+        with formatter.section("Exit codes"):
+            formatter.write_text(EXIT_CODES)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest verb if there is none of this name."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], VERBS, n=1)
+            hint = f"did you mean `hpc {near[0]}`?" if near else "`hpc --help` lists the verbs"
+            raise UsageError(f"there is no verb {args[0]!r}", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="hpc")
+def cli() -> None:
+    """Run research jobs on your own cluster and the clouds.
+
+    Example: hpc submit train.yaml --where auto
+    """
+
+
+def main() -> None:
+    """Run `hpc` and exit with the code of the error table (hybridhpc/errors.py)."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    as_json = "--json" in arguments
+    try:
+        cli.main(args=arguments, prog_name="hpc", standalone_mode=False)
+    except HpcError as error:
+        return _explain(error, as_json)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        hint = (
+            f"`{error.ctx.command_path} --help` shows how" if isinstance(error, click.UsageError) and error.ctx else ""
+        )
+        return _explain(UsageError(error.format_message(), hint=hint), as_json)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("hpc: interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if "HPC_DEBUG" in environment():
+            raise
+        return _explain(_fault(error), as_json)
+    return 0
+
+
+def _fault(error: Exception) -> HpcError:
+    """Turn an error of ours into a message: a person is never shown a traceback they did not ask for."""
+    words = f"{type(error).__name__}: {error}"
+    return HpcError(f"this is a fault in hybridhpc, not in what you wrote: {words}", hint="HPC_DEBUG=1 shows where")
+
+
+def _explain(error: HpcError, as_json: bool) -> int:
+    from hybridhpc.cli._output import clean, show_json
+
+    if as_json:
+        show_json({"error": error_json(error)})
+    for number, line in enumerate(line for text in error.lines() for line in text.split("\n")):
+        click.echo(("hpc: " if number == 0 else "     ") + clean(line), err=True)
+    return error.exit_code
+
+
+def error_json(error: HpcError) -> dict[str, object]:
+    """Return an error as plain values."""
+    problems = [
+        {"file": p.file, "line": p.line, "key": p.key, "message": p.message, "hint": p.hint}
+        for p in (error.problems if isinstance(error, ProblemsError) else ())
+    ]
+    return {
+        "type": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+        "problems": problems,
+    }

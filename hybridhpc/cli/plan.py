@@ -1,0 +1,35 @@
+"""hpc plan: where a job would run, when, for how much, and why."""
+
+from __future__ import annotations
+
+import click
+
+from hybridhpc.cli._arguments import PassThrough
+from hybridhpc.cli._context import json_option, new_client
+from hybridhpc.cli._output import say, show_json
+from hybridhpc.cli._plan import plan_json, show_plan
+from hybridhpc.cli._wish import goal_option, read_wishes, where_option, with_dependencies
+
+
+@click.command(cls=PassThrough)
+@where_option
+@goal_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, where: str | None, goal: str | None, as_json: bool) -> None:
+    """Show every candidate for FILE with its start, run time and price, and why it wins or is refused.
+
+    Example: hpc plan train.yaml --where auto --json
+    """
+    client = new_client()
+    planner = client.planner()
+    wishes = read_wishes(client, ctx.meta["rest"], where, goal)
+    planned = [(wish, planner.plan(with_dependencies(client, wish), client.ledger.history())) for wish in wishes]
+    if as_json:
+        answers = [plan_json(answer) for _, answer in planned]
+        show_json(answers[0] if len(answers) == 1 else answers)
+    else:
+        for wish, answer in planned:
+            say(show_plan(wish.spec, answer))
+    for _, answer in planned:
+        answer.chosen()

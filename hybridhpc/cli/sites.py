@@ -1,0 +1,74 @@
+"""hpc sites: what there is, and what it does now."""
+
+from __future__ import annotations
+
+import click
+
+from hybridhpc import probe
+from hybridhpc.cli._context import json_option, new_client
+from hybridhpc.cli._output import say, show_json, table
+from hybridhpc.model import JobState
+from hybridhpc.sites.site import InvalidSite, Site
+from hybridhpc.sites.snapshot import QueuePartition, Silence, Snapshot
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """Ask every site, and show its partitions, nodes, GPUs and queue. A silent site costs one line.
+
+    Example: hpc sites --json
+    """
+    client = new_client()
+    answers = probe.survey(client.usable_sites, client.env, client.clock)
+    found = [_site_json(site, answers) for site in client.sites]
+    if as_json:
+        show_json(found)
+        return
+    header = ("SITE", "PARTITION", "NODES IDLE/ALL", "GPUS IDLE/ALL", "PENDING", "RUNNING")
+    say(table(header, [row for site in found for row in _rows(site)], right=frozenset({2, 3, 4, 5})))
+    for site in found:
+        if site["error"]:
+            say(f"{site['site']}: {site['error']}")
+
+
+def _site_json(site: Site | InvalidSite, answers: dict[str, Snapshot | Silence]) -> dict[str, object]:
+    """Return the stable keys of `hpc sites --json`."""
+    answer = answers.get(site.name)
+    if isinstance(answer, Snapshot):
+        partitions = [_partition_json(partition, answer) for partition in answer.partitions]
+        return {"site": site.name, "ok": True, "error": "", "partitions": partitions, "unseen": list(answer.unseen)}
+    error = str(site.problems[0]) if isinstance(site, InvalidSite) else answer.why if answer else "was not asked"
+    return {"site": site.name, "ok": False, "error": error, "partitions": [], "unseen": []}
+
+
+def _partition_json(partition: QueuePartition, snapshot: Snapshot) -> dict[str, object]:
+    nodes = snapshot.nodes_of(partition.name)
+    free = [node for node in nodes if node.usable]
+    jobs = [job for job in snapshot.jobs if partition.name in job.partition.split(",")]
+    return {
+        "name": partition.name,
+        "nodes_total": len(nodes),
+        "nodes_idle": sum(node.cpus_alloc == 0 for node in free),
+        "gpus_total": sum(node.gpus for node in nodes),
+        "gpus_idle": sum(node.gpus - node.gpus_alloc for node in free),
+        "pending_jobs": sum(job.tasks for job in jobs if job.state is JobState.PENDING),
+        "running_jobs": sum(job.state is JobState.RUNNING for job in jobs),
+    }
+
+
+def _rows(site: dict[str, object]) -> list[list[str]]:
+    partitions = site["partitions"]
+    if not isinstance(partitions, list) or not partitions:
+        return [[str(site["site"]), "-", "-", "-", "-", "-"]]
+    return [
+        [
+            str(site["site"]),
+            part["name"],
+            f"{part['nodes_idle']}/{part['nodes_total']}",
+            f"{part['gpus_idle']}/{part['gpus_total']}",
+            str(part["pending_jobs"]),
+            str(part["running_jobs"]),
+        ]
+        for part in partitions
+    ]

@@ -1,0 +1,79 @@
+"""hpc submit: from a file to a job, exactly once."""
+
+from __future__ import annotations
+
+import click
+
+from hybridhpc.cli._arguments import PassThrough
+from hybridhpc.cli._context import dry_run_option, json_option, new_client
+from hybridhpc.cli._follow import follow, judge
+from hybridhpc.cli._output import say, show_json, submit_json, tell
+from hybridhpc.cli._plan import show_plan, plan_json
+from hybridhpc.cli._summary import summary
+from hybridhpc.cli._wish import goal_option, read_wishes, where_option, with_dependencies
+from hybridhpc.client import Client, Outcome
+from hybridhpc.planning import Planner, Wish
+
+
+@click.command(cls=PassThrough)
+@where_option
+@goal_option
+@click.option("-f", "--follow", "following", is_flag=True, help="Follow the output to the end; exit code 10 if it fails.")
+@click.option("--again", is_flag=True, help="Submit another one, even if an interrupted submission could be taken up.")
+@click.option("--quiet", is_flag=True, help="Do not print the plan.")
+@dry_run_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context, where: str | None, goal: str | None, following: bool, again: bool, quiet: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Submit FILE: a YAML spec, or an sbatch script taken as it is. Prints the ref and detaches.
+
+    For an sbatch script, options of sbatch may stand before FILE and arguments of the script behind it. Several YAML
+    specs may be named; they are submitted in the order of their dependencies.
+
+    Example: hpc submit train.yaml --where auto
+    """
+    client = new_client()
+    wishes = read_wishes(client, ctx.meta["rest"], where, goal)
+    planner: Planner | None = None
+    outcomes: list[Outcome] = []
+    for wish in wishes:
+        outcome = None if again or dry_run else client.take_up(wish)
+        if outcome is None:
+            planner = planner or client.planner()
+            outcome = _submit(client, planner, wish, quiet=quiet or as_json, dry_run=dry_run, as_json=as_json)
+        if outcome is not None:
+            outcomes.append(outcome)
+            _announce(client, outcome, as_json=as_json)
+    if as_json and outcomes:
+        answers = [submit_json(outcome.record) for outcome in outcomes]
+        show_json(answers[0] if len(answers) == 1 else answers)
+    for outcome in outcomes if following else ():
+        record = follow(client, outcome.record)
+        tell(summary(client, record))
+        judge(record)
+
+
+def _submit(
+    client: Client, planner: Planner, wish: Wish, *, quiet: bool, dry_run: bool, as_json: bool
+) -> Outcome | None:
+    planned = planner.plan(with_dependencies(client, wish), client.ledger.history())
+    if not quiet:
+        tell(show_plan(wish.spec, planned))
+    plan = planned.chosen()
+    if not dry_run:
+        return client.submit(plan, wish.request)
+    if as_json:
+        show_json(plan_json(planned))
+    return None
+
+
+def _announce(client: Client, outcome: Outcome, *, as_json: bool) -> None:
+    if outcome.taken_up:
+        tell("an earlier submission of the same was interrupted: this is its job (--again makes another)")
+    for note in outcome.notes:
+        tell(f"note: {note}")
+    if not as_json:
+        say(outcome.record.ref)
+    client.announce(outcome.record)

@@ -1,0 +1,196 @@
+"""The imperative shell: plan, submit, status, cancel, logs. It joins what decides with what touches the world.
+
+Every change passes through the ledger first: what is not written down there is not done at a site.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from hybridhpc import following, registry
+from hybridhpc.clock import Clock, now
+from hybridhpc.config import Paths, find_paths
+from hybridhpc.errors import NotFound, SchedulerError
+from hybridhpc.ledger.base import Phase, Record
+from hybridhpc.ledger.sqlite import SqliteLedger
+from hybridhpc.model import JobState
+from hybridhpc.planning import Planner, Wish
+from hybridhpc.schedulers.base import Scheduler, Submission
+from hybridhpc.script.plan import Plan, StagedFile
+from hybridhpc.sites.site import InvalidSite, Site
+from hybridhpc.transports.base import Transport
+
+SCRIPT = "script"
+"""Name of the job script in the job's directory."""
+WORK = "work"
+"""Where a workdir is shipped to, and where the job then runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A job that is submitted, what the site changed or could not promise, and whether an earlier command began it."""
+
+    record: Record
+    notes: tuple[str, ...] = ()
+    taken_up: bool = False
+
+
+class Client:
+    """One person on one machine: their sites, their ledger."""
+
+    def __init__(self, env: Mapping[str, str], cwd: str, clock: Clock = now) -> None:
+        self.env = env
+        self.cwd = cwd
+        self.clock = clock
+        self.paths: Paths = find_paths(env)
+
+    @cached_property
+    def sites(self) -> tuple[Site | InvalidSite, ...]:
+        """All sites, broken ones too."""
+        return registry.load_sites(self.paths)
+
+    @property
+    def usable_sites(self) -> tuple[Site, ...]:
+        """The sites whose file could be read."""
+        return tuple(site for site in self.sites if isinstance(site, Site))
+
+    @cached_property
+    def ledger(self) -> SqliteLedger:
+        """The ledger, made on first use."""
+        return SqliteLedger(self.paths.ledger)
+
+    def planner(self) -> Planner:
+        """Ask all sites once, for as many plans as are wanted."""
+        return Planner(self.sites, self.env, self.clock)
+
+    def take_up(self, wish: Wish) -> Outcome | None:
+        """Finish a submission of the same wish that was interrupted, if there is one. Raises what submit raises."""
+        record = self.ledger.interrupted(wish.request, now=self.clock())
+        if record is None:
+            return None
+        if record.phase is Phase.SUBMITTED:
+            return Outcome(record=record, taken_up=True)
+        return replace(self._carry_out(record), taken_up=True)
+
+    def submit(self, plan: Plan, request: str) -> Outcome:
+        """Submit a plan exactly once: intent in the ledger, the job at the site, its id in the ledger.
+
+        Raises SchedulerError if the scheduler refused, Undecided or TransportError if the outcome is unknown: repeating
+        the command then finds out.
+        """
+        site = registry.site_named(self.sites, plan.site)
+        root = registry.transport(site, self.env).resolve(site.job_root or "~/.hybridhpc/jobs")
+        return self._carry_out(self.ledger.intend(plan, request=request, job_root=root, now=self.clock()))
+
+    def announce(self, record: Record) -> None:
+        """Write down that the person has been told the ref."""
+        self.ledger.announced(record.token)
+
+    def _carry_out(self, record: Record) -> Outcome:
+        """Bring an intent to its end. Repeating it is harmless, at any point it may have been cut."""
+        site, scheduler, transport = self._reach(record)
+        plan = record.plan
+        _unchanged(plan)
+        transport.put(record.job_dir, _files(plan, scheduler))
+        if plan.workdir:
+            transport.put_tree(plan.workdir, f"{record.job_dir}/{WORK}")
+        command = scheduler.submit_command(site, _submission(record))
+        answer = transport.run(command, cwd=plan.cwd or record.job_dir, scrubbed=False)
+        try:
+            submitted = scheduler.parse_submit(answer)
+        except SchedulerError as error:
+            self.ledger.refused(record.token, error.message, now=self.clock())
+            raise
+        known = self.ledger.submitted(record.token, job_id=submitted.job_id, log=submitted.log, now=self.clock())
+        return Outcome(record=known, notes=submitted.notes)
+
+    def _reach(self, record: Record) -> tuple[Site, Scheduler, Transport]:
+        site = registry.site_named(self.sites, record.plan.site)
+        return site, registry.scheduler(site.scheduler), registry.transport(site, self.env)
+
+    def refresh(self, records: Sequence[Record]) -> tuple[Record, ...]:
+        """Ask the sites about jobs that are not final, write down what they say, and return the records as they are."""
+        statuses = following.ask(records, self.sites, self.env)
+        certain = [(token, status) for token, status in statuses.items() if status.state is not JobState.UNKNOWN]
+        if certain:
+            self.ledger.seen(certain)
+        return tuple(
+            following.apply(record, statuses[record.token]) if record.token in statuses else record
+            for record in records
+        )
+
+    def cancel(self, record: Record) -> Record:
+        """Cancel a job, pending or running. A final one is left as it is. Raises SchedulerError, TransportError."""
+        (record,) = self.refresh([record])
+        if record.state.final or not record.job_id:
+            return record
+        site, scheduler, transport = self._reach(record)
+        scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [record.job_id])))
+        return self.refresh([record])[0]
+
+    def read_log(self, record: Record, *, offset: int = 0, task: int | None = None) -> bytes | None:
+        """Return what a job wrote since `offset` (bytes); None if there is no output yet."""
+        if not record.log:
+            return None
+        transport = self._reach(record)[2]
+        return transport.read(following.log_path(record, task), offset=offset)
+
+    def fetch(self, record: Record, destination: Path) -> tuple[Path, ...]:
+        """Bring a job's outputs here and return where they lie now. Raises NotFound if it has left none."""
+        transport = self._reach(record)[2]
+        brought = []
+        for output in record.plan.outputs:
+            target = destination / output.rstrip("/")
+            if transport.get(str(PurePosixPath(work_dir(record)) / output), str(target)):
+                brought.append(target)
+        if not brought:
+            wanted = ", ".join(record.plan.outputs) or "none are named: the spec has no `outputs:`"
+            raise NotFound(f"{record.ref} has left no outputs ({wanted})", hint=f"its files lie in {work_dir(record)}")
+        return tuple(brought)
+
+
+def work_dir(record: Record) -> str:
+    """Return the directory at the site in which a job runs."""
+    if record.plan.cwd:
+        return record.plan.cwd
+    return f"{record.job_dir}/{WORK}" if record.plan.workdir else record.job_dir
+
+
+def _files(plan: Plan, scheduler: Scheduler) -> list[StagedFile]:
+    folder = Path(__file__).parent / "on_site"
+    on_site = [
+        StagedFile(path=name, content=(folder / name).read_bytes(), executable=True) for name in scheduler.on_site
+    ]
+    return [StagedFile(path=SCRIPT, content=plan.script, executable=True), *on_site, *plan.staged]
+
+
+def _submission(record: Record) -> Submission:
+    plan = record.plan
+    return Submission(
+        token=record.token,
+        job_dir=record.job_dir,
+        script=plan.script_path or f"{record.job_dir}/{SCRIPT}",
+        options=plan.options,
+        args=plan.args,
+        cwd=plan.cwd or record.job_dir,
+        hold=plan.hold,
+        marker=plan.marker,
+    )
+
+
+def _unchanged(plan: Plan) -> None:
+    """Raise NotFound if the person's script is no longer the one that was planned."""
+    if plan.script_path is None:
+        return
+    try:
+        content = Path(plan.script_path).read_bytes()
+    except OSError:
+        content = b""
+    if hashlib.sha256(content).digest() != hashlib.sha256(plan.script).digest():
+        raise NotFound(
+            f"{plan.script_path} was changed or removed since it was planned", hint="submit it again with --again"
+        )

@@ -1,0 +1,134 @@
+"""Settings, the environment and the data folders: defaults < site < user file < environment < flags.
+
+The only module that reads the environment, and the only one that knows where things lie on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hybridhpc.errors import HpcError, NotFound
+
+SYSTEM_DIR = Path("/etc/hybridhpc")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment this process was given."""
+    return dict(os.environ)
+
+
+def data_path(name: str) -> Path:
+    """Return the folder `templates`, `configs` or `singularity`, in the source tree or in an installed wheel.
+
+    Raises NotFound if the installation lacks it.
+    """
+    package = Path(__file__).parent
+    for candidate in (package / "_data" / name, package.parent / name):
+        if candidate.is_dir():
+            return candidate
+    raise NotFound(f"the installation lacks its folder {name!r}", hint="reinstall hybridhpc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where this person's files lie. `config` holds sites/ and config.yaml, `state` the ledger and the site here."""
+
+    config: Path
+    state: Path
+    home: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.state / "ledger.sqlite"
+
+    @property
+    def here(self) -> Path:
+        """The job_root of the embedded site."""
+        return self.state / "here"
+
+    @property
+    def site_folders(self) -> tuple[Path, ...]:
+        """Folders of site files; a later one wins over an earlier one, name by name."""
+        return (SYSTEM_DIR / "sites", self.config / "sites")
+
+
+def find_paths(env: Mapping[str, str]) -> Paths:
+    """Return the paths for an environment: HPC_CONFIG_DIR and HPC_STATE_DIR, else the XDG folders."""
+    home = Path(env.get("HOME") or Path("~").expanduser())
+    config = env.get("HPC_CONFIG_DIR") or _xdg(env, "XDG_CONFIG_HOME", home / ".config")
+    state = env.get("HPC_STATE_DIR") or _xdg(env, "XDG_STATE_HOME", home / ".local" / "state")
+    return Paths(config=Path(config).absolute(), state=Path(state).absolute(), home=home)
+
+
+def _xdg(env: Mapping[str, str], name: str, default: Path) -> Path:
+    return Path(env.get(name) or default) / "hybridhpc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A value and where it came from."""
+
+    value: str
+    source: str
+
+
+DEFAULTS = {"goal": "balanced", "where": "auto"}
+"""Settings a person may put into config.yaml or the environment (HPC_GOAL, HPC_WHERE)."""
+
+
+def settings(paths: Paths, env: Mapping[str, str]) -> dict[str, Setting]:
+    """Resolve every setting. Raises HpcError if a settings file holds an unknown key or is no mapping of strings."""
+    found = {key: Setting(value=value, source="default") for key, value in DEFAULTS.items()}
+    for file in (SYSTEM_DIR / "config.yaml", paths.config / "config.yaml"):
+        found |= _read_settings(file)
+    for key in DEFAULTS:
+        if value := env.get(f"HPC_{key.upper()}"):
+            found[key] = Setting(value=value, source=f"environment HPC_{key.upper()}")
+    return found
+
+
+def _read_settings(file: Path) -> dict[str, Setting]:
+    if not file.is_file():
+        return {}
+    found = {}
+    for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
+        key, colon, value = line.partition(":")
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not colon or key.strip() not in DEFAULTS:
+            known = ", ".join(sorted(DEFAULTS))
+            raise HpcError(
+                f"{file}:{number}: {line.strip()[:80]!r} is no setting", hint=f"write `key: value`; keys are {known}"
+            )
+        found[key.strip()] = Setting(value=value.strip().strip("'\""), source=f"{file}:{number}")
+    return found
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file a person named. Raises NotFound with the reason in words."""
+    try:
+        return path.read_bytes()
+    except IsADirectoryError as error:
+        raise NotFound(f"{path} is a directory", hint="name a spec or an sbatch script") from error
+    except OSError as error:
+        raise NotFound(
+            f"{path}: {(error.strerror or 'cannot be read').lower()}", hint="name a spec or an sbatch script"
+        ) from error
+
+
+def python() -> str:
+    """Return the interpreter that runs us: the embedded site uses the same."""
+    return sys.executable
+
+
+def working_directory() -> str:
+    """Return the directory we are in. Raises NotFound if it is gone."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError as error:
+        raise NotFound("the current directory no longer exists", hint="cd to one that does") from error

@@ -1,0 +1,119 @@
+"""What became of jobs: one question per site for all of a person's jobs, then accounting, then the exit markers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from hybridhpc import registry
+from hybridhpc.errors import HpcError
+from hybridhpc.ledger.base import Phase, Record
+from hybridhpc.model import JobState, JobStatus
+from hybridhpc.probe import at_once, run_all
+from hybridhpc.schedulers.base import Scheduler
+from hybridhpc.sites.site import InvalidSite, Site
+from hybridhpc.transports.base import Transport
+
+GONE = "the scheduler no longer knows it, and it left no exit marker"
+
+
+def ask(records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]) -> dict[str, JobStatus]:
+    """Return, by token, what is now known of jobs that are not final. UNKNOWN with a reason where nothing is."""
+    by_site: dict[str, list[Record]] = {}
+    for record in records:
+        if record.phase is Phase.SUBMITTED and not record.state.final:
+            by_site.setdefault(record.plan.site, []).append(record)
+    calls = {name: (lambda name=name: _ask_site(name, by_site[name], sites, env)) for name in by_site}
+    answers = at_once(calls, _patience(by_site, sites))
+    found: dict[str, JobStatus] = {}
+    for name, asked in by_site.items():
+        silence = {record.token: unknown(record, f"site {name} gave no answer in time") for record in asked}
+        found |= silence | answers.get(name, {})
+    return found
+
+
+def _patience(names: Iterable[str], sites: Sequence[Site | InvalidSite]) -> float:
+    deadlines = [site.probe_deadline for site in sites if isinstance(site, Site) and site.name in names]
+    return float(max(deadlines, default=10)) * 3
+
+
+def _ask_site(
+    name: str, records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]
+) -> dict[str, JobStatus]:
+    try:
+        site = registry.site_named(tuple(sites), name)
+        transport = registry.transport(site, env)
+        return _statuses(site, registry.scheduler(site.scheduler), transport, records)
+    except HpcError as error:
+        return {record.token: unknown(record, error.message) for record in records}
+
+
+def _statuses(
+    site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record]
+) -> dict[str, JobStatus]:
+    ids = [record.job_id for record in records]
+    known = dict(scheduler.parse_status(run_all(transport, scheduler.status_commands(site, ids), site.probe_deadline)))
+    absent = [job_id for job_id in ids if job_id not in known]
+    if absent and (questions := scheduler.last_words_commands(site, absent)):
+        known |= scheduler.parse_last_words(run_all(transport, questions, site.probe_deadline))
+    return {record.token: known.get(record.job_id) or _from_markers(transport, record) for record in records}
+
+
+def _from_markers(transport: Transport, record: Record) -> JobStatus:
+    """Read the exit marker that a rendered script leaves; a missing one means unknown, never running, never done."""
+    markers = [name for name in transport.list(record.job_dir) if name.startswith("exit.-.")]
+    if not markers:
+        return unknown(record, GONE)
+    latest = max(markers, key=lambda name: int(name.rpartition(".")[2]) if name.rpartition(".")[2].isdecimal() else -1)
+    words = (transport.read(f"{record.job_dir}/{latest}", limit=200) or b"").split()
+    if len(words) < 2 or not all(word.isdigit() for word in words[:2]):
+        return unknown(record, f"the exit marker {latest} cannot be read")
+    code, ended = int(words[0]), float(words[1])
+    return JobStatus(
+        job_id=record.job_id,
+        state=JobState.FAILED if code else JobState.COMPLETED,
+        native_state="",
+        reason="from its exit marker; the scheduler no longer knows it",
+        started_at=record.started_at,
+        ended_at=ended,
+        exit_code=code if code < 128 else None,
+        signal=code - 128 if code >= 128 else None,
+    )
+
+
+def unknown(record: Record, reason: str) -> JobStatus:
+    """Return an honest answer: what was seen last is kept, the state is UNKNOWN."""
+    return JobStatus(
+        job_id=record.job_id,
+        state=JobState.UNKNOWN,
+        native_state=record.native_state,
+        reason=reason,
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+    )
+
+
+def apply(record: Record, status: JobStatus) -> Record:
+    """Return the record as it is after a status."""
+    return replace(
+        record,
+        state=status.state,
+        native_state=status.native_state,
+        reason=status.reason,
+        submitted_at=status.submitted_at or record.submitted_at,
+        started_at=status.started_at,
+        ended_at=status.ended_at,
+        exit_code=status.exit_code,
+        signal=status.signal,
+    )
+
+
+def log_path(record: Record, task: int | None) -> str:
+    """Return where a job's output lies: the pattern with its ids put in (sbatch(1), FILENAME PATTERN)."""
+    array_id, _, index = record.job_id.partition("_")
+    index = str(task) if task is not None else index
+    words = {"%%": "%", "%j": record.job_id, "%A": array_id, "%a": index, "%x": record.name, "%J": record.job_id}
+    path = record.log
+    for pattern, word in words.items():
+        path = path.replace(pattern, word)
+    return path

@@ -1,0 +1,93 @@
+"""Names to schedulers and transports, through entry points, each loaded on first use; and the site files of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from hybridhpc.config import Paths
+from hybridhpc.errors import HpcError, NotFound
+from hybridhpc.model import Seconds
+from hybridhpc.schedulers.base import Scheduler
+from hybridhpc.sites.site import InvalidSite, Price, Site
+from hybridhpc.transports.base import Transport
+
+HERE = "here"
+BUILT_IN = {
+    "hybridhpc.schedulers": {
+        "slurm": "hybridhpc.schedulers.slurm:SlurmScheduler",
+        "here": "hybridhpc.schedulers.here:HereScheduler",
+    },
+    "hybridhpc.transports": {"local": "hybridhpc.transports.local:LocalTransport"},
+}
+"""Ours are named here, so that finding them need not read every installed package's metadata; others' come from it."""
+
+
+def scheduler(name: str) -> Scheduler:
+    """Return the scheduler of that name. Raises NotFound."""
+    found: Scheduler = _load("hybridhpc.schedulers", name)()
+    return found
+
+
+def transport(site: Site, env: Mapping[str, str]) -> Transport:
+    """Return a transport to the site. Raises NotFound."""
+    found: Transport = _load("hybridhpc.transports", site.transport)(site, env)
+    return found
+
+
+def _load(group: str, name: str) -> Callable[..., Any]:
+    target = BUILT_IN[group].get(name)
+    if target is None:
+        target = _entry_points(group).get(name)
+    if target is None:
+        known = ", ".join(sorted(BUILT_IN[group] | _entry_points(group)))
+        raise NotFound(f"no {group.removeprefix('hybridhpc.')[:-1]} is called {name!r}", hint=f"known: {known}")
+    module, _, attribute = target.partition(":")
+    loaded: Callable[..., Any] = getattr(import_module(module), attribute)
+    return loaded
+
+
+def _entry_points(group: str) -> dict[str, str]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=group)}
+
+
+def here(paths: Paths) -> Site:
+    """Return the embedded site."""
+    return Site(
+        name=HERE,
+        file=None,
+        scheduler="here",
+        transport="local",
+        provider="here",
+        job_root=str(paths.here),
+        price=Price(source="this machine"),
+        poll_interval=Seconds(1),
+    )
+
+
+def load_sites(paths: Paths) -> tuple[Site | InvalidSite, ...]:
+    """Return the embedded site and all that have a file, by name. A broken file refuses itself, not the others."""
+    found: dict[str, Site | InvalidSite] = {HERE: here(paths)}
+    for folder in paths.site_folders:
+        for file in sorted(folder.glob("*.yaml")) if folder.is_dir() else ():
+            from hybridhpc.sites.catalog import parse_site
+
+            site = parse_site(file.read_bytes(), str(file))
+            found[site.name] = site
+    return tuple(found[name] for name in sorted(found))
+
+
+def site_named(sites: tuple[Site | InvalidSite, ...], name: str) -> Site:
+    """Return a usable site. Raises NotFound, or HpcError with the problems of its file."""
+    for site in sites:
+        if site.name == name:
+            if isinstance(site, InvalidSite):
+                raise HpcError(
+                    f"site {name} has a broken file: {site.problems[0]}", hint="`hpc check` lists all problems"
+                )
+            return site
+    known = ", ".join(site.name for site in sites)
+    raise NotFound(f"no site is called {name!r}", hint=f"known: {known}")

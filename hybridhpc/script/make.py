@@ -1,0 +1,62 @@
+"""A JobSpec and its placement become a Plan: which script, which options, from where. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hybridhpc.decide.candidate import Candidate
+from hybridhpc.model import JobSpec, Script
+from hybridhpc.schedulers.base import Scheduler
+from hybridhpc.script.plan import Plan
+from hybridhpc.script.render import render_script
+from hybridhpc.sites.site import Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """Script and options for one candidate: enough to ask a scheduler for a start estimate."""
+
+    script: bytes
+    options: tuple[str, ...]
+
+
+def at_home(spec: JobSpec, site: Site) -> bool:
+    """Whether an sbatch script is submitted from its own place, untouched: a Slurm that this machine speaks to."""
+    return isinstance(spec.payload, Script) and site.scheduler == "slurm" and site.transport == "local"
+
+
+def draft(spec: JobSpec, candidate: Candidate, scheduler: Scheduler, dependencies: tuple[str, ...]) -> Draft:
+    """Return what would be submitted to a candidate. An sbatch script keeps its bytes and gets the person's flags."""
+    site = candidate.site
+    options = (*scheduler.directives(spec, site, candidate.partition, candidate.gpus), *dependencies)
+    if isinstance(spec.payload, Script):
+        flags = spec.payload.flags if site.scheduler == "slurm" else ()
+        return Draft(script=spec.payload.content, options=(*flags, *options))
+    script = render_script(spec, site, candidate.partition, candidate.gpus, scheduler.name, options)
+    return Draft(script=script, options=options)
+
+
+def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: float, cwd: str) -> Plan:
+    """Return the Plan for a placement. `cwd` is the person's working directory, which an sbatch script keeps."""
+    payload = spec.payload
+    resources = replace(spec.resources, gpus=(candidate.gpus,) if candidate.gpus else ())
+    plan = Plan(
+        name=spec.name,
+        site=candidate.site.name,
+        partition=candidate.partition,
+        resources=resources,
+        usd_per_hour=usd_per_hour,
+        script=made.script,
+        options=made.options,
+    )
+    if isinstance(payload, Script):
+        home = at_home(spec, candidate.site)
+        return replace(
+            plan,
+            args=payload.args,
+            cwd=cwd,
+            hold=payload.hold,
+            script_path=payload.path if home else None,
+            marker=("none" if payload.comment else "comment") if home else "path",
+        )
+    return replace(plan, workdir=payload.workdir, outputs=payload.outputs)

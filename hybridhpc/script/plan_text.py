@@ -1,0 +1,66 @@
+"""A Plan as text and back: what the ledger keeps of an intent, and what `hpc plan --json` may show."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from hybridhpc.model import Gpus, Mebibytes, Resources, Seconds
+from hybridhpc.script.plan import Plan, StagedFile
+
+_PLAIN = ("name", "site", "partition", "usd_per_hour", "script_path", "cwd", "workdir", "hold", "marker")
+_LISTS = ("options", "args", "outputs", "notes")
+
+
+def render_plan(plan: Plan) -> str:
+    """Write a Plan as JSON; bytes as base64."""
+    document: dict[str, Any] = {key: getattr(plan, key) for key in _PLAIN + _LISTS}
+    document["script"] = _render_bytes(plan.script)
+    document["staged"] = [[file.path, _render_bytes(file.content), file.executable] for file in plan.staged]
+    document["resources"] = render_resources(plan.resources)
+    return json.dumps(document, separators=(",", ":"))
+
+
+def parse_plan(text: str) -> Plan:
+    """Read what render_plan wrote. Raises ValueError or KeyError if it is something else."""
+    document = json.loads(text)
+    return Plan(
+        **{key: document[key] for key in _PLAIN},
+        **{key: tuple(document[key]) for key in _LISTS},
+        script=base64.b64decode(document["script"]),
+        staged=tuple(
+            StagedFile(path=path, content=base64.b64decode(content), executable=executable)
+            for path, content, executable in document["staged"]
+        ),
+        resources=parse_resources(document["resources"]),
+    )
+
+
+def render_resources(resources: Resources) -> dict[str, Any]:
+    """Return what a person asked for as plain values."""
+    return {
+        "nodes": resources.nodes,
+        "gpus": [[gpus.kind, gpus.count] for gpus in resources.gpus],
+        "cpus": resources.cpus,
+        "memory": resources.memory,
+        "walltime": resources.walltime,
+        "whole_nodes": resources.whole_nodes,
+    }
+
+
+def parse_resources(document: dict[str, Any]) -> Resources:
+    """Read what render_resources gave."""
+    memory, walltime = document["memory"], document["walltime"]
+    return Resources(
+        nodes=document["nodes"],
+        gpus=tuple(Gpus(kind=kind, count=count) for kind, count in document["gpus"]),
+        cpus=document["cpus"],
+        memory=None if memory is None else Mebibytes(memory),
+        walltime=None if walltime is None else Seconds(walltime),
+        whole_nodes=document["whole_nodes"],
+    )
+
+
+def _render_bytes(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

@@ -1,0 +1,214 @@
+"""The transport to this very machine: processes and files, bounded in time and output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import selectors
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from hybridhpc.command import Command, CommandResult
+from hybridhpc.errors import TransportError
+from hybridhpc.script.plan import StagedFile
+from hybridhpc.sites.site import Site
+from hybridhpc.transports.base import MAX_OUTPUT, question_environment
+
+_CHUNK = 1 << 16
+
+
+class LocalTransport:
+    """Runs commands as children of this process, in sessions of their own: Ctrl-C does not cut a submission in two."""
+
+    def __init__(self, site: Site, env: Mapping[str, str]) -> None:
+        self._env = dict(env)
+        if site.slurm_conf:
+            self._env["SLURM_CONF"] = site.slurm_conf
+
+    def run(self, command: Command, *, cwd: str | None = None, scrubbed: bool = True) -> CommandResult:
+        """See Transport.run."""
+        env = question_environment(self._env) if scrubbed else self._env
+        try:
+            process = subprocess.Popen(
+                command.argv,
+                stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd,
+                env={**env, **dict(command.env)},
+                start_new_session=True,
+            )
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise TransportError(
+                f"{command.argv[0]}: {reason}", hint="`hpc check` looks for what is missing"
+            ) from error
+        try:
+            return _converse(process, command)
+        finally:
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+
+    def resolve(self, path: str) -> str:
+        """See Transport.resolve."""
+        home = self._env.get("HOME") or str(Path("~").expanduser())
+        return str(
+            Path(
+                path.replace("${HOME}", home).replace("$HOME", home).replace("~", home, 1) if path[:1] in "~$" else path
+            ).absolute()
+        )
+
+    def put(self, directory: str, files: Sequence[StagedFile]) -> None:
+        """See Transport.put. A file that is there already is replaced in one step."""
+        try:
+            private_directory(Path(directory))
+            for file in files:
+                _write(Path(directory) / file.path, file)
+        except OSError as error:
+            raise TransportError(f"{directory}: {error}", hint="is there room, and may you write there?") from error
+
+    def put_tree(self, source: str, directory: str) -> None:
+        """See Transport.put_tree."""
+        try:
+            shutil.copytree(
+                source, directory, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*IGNORED)
+            )
+        except (OSError, shutil.Error) as error:
+            raise TransportError(f"{source} cannot be copied to {directory}: {error}") from error
+
+    def get(self, path: str, destination: str) -> bool:
+        """See Transport.get."""
+        source = Path(path)
+        if not source.exists():
+            return False
+        try:
+            if source.is_dir():
+                shutil.copytree(source, destination, symlinks=True, dirs_exist_ok=True)
+            else:
+                Path(destination).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, destination)
+        except (OSError, shutil.Error) as error:
+            raise TransportError(f"{path} cannot be copied to {destination}: {error}") from error
+        return True
+
+    def read(self, path: str, *, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes | None:
+        """See Transport.read."""
+        try:
+            with Path(path).open("rb") as file:
+                file.seek(offset)
+                return file.read(limit)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise TransportError(f"{path}: {error.strerror}") from error
+
+    def list(self, directory: str) -> tuple[str, ...]:
+        """See Transport.list."""
+        try:
+            return tuple(sorted(entry.name for entry in Path(directory).iterdir()))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise TransportError(f"{directory}: {error.strerror}") from error
+
+
+IGNORED = (".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", "*.pyc")
+"""What is never shipped with a workdir."""
+
+
+def private_directory(directory: Path) -> None:
+    """Make a directory and its missing parents 0700. Raises PermissionError if another user owns or could change it."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+    found = directory.stat()
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise PermissionError(f"{directory} belongs to another user or can be changed by others")
+
+
+def _write(path: Path, file: StagedFile) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700 if file.executable else 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(file.content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def _converse(process: subprocess.Popen[bytes], command: Command) -> CommandResult:
+    """Feed standard input and collect bounded output until the process ends or its time is up."""
+    output = {"stdout": bytearray(), "stderr": bytearray()}
+    truncated = False
+    deadline = time.monotonic() + command.timeout
+    to_send = memoryview(command.stdin)
+    with selectors.DefaultSelector() as selector:
+        _watch(selector, process)
+        while selector.get_map():
+            for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
+                if key.data == "stdin":
+                    to_send = _send(selector, key.fileobj, to_send)
+                    continue
+                chunk = os.read(key.fd, _CHUNK)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                room = MAX_OUTPUT - len(output[key.data])
+                output[key.data] += chunk[:room]
+                truncated = truncated or len(chunk) > room
+            if time.monotonic() > deadline:
+                _end(process, command)
+    try:
+        exit_code = process.wait(max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        _end(process, command)
+    return CommandResult(
+        argv=command.argv,
+        exit_code=exit_code if exit_code >= 0 else 128 - exit_code,
+        stdout=bytes(output["stdout"]),
+        stderr=bytes(output["stderr"]),
+        truncated=truncated,
+    )
+
+
+def _watch(selector: selectors.BaseSelector, process: subprocess.Popen[bytes]) -> None:
+    for name, stream in (("stdout", process.stdout), ("stderr", process.stderr)):
+        if stream is not None:
+            selector.register(stream, selectors.EVENT_READ, name)
+    if process.stdin is not None:
+        os.set_blocking(process.stdin.fileno(), False)
+        selector.register(process.stdin, selectors.EVENT_WRITE, "stdin")
+
+
+def _send(selector: selectors.BaseSelector, stream: object, rest: memoryview) -> memoryview:
+    pipe: IO[bytes] = stream  # type: ignore[assignment]
+    try:
+        rest = rest[os.write(pipe.fileno(), rest[:_CHUNK]) :]
+    except BlockingIOError:
+        return rest
+    except BrokenPipeError:
+        rest = rest[len(rest) :]
+    if not rest:
+        selector.unregister(pipe)
+        pipe.close()
+    return rest
+
+
+def _end(process: subprocess.Popen[bytes], command: Command) -> None:
+    """Kill the command's whole session. Always raises TransportError: how far it came is unknown."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    raise TransportError(
+        f"{command.argv[0]} gave no answer within {command.timeout:g} s",
+        hint="is the scheduler alive? `hpc sites` asks",
+    )

@@ -1,0 +1,111 @@
+"""What every transport promises, run for each one there is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hybridhpc import registry
+from hybridhpc.command import Command
+from hybridhpc.config import environment
+from hybridhpc.errors import TransportError
+from hybridhpc.script.plan import StagedFile
+from hybridhpc.sites.site import Site
+from hybridhpc.transports.base import MAX_OUTPUT, Transport
+
+
+@pytest.fixture(params=sorted(registry.BUILT_IN["hybridhpc.transports"]))
+def transport(request: pytest.FixtureRequest) -> Transport:
+    site = Site(name="s", file=None, scheduler="slurm", transport=request.param, slurm_conf="/etc/a.conf")
+    disturbing = {"SQUEUE_STATES": "RUNNING", "SBATCH_ACCOUNT": "x", "SLURM_CLUSTERS": "y", "LANG": "de_DE.UTF-8"}
+    return registry.transport(site, environment() | disturbing)
+
+
+def python(program: str, stdin: bytes = b"", timeout: float = 20) -> Command:
+    return Command(argv=(sys.executable, "-c", program), stdin=stdin, timeout=timeout)
+
+
+def test_arguments_arrive_as_they_are(transport: Transport) -> None:
+    hostile = ("a b", "$(touch /tmp/never)", "`id`", "'\"", "-n", "", "ü\n", "*")
+    answer = transport.run(Command(argv=(sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *hostile)))
+    assert answer.text.strip() == ascii(list(hostile))
+
+
+def test_binary_input_and_output_pass_whole(transport: Transport) -> None:
+    content = bytes(range(256)) * 20_000
+    program = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())"
+    assert transport.run(python(program, content)).stdout == content
+
+
+def test_a_command_that_does_not_read_is_no_trouble(transport: Transport) -> None:
+    assert transport.run(python("print('done')", b"x" * 5_000_000)).text == "done\n"
+
+
+@pytest.mark.parametrize(("end", "code"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137), ("pass", 0)])
+def test_the_exit_code_is_told_as_shells_count(transport: Transport, end: str, code: int) -> None:
+    answer = transport.run(python(f"import os, sys; sys.stderr.write('why'); sys.stderr.flush(); {end}"))
+    assert (answer.exit_code, answer.stderr) == (code, b"why")
+
+
+def test_a_silent_command_is_given_up_in_time_with_its_children(transport: Transport, tmp_path: Path) -> None:
+    trace = tmp_path / "alive"
+    program = f"import os, time; os.fork(); time.sleep(2); open({str(trace)!r}, 'w')"
+    began = time.monotonic()
+    with pytest.raises(TransportError, match="no answer within"):
+        transport.run(python(program, timeout=0.5))
+    assert time.monotonic() - began < 1.8
+    time.sleep(2)
+    assert not trace.exists()
+
+
+def test_a_missing_program_is_named(transport: Transport) -> None:
+    with pytest.raises(TransportError, match="no-such-program"):
+        transport.run(Command(argv=("no-such-program",)))
+
+
+def test_endless_output_is_cut_and_said_so(transport: Transport) -> None:
+    program = f"import sys\nfor _ in range({MAX_OUTPUT // 1_000_000 + 2}): sys.stdout.write('x' * 1_000_000)"
+    answer = transport.run(python(program))
+    assert answer.truncated
+    assert len(answer.stdout) == MAX_OUTPUT
+
+
+def test_questions_are_asked_in_a_fixed_environment(transport: Transport) -> None:
+    names = ("SQUEUE_STATES", "SBATCH_ACCOUNT", "SLURM_CLUSTERS", "LC_ALL", "TZ", "SLURM_TIME_FORMAT", "SLURM_CONF")
+    program = f"import os; print([os.environ.get(name) for name in {names!r}])"
+    scrubbed = transport.run(python(program)).text.strip()
+    assert scrubbed == str([None, None, None, "C", "UTC", "%s", "/etc/a.conf"])
+    assert "RUNNING" in transport.run(python(program), scrubbed=False).text
+
+
+def test_files_are_put_read_listed_and_brought_back(transport: Transport, tmp_path: Path) -> None:
+    directory = str(tmp_path / "new" / "job")
+    script = StagedFile(path="script", content=b"#!/bin/sh\n", executable=True)
+    transport.put(directory, [script, StagedFile(path="deep/data", content=b"\x00\xff")])
+    assert transport.list(directory) == ("deep", "script")
+    assert transport.list(directory + "/none") == ()
+    assert transport.read(directory + "/deep/data", offset=1) == b"\xff"
+    assert transport.read(directory + "/none") is None
+    assert transport.get(directory, str(tmp_path / "back"))
+    assert (tmp_path / "back" / "deep" / "data").read_bytes() == b"\x00\xff"
+    assert not transport.get(directory + "/none", str(tmp_path / "nothing"))
+    assert Path(directory).stat().st_mode & 0o777 == 0o700
+    assert Path(directory, "script").stat().st_mode & 0o777 == 0o700
+    assert Path(directory, "deep", "data").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_directory_others_could_change_is_refused(transport: Transport, tmp_path: Path) -> None:
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    with pytest.raises(TransportError, match="changed by others"):
+        transport.put(str(open_to_all), [])
+
+
+def test_home_is_resolved_at_the_site(transport: Transport) -> None:
+    home = environment()["HOME"]
+    assert transport.resolve("~/jobs") == transport.resolve("$HOME/jobs") == f"{home}/jobs"
+    assert transport.resolve("/a/~b") == "/a/~b"
