@@ -8,7 +8,7 @@ from hybridhpc.cli._arguments import PassThrough
 from hybridhpc.cli._context import dry_run_option, json_option, new_client
 from hybridhpc.cli._follow import follow, judge
 from hybridhpc.cli._output import say, show_json, submit_json, tell
-from hybridhpc.cli._plan import show_plan, plan_json
+from hybridhpc.cli._plan import plan_json, show_plan
 from hybridhpc.cli._summary import summary
 from hybridhpc.cli._wish import goal_option, read_wishes, where_option, with_dependencies
 from hybridhpc.client import Client, Outcome
@@ -18,14 +18,23 @@ from hybridhpc.planning import Planner, Wish
 @click.command(cls=PassThrough)
 @where_option
 @goal_option
-@click.option("-f", "--follow", "following", is_flag=True, help="Follow the output to the end; exit code 10 if it fails.")
+@click.option(
+    "-f", "--follow", "following", is_flag=True, help="Follow the output to the end; exit code 10 if it fails."
+)
 @click.option("--again", is_flag=True, help="Submit another one, even if an interrupted submission could be taken up.")
 @click.option("--quiet", is_flag=True, help="Do not print the plan.")
 @dry_run_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, where: str | None, goal: str | None, following: bool, again: bool, quiet: bool, dry_run: bool, as_json: bool
+    ctx: click.Context,
+    where: str | None,
+    goal: str | None,
+    following: bool,
+    again: bool,
+    quiet: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Submit FILE: a YAML spec, or an sbatch script taken as it is. Prints the ref and detaches.
 

@@ -1,0 +1,131 @@
+"""Kill `hpc submit` at random moments, repeat the command as a person would, and count the jobs that ran."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.people import Person
+
+SEED = int(os.environ.get("HPC_CRASH_SEED", "7"))
+KILLS_HERE = 200
+KILLS_SLURM = 60
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the living processes that a process started, and theirs."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+        except (OSError, ValueError, IndexError):
+            continue
+    found = list(children.get(pid, []))
+    for child in found:
+        found += children.get(child, [])
+    return found
+
+
+def kill(pid: int, *, with_children: bool) -> None:
+    for victim in [*(descendants(pid) if with_children else []), pid]:
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def submit_and_kill(person: Person, words: list[str], chance: random.Random, duration: float) -> None:
+    """Begin a submission and kill it, alone or with everything it started, at a moment of its life."""
+    process = person.start("submit", *words)
+    try:
+        process.wait(chance.uniform(0.02, duration))
+    except subprocess.TimeoutExpired:
+        kill(process.pid, with_children=chance.random() < 0.5)
+    process.communicate()
+
+
+def torment(person: Person, place: str, counter: Path, kills: int) -> None:
+    """Submit `kills` specs, each killed once or twice and then repeated until it says a ref; all must run once."""
+    chance = random.Random(SEED)
+    spec = person.spec("name: warm-up\nresources: {cpus: 1, memory: 20MiB}\ntime: 5m\nrun: 'true'\n", "warm.yaml")
+    began = time.monotonic()
+    person.hpc("submit", spec, "--where", place, "--quiet")
+    duration = (time.monotonic() - began) * 1.2
+
+    def one(number: int) -> None:
+        own = random.Random(chance.random() + number)
+        text = f"name: job-{number}\nresources: {{cpus: 1, memory: 20MiB}}\ntime: 5m\nrun: echo {number} >> {counter}\n"
+        words = [person.spec(text, f"job-{number}.yaml"), "--where", place, "--quiet"]
+        for _ in range(own.choice((1, 1, 2))):
+            submit_and_kill(person, words, own, duration)
+        repeat(lambda: person.try_hpc("submit", *words))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, range(kills)))
+
+
+def repeat(command: Callable[[], subprocess.CompletedProcess[str]]) -> None:
+    """Do what a person does: the same again, until it works."""
+    for _ in range(5):
+        answer = command()
+        if answer.returncode == 0:
+            return
+        time.sleep(0.5)
+    raise AssertionError(answer.stderr)
+
+
+def judge(person: Person, counter: Path, kills: int) -> None:
+    """Every job ran exactly once, and the ledger knows each by one final record."""
+    refs = [job["ref"] for job in json.loads(person.hpc("status", "--all", "--json"))]
+    person.hpc("wait", *refs, "--timeout", "5m")
+    runs = Counter(int(line) for line in counter.read_text().split())
+    lost = [number for number in range(kills) if runs[number] == 0]
+    doubled = [number for number in range(kills) if runs[number] > 1]
+    assert (lost, doubled) == ([], [])
+    jobs = json.loads(person.hpc("status", "--all", "--json"))
+    names = Counter(job["name"] for job in jobs)
+    assert all(names[f"job-{number}"] == 1 for number in range(kills))
+    assert {job["state"] for job in jobs} == {"COMPLETED"}
+
+
+@pytest.mark.timeout(600)
+def test_two_hundred_killed_submissions_to_here_make_two_hundred_jobs(person: Person, tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    torment(person, "here", counter, KILLS_HERE)
+    judge(person, counter, KILLS_HERE)
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(600)
+def test_killed_submissions_to_slurm_make_one_job_each(lab_person: Person, tmp_path: Path) -> None:
+    counter = lab_person.home / "counter"
+    torment(lab_person, "onprem", counter, KILLS_SLURM)
+    judge(lab_person, counter, KILLS_SLURM)
+
+
+def test_fifty_submissions_of_one_file_at_once_make_fifty_jobs(person: Person, tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    text = f"name: same\nresources: {{cpus: 1, memory: 20MiB}}\ntime: 5m\nrun: echo 1 >> {counter}\n"
+    spec = person.spec(text, "same.yaml")
+    processes = [person.start("submit", spec, "--where", "here", "--quiet", "--json") for _ in range(50)]
+    answers = [json.loads(process.communicate()[0]) for process in processes]
+    assert len({answer["ref"] for answer in answers}) == 50
+    person.hpc("wait", *(answer["ref"] for answer in answers), "--timeout", "3m")
+    assert counter.read_text().split() == ["1"] * 50
+
+
+def test_a_loop_of_finished_submissions_makes_a_job_each_time(person: Person) -> None:
+    spec = person.spec("name: loop\nrun: 'true'\n", "loop.yaml")
+    refs = {person.hpc("submit", spec, "--quiet").strip() for _ in range(4)}
+    assert len(refs) == 4
