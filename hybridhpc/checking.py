@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def check(client: Client) -> list[Finding]:
     answers = probe.survey(client.usable_sites, client.env, client.clock)
     for site in client.usable_sites:
         for look_at in SITE_LOOKS:
-            found += _safely(lambda c, s=site, f=look_at: f(c, s, answers[s.name]), client, site.name)
+            found += _safely(partial(look_at, site=site, answer=answers[site.name]), client, site.name)
     return found
 
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 from hybridhpc import probe, registry
 from hybridhpc.clock import Clock
-from hybridhpc.decide.candidate import Ranking
-from hybridhpc.decide.route import candidates_that_fit, decide
+from hybridhpc.decide.candidate import Candidate, Ranking
+from hybridhpc.decide.route import Sighting, candidates_that_fit, decide
 from hybridhpc.errors import HpcError, NoCandidate
 from hybridhpc.model import JobSpec
 from hybridhpc.schedulers.base import Scheduler
-from hybridhpc.script.make import Draft
+from hybridhpc.script.make import Draft, draft, make_plan, partition_refusal
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import InvalidSite, Site
-from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot
+from hybridhpc.sites.snapshot import PastJob, Snapshot, StartEstimate
 
 MOST_ESTIMATES = 8
-"""Start estimates asked per site and decision: each costs the scheduler a job id (sbatch --test-only)."""
+"""Start estimates asked per site and decision: each costs the scheduler a job id (sbatch(1) --test-only)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,24 +56,69 @@ class Planner:
     def __init__(self, sites: Sequence[Site | InvalidSite], env: Mapping[str, str], clock: Clock) -> None:
         self._env = env
         self._clock = clock
-        self._sites = sites
         usable = [site for site in sites if isinstance(site, Site)]
         self._dialects: dict[str, Scheduler] = {site.name: registry.scheduler(site.scheduler) for site in usable}
-        self._seen = probe.survey(usable, env, clock)
+        answers = probe.survey(usable, env, clock)
+        self._seen: list[Sighting] = [(site, answers.get(site.name)) for site in sites]
+        self._snapshots = {name: answer for name, answer in answers.items() if isinstance(answer, Snapshot)}
 
     def plan(self, wish: Wish, history: Sequence[PastJob]) -> Planned:
         """Decide where a wish is met and draft it."""
-        found: list[tuple[Site | InvalidSite, Snapshot | Silence | None]] = []
-        for site in self._sites:
-            found.append((site, self._seen.get(site.name) if isinstance(site, Site) else None))
-        spec = wish.spec
+        candidates = candidates_that_fit(wish.spec, self._seen)
         drafts: dict[str, Draft] = {}
         refusals: dict[str, str] = {}
-        for candidate in candidates_that_fit(spec, found):
+        for candidate in candidates:
             try:
                 drafts[candidate.key] = self._draft(wish, candidate)
             except HpcError as error:
                 refusals[candidate.key] = error.message
-        estimates = self._estimates(candidates_that_fit(spec, found), drafts)
-        ranking = decide(spec, found, estimates=estimates, refusals=refusals, history=history, now=self._clock())
-        return Planned(ranking=ranking, plan=self._make(wish, ranking.winner, drafts))
+        ranking = decide(
+            wish.spec,
+            self._seen,
+            estimates=self._estimates(candidates, drafts),
+            refusals=refusals,
+            history=history,
+            now=self._clock(),
+        )
+        return Planned(ranking=ranking, plan=self._make(wish, ranking, drafts))
+
+    def _draft(self, wish: Wish, candidate: Candidate) -> Draft:
+        """Draft a candidate. Raises NoCandidate if it cannot be asked for what the wish needs."""
+        site = candidate.site.name
+        elsewhere = [f"{place}:{job_id}" for _, place, job_id in wish.dependencies if place != site]
+        if elsewhere:
+            raise NoCandidate(f"it comes after {elsewhere[0]}, and {site} knows nothing of that job")
+        refusal = partition_refusal(wish.spec, candidate, self._snapshots[site])
+        if refusal:
+            raise NoCandidate(refusal)
+        dependencies = tuple(f"--dependency=after{kind}:{job_id}" for kind, _, job_id in wish.dependencies)
+        return draft(wish.spec, candidate, self._dialects[site], self._snapshots[site], dependencies)
+
+    def _estimates(self, candidates: Sequence[Candidate], drafts: Mapping[str, Draft]) -> dict[str, StartEstimate]:
+        """Ask every scheduler that has an opinion, all at once; who gives none in time has none."""
+        calls = {}
+        asked: dict[str, int] = {}
+        for candidate in candidates:
+            site = candidate.site
+            made = drafts.get(candidate.key)
+            asked[site.name] = asked.get(site.name, 0) + 1
+            if made is None or asked[site.name] > MOST_ESTIMATES:
+                continue
+            command = self._dialects[site.name].start_estimate_command(site, made.options, made.script)
+            if command is not None:
+                transport = registry.transport(site, self._env)
+                calls[candidate.key] = lambda t=transport, c=command: probe.answer(t, c)
+        answers = probe.at_once(calls, max((candidate.site.probe_deadline for candidate in candidates), default=0))
+        dialects = {candidate.key: self._dialects[candidate.site.name] for candidate in candidates}
+        return {
+            key: dialects[key].parse_start_estimate(answer)
+            for key, answer in answers.items()
+            if not isinstance(answer, HpcError)
+        }
+
+    def _make(self, wish: Wish, ranking: Ranking, drafts: Mapping[str, Draft]) -> Plan | None:
+        winner = ranking.winner
+        if winner is None or winner.quote is None:
+            return None
+        made = drafts[winner.candidate.key]
+        return make_plan(wish.spec, winner.candidate, made, winner.quote.per_hour, wish.cwd)

@@ -48,18 +48,19 @@ def run_all(transport: Transport, commands: Sequence[Command], deadline: float) 
         return (transport.run(commands[0]),)
     asked: dict[str, Callable[[], CommandResult | HpcError]] = {}
     for number, command in enumerate(commands):
-        asked[str(number)] = lambda command=command: _run(transport, command)  # type: ignore[misc]
+        asked[str(number)] = lambda command=command: answer(transport, command)  # type: ignore[misc]
     answers = at_once(asked, deadline)
     found: list[CommandResult] = []
     for number, command in enumerate(commands):
-        answer = answers.get(str(number)) or HpcError(f"{command.argv[0]} gave no answer within {deadline} s")
-        if isinstance(answer, HpcError):
-            raise answer
-        found.append(answer)
+        told = answers.get(str(number)) or HpcError(f"{command.argv[0]} gave no answer within {deadline} s")
+        if isinstance(told, HpcError):
+            raise told
+        found.append(told)
     return tuple(found)
 
 
-def _run(transport: Transport, command: Command) -> CommandResult | HpcError:
+def answer(transport: Transport, command: Command) -> CommandResult | HpcError:
+    """Run a command; what went wrong is a value, as a thread must give one back."""
     try:
         return transport.run(command)
     except HpcError as error:

@@ -13,7 +13,7 @@ import click
 
 from hybridhpc.client import Client
 from hybridhpc.config import read_file, settings
-from hybridhpc.errors import UsageError
+from hybridhpc.errors import NotFound, UsageError
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.planning import Wish
 from hybridhpc.spec.read import file_position, is_script, read_script
@@ -43,17 +43,32 @@ def read_wishes(client: Client, words: Sequence[str], where: str | None, goal: s
 
 
 def _read_specs(client: Client, words: Sequence[str], position: int) -> list[JobSpec]:
-    from hybridhpc.spec.yaml import check_dependencies, parse_spec
+    from hybridhpc.spec.dependencies import check_dependencies
+    from hybridhpc.spec.yaml import parse_spec
 
     if position:
         raise UsageError(f"{words[0]!r} is an option of sbatch", hint="write it into the spec, under `slurm:`")
     paths = [Path(client.cwd, word) for word in words]
-    return list(check_dependencies([parse_spec(read_file(path), str(path), now=client.clock()) for path in paths]))
+    specs = [parse_spec(read_file(path), str(path), now=client.clock()) for path in paths]
+    return list(check_dependencies(specs, known=_Known(client)))
+
+
+class _Known:
+    """What the ledger knows, as something that jobs are in."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __contains__(self, job: object) -> bool:
+        try:
+            return bool(self._client.ledger.find(str(job)))
+        except NotFound:
+            return False
 
 
 def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) -> JobSpec:
     """Apply the flags, and the settings where the spec itself says nothing."""
-    from hybridhpc.spec.goal import parse_goal, parse_where
+    from hybridhpc.spec.flags import parse_goal, parse_where
 
     known = settings(client.paths, client.env)
     if where or spec.where == ("auto",):

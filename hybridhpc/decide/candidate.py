@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hybridhpc.model import Gpus, Quantiles, Usd
+from hybridhpc.model import Gpus, Quantiles, Usd, UsdPerHour
 from hybridhpc.sites.site import Site
 
 
@@ -23,6 +23,11 @@ class Candidate:
         """How it is called in tables; breaks ties in the ranking."""
         return f"{self.site.name}/{self.partition}" + (f"/{self.purchase}" if self.purchase != "owned" else "")
 
+    @property
+    def key(self) -> str:
+        """What tells it from every other candidate of one decision: its name and its GPU alternative."""
+        return f"{self.name} {self.gpus}" if self.gpus else self.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
@@ -39,6 +44,8 @@ class Quote:
 
     usd: Usd
     most: Usd
+    per_hour: UsdPerHour
+    """Dollars per hour of running, all tasks of an array together."""
     source: str
 
 

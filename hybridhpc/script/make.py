@@ -10,6 +10,7 @@ from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.script.plan import Plan
 from hybridhpc.script.render import render_script
 from hybridhpc.sites.site import Site
+from hybridhpc.sites.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +26,37 @@ def at_home(spec: JobSpec, site: Site) -> bool:
     return isinstance(spec.payload, Script) and site.scheduler == "slurm" and site.transport == "local"
 
 
-def draft(spec: JobSpec, candidate: Candidate, scheduler: Scheduler, dependencies: tuple[str, ...]) -> Draft:
+def partition_refusal(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> str:
+    """Say why an sbatch script that names no partition is not sent to this one; empty if it may be.
+
+    Plain sbatch would send it to the default partition: only the person's own `--where` sends it elsewhere.
+    """
+    if not _chooses_partition(spec, candidate, snapshot):
+        return ""
+    place = f"{candidate.site.name}/{candidate.partition}"
+    if place in spec.where:
+        return ""
+    return f"the script names no partition, and this is not the default one; --where {place} sends it here"
+
+
+def _chooses_partition(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> bool:
+    """Whether a script would need an option of ours to reach this partition."""
+    partition = snapshot.partition(candidate.partition)
+    is_script = isinstance(spec.payload, Script) and candidate.site.scheduler == "slurm"
+    return is_script and spec.native.partition is None and not (partition is not None and partition.default)
+
+
+def draft(
+    spec: JobSpec, candidate: Candidate, scheduler: Scheduler, snapshot: Snapshot, dependencies: tuple[str, ...]
+) -> Draft:
     """Return what would be submitted to a candidate. An sbatch script keeps its bytes and gets the person's flags."""
     site = candidate.site
     options = (*scheduler.directives(spec, site, candidate.partition, candidate.gpus), *dependencies)
     if isinstance(spec.payload, Script):
-        flags = spec.payload.flags if site.scheduler == "slurm" else ()
-        return Draft(script=spec.payload.content, options=(*flags, *options))
+        if site.scheduler != "slurm":
+            return Draft(script=spec.payload.content, options=options)
+        partition = (f"--partition={candidate.partition}",) if _chooses_partition(spec, candidate, snapshot) else ()
+        return Draft(script=spec.payload.content, options=(*spec.payload.flags, *partition, *options))
     script = render_script(spec, site, candidate.partition, candidate.gpus, scheduler.name, options)
     return Draft(script=script, options=options)
 
@@ -39,12 +64,11 @@ def draft(spec: JobSpec, candidate: Candidate, scheduler: Scheduler, dependencie
 def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: float, cwd: str) -> Plan:
     """Return the Plan for a placement. `cwd` is the person's working directory, which an sbatch script keeps."""
     payload = spec.payload
-    resources = replace(spec.resources, gpus=(candidate.gpus,) if candidate.gpus else ())
     plan = Plan(
         name=spec.name,
         site=candidate.site.name,
         partition=candidate.partition,
-        resources=resources,
+        resources=replace(spec.resources, gpus=(candidate.gpus,) if candidate.gpus else ()),
         usd_per_hour=usd_per_hour,
         script=made.script,
         options=made.options,

@@ -24,10 +24,10 @@ def render_plan(plan: Plan) -> str:
 
 def parse_plan(text: str) -> Plan:
     """Read what render_plan wrote. Raises ValueError or KeyError if it is something else."""
-    document = json.loads(text)
+    document: dict[str, Any] = json.loads(text)
+    fields: dict[str, Any] = {key: document[key] for key in _PLAIN} | {key: tuple(document[key]) for key in _LISTS}
     return Plan(
-        **{key: document[key] for key in _PLAIN},
-        **{key: tuple(document[key]) for key in _LISTS},
+        **fields,
         script=base64.b64decode(document["script"]),
         staged=tuple(
             StagedFile(path=path, content=base64.b64decode(content), executable=executable)

@@ -1,0 +1,148 @@
+"""Our own conservative backfill at node level: when a new job would start behind all that is queued or running.
+
+What a job lasts is a parameter: the caller makes one plan with limits and one with likely run times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from heapq import nsmallest
+
+from hybridhpc.decide.profile import Block, Need, Profile, Segment, split_names
+from hybridhpc.model import JobState
+from hybridhpc.sites.snapshot import Node, QueuedJob, Snapshot
+
+Shares = list[tuple[float, int, int, int]]
+"""When (seconds from now) so many CPUs, MiB and GPUs of a node are given back."""
+_ALL = 1 << 40
+"""More than any node has of anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long things last, in seconds: what each job will still run or would run, and how long nodes boot."""
+
+    remaining: Callable[[QueuedJob], float]
+    lasting: Callable[[QueuedJob], float]
+    unseen: Callable[[str], float]
+    """When what nobody seen holds in a partition is given back."""
+    boot: Callable[[str], float]
+    """How long a powered-down node of a partition boots."""
+
+
+def plan(snapshot: Snapshot, pace: Pace, depth: int) -> Profile:
+    """Return the Profile of a site: running jobs end, queued ones are placed in their order, `depth` of them at most.
+
+    Order in a queue is priority, then submission, then job id. Blocked jobs take no place. Every place is reserved at
+    once (conservative backfill), so a later job fills holes but delays nobody. Jobs beyond `depth` are folded.
+    """
+    exclusive = {partition.name for partition in snapshot.partitions if partition.exclusive}
+    profile = Profile(_blocks(snapshot, pace, exclusive))
+    queue = [job for job in snapshot.jobs if job.state is JobState.PENDING and not job.blocked]
+    first = nsmallest(depth, queue, key=_order)
+    planned = {id(job) for job in first}
+    left = depth
+    for job in first:
+        partitions = split_names(job.partition)
+        need = _need(job, pace.lasting(job), not exclusive.isdisjoint(partitions))
+        now = min(max(1, job.tasks), left)
+        left -= now
+        if all(profile.place(need, partitions) for _ in range(now)):
+            _fold(profile, job, job.tasks - now, need.lasts, need.whole)
+    for job in queue:
+        if id(job) not in planned:
+            whole = bool(exclusive) and not exclusive.isdisjoint(split_names(job.partition))
+            _fold(profile, job, max(1, job.tasks), pace.lasting(job), whole)
+    return profile
+
+
+def _fold(profile: Profile, job: QueuedJob, tasks: int, lasts: float, whole: bool) -> None:
+    if tasks > 0:
+        seconds = lasts * tasks
+        profile.fold(job.partition, seconds * job.nodes if whole else 0.0, seconds * job.cpus, seconds * job.gpus)
+
+
+def _order(job: QueuedJob) -> tuple[int, float, int, str]:
+    submitted = math.inf if job.submitted_at is None else job.submitted_at
+    return -job.priority, submitted, len(job.job_id), job.job_id
+
+
+def _need(job: QueuedJob, lasts: float, whole: bool) -> Need:
+    """Return a queued job's share per node; its totals are rounded up."""
+    nodes = max(1, job.nodes)
+    return Need(
+        nodes=nodes,
+        cpus=-(-max(0, job.cpus) // nodes),
+        memory=-(-max(0, job.memory) // nodes),
+        gpus=-(-max(0, job.gpus) // nodes),
+        gpu_kind=job.gpu_kind.lower() if job.gpu_kind else None,
+        whole=whole,
+        lasts=lasts,
+    )
+
+
+def _blocks(snapshot: Snapshot, pace: Pace, exclusive: Collection[str]) -> list[Block]:
+    """Return the usable nodes as Blocks of equals."""
+    shares = _shares(snapshot, pace, exclusive)
+    blocks: dict[object, Block] = {}
+    for node in snapshot.nodes:
+        if not node.usable:
+            continue
+        boot = max((pace.boot(name) for name in node.partitions), default=0.0) if node.powered_down else 0.0
+        releases = _releases(node, shares.get(node.name, []), pace, bool(snapshot.unseen))
+        key = (node.partitions, node.cpus, node.memory, node.gpus, node.gpu_kind, boot, tuple(releases))
+        if key in blocks:
+            blocks[key].names.append(node.name)
+        else:
+            blocks[key] = Block(node, [node.name], boot, _segments(node, releases, boot))
+    return list(blocks.values())
+
+
+def _shares(snapshot: Snapshot, pace: Pace, exclusive: Collection[str]) -> dict[str, Shares]:
+    """Return, by node, what running jobs hold of it and until when. An exclusive job holds all of its nodes."""
+    only = (snapshot.nodes[0].name,) if len(snapshot.nodes) == 1 else ()
+    shares: dict[str, Shares] = {}
+    for job in snapshot.jobs:
+        names = job.node_names or only
+        if job.state not in (JobState.RUNNING, JobState.SUSPENDED) or not names:
+            continue
+        ends, count = pace.remaining(job), len(names)
+        share = (ends, -(-job.cpus // count), -(-job.memory // count), -(-job.gpus // count))
+        if job.partition in exclusive:
+            share = (ends, _ALL, _ALL, _ALL)
+        for name in names:
+            shares.setdefault(name, []).append(share)
+    return shares
+
+
+def _releases(node: Node, shares: Shares, pace: Pace, blind: bool) -> Shares:
+    """Return when what is in use on a node is given back, in order of time.
+
+    What its jobs do not explain goes with the last of them if all jobs can be seen, else nobody knows when: `unseen`.
+    """
+    cpus = node.cpus_alloc - sum(share[1] for share in shares)
+    memory = node.memory_alloc - sum(share[2] for share in shares)
+    gpus = node.gpus_alloc - sum(share[3] for share in shares)
+    if max(cpus, memory, gpus) <= 0:
+        return sorted(shares)
+    at = max(shares)[0] if shares and not blind else max((pace.unseen(name) for name in node.partitions), default=0.0)
+    return sorted([*shares, (at, max(0, cpus), max(0, memory), max(0, gpus))])
+
+
+def _segments(node: Node, releases: Shares, boot: float) -> list[Segment]:
+    """Return the free resources of a node over time; the last segment is the node with nothing on it."""
+    free = (max(0, node.cpus), max(0, node.memory), max(0, node.gpus))
+    segments: list[Segment] = []
+    until = math.inf
+    for at, cpus, memory, gpus in reversed(releases):
+        if at <= boot:
+            break
+        if at < until:
+            segments.append((at, *free))
+            until = at
+        free = (free[0] - cpus, free[1] - memory, free[2] - gpus)
+    segments.append((boot, *free))
+    segments.reverse()
+    return segments

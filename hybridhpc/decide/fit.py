@@ -1,0 +1,139 @@
+"""Which candidates there are, and which of them can run a job at all: a reason for every no."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hybridhpc.decide.candidate import Candidate
+from hybridhpc.decide.limits import Case, gpus_on, native_kind, over_limits, walltime_of
+from hybridhpc.decide.native import Refusal, node_names, on_here, on_slurm, with_features
+from hybridhpc.decide.profile import Need
+from hybridhpc.model import Gpus, JobSpec, Seconds
+from hybridhpc.sites.site import Site
+from hybridhpc.sites.snapshot import Node, QueuePartition, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What became of a candidate: the refusals, and what forecast and price need to know."""
+
+    candidate: Candidate
+    partition: QueuePartition
+    nodes: tuple[Node, ...] = ()
+    """On which it can run: usable, and large enough."""
+    need: Need = Need(nodes=1, cpus=1, memory=0, gpus=0, lasts=math.inf)
+    """What it takes; it may last as long as its walltime, for ever without one."""
+    walltime: Seconds | None = None
+    """The limit it would run under; None if there is none."""
+    refusals: tuple[Refusal, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def fits(spec: JobSpec, site: Site, snapshot: Snapshot) -> list[Fit]:
+    """Judge every candidate of a site: each partition with each GPU alternative."""
+    alternatives = tuple(dict.fromkeys(gpus for gpus in spec.resources.gpus if gpus.count > 0)) or (None,)
+    return [_fit(spec, candidate, snapshot) for candidate in _candidates(spec, site, snapshot, alternatives)]
+
+
+def _candidates(
+    spec: JobSpec, site: Site, snapshot: Snapshot, alternatives: tuple[Gpus | None, ...]
+) -> list[Candidate]:
+    names = [partition.name for partition in snapshot.partitions]
+    names += [partition.name for partition in site.partitions]
+    names += [entry.split("/")[1] for entry in spec.where if entry.startswith(f"{site.name}/")]
+    return [
+        Candidate(site=site, partition=name, purchase=site.partition(name).purchase, gpus=gpus)
+        for name in dict.fromkeys(names)
+        for gpus in alternatives
+    ]
+
+
+def _fit(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> Fit:
+    partition = snapshot.partition(candidate.partition)
+    if partition is None:
+        return _absent(candidate, snapshot)
+    case = _case(spec, candidate, snapshot, partition)
+    names, notes = _names(case)
+    return Fit(
+        candidate=candidate,
+        partition=partition,
+        nodes=tuple(node for node in case.able if node.usable),
+        need=_need(case),
+        walltime=walltime_of(case),
+        refusals=(*names, *over_limits(case)),
+        notes=tuple(notes),
+    )
+
+
+def _need(case: Case) -> Need:
+    gpus = case.candidate.gpus
+    return Need(
+        nodes=max(1, case.spec.resources.nodes),
+        cpus=case.cpus,
+        memory=case.memory,
+        gpus=gpus.count if gpus else 0,
+        gpu_kind=native_kind(case.candidate) or None,
+        whole=case.spec.resources.whole_nodes or case.partition.exclusive,
+        lasts=float(walltime_of(case) or math.inf),
+    )
+
+
+def _absent(candidate: Candidate, snapshot: Snapshot) -> Fit:
+    known = ", ".join(partition.name for partition in snapshot.partitions) or "none"
+    refusal = Refusal(reason=f"{candidate.site.name} has no partition {candidate.partition} (it has {known})")
+    return Fit(candidate=candidate, partition=QueuePartition(name=candidate.partition, up=False), refusals=(refusal,))
+
+
+def _case(spec: JobSpec, candidate: Candidate, snapshot: Snapshot, partition: QueuePartition) -> Case:
+    asked, site = spec.resources, candidate.site
+    nodes = snapshot.nodes_of(partition.name)
+    if site.scheduler != "here":
+        nodes = with_features(spec.native, site, nodes)
+        listed = frozenset(node_names(spec.native, site))
+        if listed and len(listed) >= asked.nodes:
+            nodes = tuple(node for node in nodes if node.name in listed)
+    cpus = asked.cpus or 1
+    memory = asked.memory or (partition.default_memory_per_cpu or 0) * cpus
+    gpus = candidate.gpus.count if candidate.gpus else 0
+    able = [node for node in nodes if node.cpus >= cpus and node.memory >= memory and gpus_on(candidate, node) >= gpus]
+    return Case(
+        spec=spec,
+        candidate=candidate,
+        snapshot=snapshot,
+        partition=partition,
+        nodes=nodes,
+        able=tuple(able),
+        cpus=cpus,
+        memory=memory,
+    )
+
+
+def _names(case: Case) -> tuple[list[Refusal], list[str]]:
+    """Judge what a job names: places in `where`, and what only some sites have."""
+    candidate, spec = case.candidate, case.spec
+    matching = [entry for entry in spec.where if _matches(entry.removeprefix("!"), candidate)]
+    found = _where(case, [entry for entry in matching if entry.startswith("!")], matching)
+    if candidate.site.scheduler == "here":
+        return [*found, *on_here(spec.native, candidate.site, candidate.partition)], []
+    explicit = any(entry != "auto" and not entry.startswith("!") for entry in matching)
+    known = [partition.name for partition in case.snapshot.partitions]
+    refusals, notes = on_slurm(spec.native, candidate.site, case.partition, known, explicit)
+    return [*found, *refusals], notes
+
+
+def _matches(entry: str, candidate: Candidate) -> bool:
+    place = f"{candidate.site.name}/{candidate.partition}"
+    return entry in ("auto", candidate.site.name, place, candidate.name)
+
+
+def _where(case: Case, excluding: list[str], matching: list[str]) -> list[Refusal]:
+    candidate, where = case.candidate, case.spec.where
+    if excluding:
+        return [Refusal(reason=f"left out by where: {excluding[0]}", would_admit=f"where without {excluding[0]}")]
+    if not matching and any(not entry.startswith("!") for entry in where):
+        place = f"{candidate.site.name}/{candidate.partition}"
+        return [Refusal(reason=f"not named in where: {', '.join(where)}", would_admit=f"--where={place}")]
+    if candidate.site.only_listed and candidate.partition not in {listed.name for listed in candidate.site.partitions}:
+        return [Refusal(reason=f"the site file of {candidate.site.name} does not list this partition (only_listed)")]
+    return []

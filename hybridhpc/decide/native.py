@@ -1,0 +1,168 @@
+"""What only some sites have: partitions, accounts, QOS, features, reservations, licences, nodes by name.
+
+A job that names one fits a site that has it or maps it in its site file. What cannot be seen is said, not guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hybridhpc.decide.profile import split_names
+from hybridhpc.model import Native
+from hybridhpc.sites.site import Site
+from hybridhpc.sites.snapshot import Node, QueuePartition
+
+_OPTIONS = {
+    "partition": "--partition",
+    "account": "--account",
+    "qos": "--qos",
+    "constraint": "--constraint",
+    "reservation": "--reservation",
+    "licenses": "--licenses",
+    "nodelist": "--nodelist",
+    "cluster": "--clusters",
+}
+_WORDS = {"qos": "QOS", "licenses": "licences", "nodelist": "nodes by name"}
+_INVISIBLE = ("reservation", "licenses", "cluster")
+"""No snapshot shows these: the site file, an explicit `where` or the scheduler itself must vouch for them."""
+_HOST = r"(?:[^,\[\]]|\[[^\]]*\])+"
+_RANGES = r"([^\[]*)\[([\d,-]+)\](.*)"
+_MOST_NODES = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a job cannot run somewhere; `would_admit` is the one change that would remove this reason."""
+
+    reason: str
+    would_admit: str | None = None
+    doubtful: bool = False
+    """The scheduler may know better: if its start estimate accepts the job, this reason falls away."""
+
+
+def own_name(site: Site, kind: str, word: str) -> str | None:
+    """Return what a site's file calls a foreign name; None if it does not say."""
+    return next((own for known, foreign, own in site.names if (known, foreign) == (kind, word)), None)
+
+
+def named(native: Native) -> dict[str, str]:
+    """Return what a job names, by kind."""
+    return {kind: value for kind in _OPTIONS if (value := getattr(native, kind))}
+
+
+def on_slurm(
+    native: Native, site: Site, partition: QueuePartition, known: Iterable[str], explicit: bool
+) -> tuple[list[Refusal], list[str]]:
+    """Return why the names of a job do not fit a partition, and what could not be seen.
+
+    `known` are the site's partitions; `explicit` says that the person named this site in `where`.
+    """
+    found = [_partition(native, site, partition, known)]
+    notes: list[str] = []
+    for kind, allowed in (("account", partition.allowed_accounts), ("qos", partition.allowed_qos)):
+        value, word = getattr(native, kind), getattr(site, kind)
+        own = (own_name(site, kind, value) or value) if value else word
+        if own and allowed and own.lower() not in {name.lower() for name in allowed}:
+            found.append(_not_admitted(kind, own, partition.name, allowed))
+        elif value and not allowed and own_name(site, kind, value) is None:
+            notes.append(f"{_word(kind)} {value} could not be checked")
+    for kind in _INVISIBLE:
+        value = getattr(native, kind)
+        if not value or own_name(site, kind, value) is not None or value == site.name:
+            continue
+        if explicit:
+            notes.append(f"{_word(kind)} {value} could not be checked")
+        else:
+            found.append(_unknown(kind, value, site.name))
+    return [refusal for refusal in found if refusal is not None], notes
+
+
+def on_here(native: Native, site: Site, partition: str) -> list[Refusal]:
+    """Return why the names of a job do not fit the embedded site, which has none of these things."""
+    given = {kind: value for kind, value in named(native).items() if own_name(site, kind, value) is None}
+    if partition in split_names(native.partition or ""):
+        given.pop("partition", None)
+    if not given:
+        return []
+    options = " and ".join(f"{_OPTIONS[kind]}={value}" for kind, value in given.items())
+    kinds = ", ".join(_word(kind) + ("" if kind in ("qos", "licenses", "nodelist") else "s") for kind in given)
+    return [Refusal(reason=f"{site.name} has no {kinds}; the job names {options}", would_admit=f"leave out {options}")]
+
+
+def with_features(native: Native, site: Site, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Return the nodes that a job's constraint admits: words joined by | and &; brackets and counts are ignored."""
+    if not native.constraint:
+        return nodes
+    text = re.sub(r"\*\d+|[\[\]()\s]", "", own_name(site, "constraint", native.constraint) or native.constraint)
+    ways = [[word for word in re.split("[&,]", way) if word] for way in text.split("|")]
+    wanted = [{own_name(site, "constraint", word) or word for word in way} for way in ways]
+    return tuple(node for node in nodes if any(way <= set(node.features) for way in wanted))
+
+
+def missing_nodes(native: Native, site: Site, nodes: tuple[Node, ...]) -> tuple[str, ...]:
+    """Return the nodes a job names that are not among these."""
+    if not native.nodelist:
+        return ()
+    have = {node.name for node in nodes}
+    return tuple(name for name in node_names(native, site) if name not in have)
+
+
+def node_names(native: Native, site: Site) -> tuple[str, ...]:
+    """Return the nodes a job names, in full."""
+    if not native.nodelist:
+        return ()
+    return expand_hosts(own_name(site, "nodelist", native.nodelist) or native.nodelist)
+
+
+def expand_hosts(text: str) -> tuple[str, ...]:
+    """Return the nodes of Slurm's spelling `dgx[01-04,7],login`; what is no such list comes back as it is."""
+    found: list[str] = []
+    waiting = re.findall(_HOST, text)
+    while waiting and len(found) < _MOST_NODES:
+        item = waiting.pop()
+        match = re.fullmatch(_RANGES, item)
+        if match is None:
+            found.append(item.strip())
+            continue
+        prefix, body, suffix = match.groups()
+        for part in body.split(","):
+            low, _, high = part.partition("-")
+            if not low.isdecimal() or (high and not high.isdecimal()):
+                continue
+            last = min(int(high or low), int(low) + _MOST_NODES)
+            waiting += [f"{prefix}{number:0{len(low)}}{suffix}" for number in range(int(low), last + 1)]
+    return tuple(sorted(found))
+
+
+def _word(kind: str) -> str:
+    return _WORDS.get(kind, kind)
+
+
+def _partition(native: Native, site: Site, partition: QueuePartition, known: Iterable[str]) -> Refusal | None:
+    if not native.partition:
+        return None
+    wanted = {own_name(site, "partition", name) or name for name in split_names(native.partition)}
+    if partition.name in wanted:
+        return None
+    there = sorted(known)
+    reason = f"the job names partition {native.partition}"
+    if wanted.isdisjoint(there):
+        reason += f", which {site.name} does not have (it has {', '.join(there)})"
+    return Refusal(reason=reason, would_admit=f"--partition={partition.name}")
+
+
+def _not_admitted(kind: str, own: str, partition: str, allowed: tuple[str, ...]) -> Refusal:
+    return Refusal(
+        reason=f"{_word(kind)} {own} may not use partition {partition} (it admits {', '.join(allowed)})",
+        would_admit=f"{_OPTIONS[kind]}={' or '.join(allowed[:3])}",
+    )
+
+
+def _unknown(kind: str, value: str, site: str) -> Refusal:
+    return Refusal(
+        reason=f"nothing says that {site} has {_word(kind)} {value}",
+        would_admit=f"--where={site}, or `names: {{{kind}: {{{value}: {value}}}}}` in its site file",
+        doubtful=True,
+    )

@@ -1,0 +1,183 @@
+"""The decision: every candidate of every site judged, ranked by one score, each with its reason. Pure and total."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hybridhpc.decide.candidate import Candidate, Choice, Forecast, Ranking
+from hybridhpc.decide.cost import over_budget, quote
+from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
+from hybridhpc.decide.fit import Fit, fits
+from hybridhpc.decide.forecast import Outlook, forecast_run, forecast_start, learned_fraction, makespan, outlook
+from hybridhpc.decide.policy import Policy, weigh
+from hybridhpc.model import Goal, JobSpec
+from hybridhpc.sites.site import InvalidSite, Site
+from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
+
+Sighting = tuple[Site | InvalidSite, Snapshot | Silence | None]
+"""A site and what it answered; None: it was not asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """What every candidate is judged by."""
+
+    spec: JobSpec
+    goal: Goal
+    estimates: Mapping[str, StartEstimate]
+    refusals: Mapping[str, str]
+    history: Sequence[PastJob]
+    fraction: float
+    sites: Mapping[str, Site]
+    policy: Policy
+    now: float
+
+
+def decide(
+    spec: JobSpec,
+    sites: Sequence[Sighting],
+    *,
+    estimates: Mapping[str, StartEstimate] | None = None,
+    refusals: Mapping[str, str] | None = None,
+    history: Sequence[PastJob] = (),
+    policy: Policy | None = None,
+    now: float,
+) -> Ranking:
+    """Rank every candidate of every site for a job: best first, refused ones last, silent sites beside them.
+
+    `estimates` (the scheduler's own) and `refusals` (by whoever drafted the script) go by Candidate.key; `now` is in
+    seconds since the epoch. The order of `sites` does not matter. Raises nothing.
+    """
+    rules = policy or Policy()
+    question = _Question(
+        spec=spec,
+        goal=spec.goal or rules.goal,
+        estimates=estimates or {},
+        refusals=refusals or {},
+        history=history,
+        fraction=learned_fraction(history, rules),
+        sites={site.name: site for site, _ in sites if isinstance(site, Site)},
+        policy=rules,
+        now=now,
+    )
+    choices = [choice for site, snapshot in _answering(sites) for choice in _judge_site(question, site, snapshot)]
+    admitted = [choice for choice in choices if choice.refused is None]
+    refused = [choice for choice in choices if choice.refused is not None]
+    ordered = _explained(sorted(admitted, key=_by_score), question.goal)
+    return Ranking(choices=(*ordered, *sorted(refused, key=_by_name)), silent=_silent(spec, sites))
+
+
+def candidates_that_fit(spec: JobSpec, sites: Sequence[Sighting]) -> tuple[Candidate, ...]:
+    """Return the candidates worth asking their scheduler about, by name: no limit and no capacity rules them out."""
+    found = [
+        fit.candidate
+        for site, snapshot in _answering(sites)
+        for fit in fits(spec, site, snapshot)
+        if all(refusal.doubtful for refusal in fit.refusals)
+    ]
+    return tuple(sorted(found, key=lambda candidate: candidate.key))
+
+
+def _answering(sites: Iterable[Sighting]) -> list[tuple[Site, Snapshot]]:
+    return [(site, answer) for site, answer in sites if isinstance(site, Site) and isinstance(answer, Snapshot)]
+
+
+def _silent(spec: JobSpec, sites: Sequence[Sighting]) -> tuple[tuple[str, str], ...]:
+    """Return every site of which nothing is known, and every name in `where` that is no site."""
+    lines = {(site.name, why) for site, answer in sites if (why := _silence(site, answer))}
+    known = {site.name for site, _ in sites}
+    for entry in spec.where:
+        name = entry.removeprefix("!").partition("/")[0]
+        if name not in known and name != "auto":
+            lines.add(
+                (name, f"named in where, but there is no such site (there is {', '.join(sorted(known)) or 'none'})")
+            )
+    return tuple(sorted(lines))
+
+
+def _silence(site: Site | InvalidSite, answer: Snapshot | Silence | None) -> str:
+    if isinstance(site, InvalidSite):
+        return f"its file is wrong: {site.problems[0] if site.problems else site.file}"
+    if isinstance(answer, Silence):
+        return answer.why or "gave no answer"
+    if answer is None:
+        return "it was not asked"
+    return "" if answer.partitions else "it has no partitions"
+
+
+def _judge_site(question: _Question, site: Site, snapshot: Snapshot) -> list[Choice]:
+    """Judge a site's candidates; its queue is planned only if one of them may run."""
+    choices = []
+    view: Outlook | None = None
+    for fit in fits(question.spec, site, snapshot):
+        why = _refused(question, fit)
+        if why is not None:
+            choices.append(why)
+            continue
+        view = view or outlook(site, snapshot, question.fraction, question.policy, question.now)
+        choices.append(_judge(question, fit, view))
+    return choices
+
+
+def _refused(question: _Question, fit: Fit) -> Choice | None:
+    """Return the refusal of a candidate that cannot run the job; None if it can."""
+    key = fit.candidate.key
+    told = question.estimates.get(key)
+    accepted = told is not None and told.start is not None
+    standing = [refusal for refusal in fit.refusals if not (refusal.doubtful and accepted)]
+    reasons = [refusal.reason for refusal in standing]
+    if key in question.refusals:
+        reasons.append(question.refusals[key])
+    if told is not None and told.start is None and told.refusal:
+        reasons.append(f"the scheduler refuses it: {told.refusal}")
+    if not reasons:
+        return None
+    near = standing[0].would_admit if len(reasons) == len(standing) == 1 else None
+    return Choice(candidate=fit.candidate, refused="; ".join(reasons), would_admit=near)
+
+
+def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
+    """Forecast, price and weigh a candidate that can run the job."""
+    spec, policy, goal = question.spec, question.policy, question.goal
+    start = forecast_start(fit, view, question.estimates.get(fit.candidate.key), question.history, policy, question.now)
+    if start is None:
+        return Choice(candidate=fit.candidate, refused="our plan of its queue finds no time at which the job fits")
+    run = forecast_run(spec, fit, question.history, question.fraction, question.sites, policy)
+    whole = makespan(spec, fit, run.task)
+    quoted = quote(spec, fit, run.task, whole, start.boot)
+    if goal.max_cost is not None:
+        refusal = over_budget(spec, fit, quoted, run.task, start.boot, goal.max_cost)
+        if refusal is not None:
+            return Choice(candidate=fit.candidate, refused=refusal.reason, would_admit=refusal.would_admit)
+    score, late = weigh(goal, policy, start.when, whole, quoted.usd, run.overrun, question.now)
+    said = Choice(
+        candidate=fit.candidate,
+        forecast=Forecast(start=start.when, run=whole, basis=f"start: {start.basis}; run: {run.basis}"),
+        quote=quoted,
+        score=score,
+    )
+    return replace(said, reason="; ".join([*remarks(said, goal, late, run.overrun, question.now), *fit.notes]))
+
+
+def _explained(ordered: list[Choice], goal: Goal) -> list[Choice]:
+    """Say of each admitted choice why it won or lost, before what else there is to say of it."""
+    if not ordered:
+        return []
+    winner, *others = ordered
+    words = [why_it_won(winner, others, goal.value_of_time)]
+    words += [why_it_lost(choice, winner, goal.value_of_time) for choice in others]
+    return [
+        replace(choice, reason="; ".join(filter(None, (why, choice.reason))))
+        for choice, why in zip(ordered, words, strict=True)
+    ]
+
+
+def _by_score(choice: Choice) -> tuple[float, str]:
+    """Order by score, then name; GPU alternatives that tie keep the person's order."""
+    return math.inf if choice.score is None else choice.score, choice.candidate.name
+
+
+def _by_name(choice: Choice) -> str:
+    return choice.candidate.name

@@ -1,0 +1,101 @@
+"""What every command of `here` does in passing: it clears up after dead supervisors and starts the one that is due."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from hybridhpc.here import cgroup, slots, watch
+from hybridhpc.here.machine import boot_id
+from hybridhpc.here.place import Place
+from hybridhpc.here.queue import Machine, Outlook
+from hybridhpc.here.slots import Task
+from hybridhpc.here.surroundings import supervisor_environment
+
+_PATIENCE = 2.0
+"""Seconds that processes get to vanish after SIGKILL before their end is called unknown."""
+
+
+def tend(place: Place, machine: Machine, *, boot: str | None = None) -> Outlook:
+    """Repair, settle and start. `boot` is the kernel's boot id, for tests of a reboot. Returns the outlook."""
+    repair(place, boot or boot_id())
+    seen = slots.outlook(place, machine)
+    if seen.never:
+        seen = slots.settle(place, machine, seen)
+    if seen.grant:
+        start_supervisor(place)
+    return seen
+
+
+def repair(place: Place, boot: str) -> None:
+    """End the processes of tasks whose supervisor is dead, and record honestly how these tasks ended."""
+    for task in slots.started_tasks(place):
+        lock = place.lock(task.id)
+        if lock is None:
+            continue
+        now = slots.tasks(place, task.job, task.array_index)[0]
+        if now.state in ("RUNNING", "UNKNOWN"):
+            _bury(place, now, boot)
+        place.unlock(task.id, lock)
+
+
+def start_supervisor(place: Place) -> None:
+    """Start a process of its own session that claims the next task, if there still is one when it gets there.
+
+    The process between is gone before this returns, so that a supervisor is never below another one.
+    """
+    between = os.fork()
+    if between:
+        os.waitpid(between, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            _become_supervisor(str(place.root))
+    finally:
+        os._exit(0)
+
+
+def _become_supervisor(root: str) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    log = os.open(f"{root}/here.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor, source in enumerate((nothing, nothing, log)):
+        os.dup2(source, descriptor)
+    command = (sys.executable, "-P", "-m", "hybridhpc.here.supervise", root)
+    os.execve(command[0], command, supervisor_environment(os.environ, root))  # noqa: S606 (an argument list, no shell)
+
+
+def _bury(place: Place, task: Task, boot: str) -> None:
+    mark, directory = slots.mark_and_directory(place, task)
+    group = Path(task.control_group) if task.control_group else None
+    job = watch.Job(mark, 0, group)
+    left = watch.kill_all(lambda: watch.members(job), lambda: None, patience=_PATIENCE)
+    if left:
+        numbers = ", ".join(str(pid) for pid in sorted(left)[:5])
+        slots.doubt(place, task.id, f"its supervisor is dead and its processes cannot be ended ({numbers})")
+        return
+    if group:
+        cgroup.remove(group)
+    code = _exit_marker(directory, task)
+    if task.cancelled:
+        slots.finish(place, task.id, "CANCELLED", "cancelled", exit_code=code)
+    elif code is not None:
+        slots.finish(place, task.id, "FAILED" if code else "COMPLETED", "", exit_code=code)
+    else:
+        slots.finish(place, task.id, "NODE_FAIL", _why_lost(task, boot))
+
+
+def _why_lost(task: Task, boot: str) -> str:
+    if task.boot != boot:
+        return "machine was restarted"
+    return f"its supervisor (process {task.supervisor}) died; what was left of the job was ended"
+
+
+def _exit_marker(directory: str, task: Task) -> int | None:
+    """Return the exit code that the script itself wrote down (its first word); None if it did not get that far."""
+    part = "-" if task.array_index is None else str(task.array_index)
+    try:
+        return int(Path(directory, f"exit.{part}.0").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None

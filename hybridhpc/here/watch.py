@@ -1,0 +1,176 @@
+"""The processes of a job: who belongs to it, what memory they use, and how they are ended. Knows no queue.
+
+A process belongs to a job if it descends from the job's supervisor (a subreaper: daemons stay its descendants), if it
+is in the job's control group, or if it carries the job's mark in its environment (what finds it once the supervisor
+is dead). Supervisors of other jobs, submitted from inside a job, and what runs below them do not belong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from hybridhpc.here import cgroup
+
+MARK = "HPC_HERE_TASK"
+"""Variable of every process of a job: its directory, which nobody can guess, and the task's number."""
+SUPERVISOR = "HPC_HERE_SUPERVISOR"
+"""Variable of supervisors alone."""
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MIB = 1024 * 1024
+_TERMINATE = (signal.SIGTERM, signal.SIGCONT)
+
+
+class Job(NamedTuple):
+    """What tells the processes of one running task from all others."""
+
+    mark: str
+    """Value of MARK."""
+    supervisor: int
+    """Its process id; 0 if it is dead."""
+    group: Path | None
+    """Its control group."""
+
+
+def descendants(job: Job) -> set[int]:
+    """Return the living processes below the job's supervisor."""
+    children = _children()
+    found: set[int] = set()
+    rest = children.get(job.supervisor, [])[:] if job.supervisor else []
+    while rest:
+        pid = rest.pop()
+        if not _foreign(pid, job):
+            found.add(pid)
+            rest += children.get(pid, [])
+    return found
+
+
+def members(job: Job) -> set[int]:
+    """Return all processes of the job that can be found, in any of the three ways."""
+    marked = {pid for pid in _own_processes() if _variable(pid, MARK) == job.mark}
+    grouped = cgroup.members(job.group) if job.group else set()
+    return descendants(job) | {pid for pid in marked | grouped if not _foreign(pid, job) and _lives(pid)}
+
+
+def send(pids: Iterable[int], number: int) -> None:
+    """Send a signal to each process; those that are gone are no matter."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def terminate(pids: Iterable[int]) -> None:
+    """Ask processes to end; stopped ones are woken to hear it."""
+    chosen = list(pids)
+    for number in _TERMINATE:
+        send(chosen, number)
+
+
+def kill_all(find: Callable[[], set[int]], reap: Callable[[], object], *, patience: float) -> set[int]:
+    """Kill what `find` returns until it returns nothing; what is left after `patience` seconds is returned."""
+    end = time.monotonic() + patience
+    pids = find()
+    while pids and time.monotonic() < end:
+        send(pids, signal.SIGKILL)
+        time.sleep(0.005)
+        reap()
+        pids = find()
+    return pids
+
+
+def used_memory(pids: Iterable[int], limit: int) -> int:
+    """Return what processes use together, in MiB: resident pages, shared ones counted once if that is near the limit.
+
+    Counting shared pages once (PSS) walks every mapping and holds up the process, so it is done in doubt alone.
+    """
+    chosen = list(pids)
+    resident = sum(_resident(pid) for pid in chosen) // _MIB
+    if resident <= limit:
+        return resident
+    return sum(_proportional(pid) for pid in chosen) // _MIB
+
+
+def _children() -> dict[int, list[int]]:
+    """Map each process to its children, the dead ones left out."""
+    children: dict[int, list[int]] = {}
+    for pid in _processes():
+        state, parent = _state(pid)
+        if state not in "ZX":
+            children.setdefault(parent, []).append(pid)
+    return children
+
+
+def _foreign(pid: int, job: Job) -> bool:
+    variables = _environment(pid)
+    mark = variables.get(MARK.encode())
+    return SUPERVISOR.encode() in variables or (mark is not None and mark != os.fsencode(job.mark))
+
+
+def _lives(pid: int) -> bool:
+    return _state(pid)[0] not in "ZX"
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """Return state letter and parent of a process, X and 0 if it is gone (proc_pid_stat(5))."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split(None, 2)
+    return (fields[0].decode(), int(fields[1])) if len(fields) > 1 else ("X", 0)
+
+
+def _variable(pid: int, name: str) -> str | None:
+    value = _environment(pid).get(name.encode())
+    return None if value is None else os.fsdecode(value)
+
+
+def _environment(pid: int) -> dict[bytes, bytes]:
+    pairs = (entry.partition(b"=") for entry in _read(f"/proc/{pid}/environ").split(b"\0"))
+    return {name: value for name, _, value in pairs}
+
+
+def _resident(pid: int) -> int:
+    fields = _read(f"/proc/{pid}/statm").split()
+    return int(fields[1]) * _PAGE if len(fields) > 1 else 0
+
+
+def _proportional(pid: int) -> int:
+    """Return the process's share of memory in bytes; its resident pages where the kernel keeps no smaps_rollup."""
+    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
+    return _resident(pid)
+
+
+def _own_processes() -> list[int]:
+    uid = os.geteuid()
+    found = []
+    for pid in _processes():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}").stat().st_uid == uid:
+                found.append(pid)
+    return found
+
+
+def _processes() -> list[int]:
+    with os.scandir("/proc") as entries:
+        return [int(entry.name) for entry in entries if entry.name.isdecimal()]
+
+
+def _read(path: str) -> bytes:
+    """Read a file of /proc whole; empty if it is gone or closed to us."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        parts = [os.read(descriptor, 1 << 20)]
+        while parts[-1]:
+            parts.append(os.read(descriptor, 1 << 20))
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)

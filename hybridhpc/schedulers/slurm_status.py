@@ -1,0 +1,217 @@
+"""What became of jobs: squeue while they are in its memory, sacct afterwards; tasks folded into arrays. Pure.
+
+squeue forgets a job MinJobAge (300 s by default) after its end, an array task by task; sacct needs a slurmdbd.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from hybridhpc.command import Command, CommandResult
+from hybridhpc.model import JobState, JobStatus
+from hybridhpc.schedulers.slurm_states import job_state
+from hybridhpc.schedulers.slurm_survey import FULL_LISTS
+from hybridhpc.schedulers.slurm_text import (
+    NOTHING,
+    SEPARATOR,
+    answered,
+    fields_of,
+    long_format,
+    parse_count,
+    parse_indices,
+    parse_time,
+    split_job_id,
+)
+
+MEMORY_FIELDS = (
+    "JobArrayID", "State", "SubmitTime", "StartTime", "EndTime", "exit_code", "RestartCnt", "NodeList", "Reason",
+)  # fmt: skip
+"""squeue(1) --Format."""
+
+HISTORY_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList")
+"""sacct(1) --format. Restarts would be there from 24.11 only."""
+
+IDS_AT_ONCE = 1000
+"""Job ids on one command line."""
+
+_NO_SUCH_JOB = "Invalid job id specified"
+_WAIT_STATUS = re.compile(r"(\d+)(?::(\d+))?")
+_TASK = re.compile(r"(\d+)(?:_\d+|\+\d+)")
+
+_WORST = (
+    JobState.RUNNING, JobState.SUSPENDED, JobState.PENDING, JobState.UNKNOWN, JobState.FAILED, JobState.OUT_OF_MEMORY,
+    JobState.TIMEOUT, JobState.NODE_FAIL, JobState.PREEMPTED, JobState.CANCELLED, JobState.COMPLETED,
+)  # fmt: skip
+"""What an array is in if one of its tasks is, in this order: the live ones first, then the worst."""
+
+
+def status_commands(job_ids: Sequence[str]) -> tuple[Command, ...]:
+    """Ask squeue for my jobs: one question; with more ids than a command line should hold, for all that are mine.
+
+    `--me` lets the controller filter: with a list of ids alone it sends everybody's jobs (22.05).
+    """
+    bases = _bases(job_ids)
+    if not bases:
+        return ()
+    only = (f"--jobs={','.join(bases)}",) if len(bases) <= IDS_AT_ONCE else ()
+    argv = ("squeue", "--me", "--all", "--local", "--noheader", "--states=all", *only)
+    return (Command(argv=(*argv, f"--Format={long_format(MEMORY_FIELDS)}"), env=FULL_LISTS),)
+
+
+def parse_status(answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
+    """Read squeue's answers. Raises SchedulerError if the queue cannot be seen."""
+    found: dict[str, JobStatus] = {}
+    for answer in answers:
+        # Asked for one job it does not know, squeue fails; asked for several it leaves that one out.
+        if not answer.ok and _NO_SUCH_JOB in answer.complaint:
+            continue
+        for fields in fields_of(answered(answer).text, len(MEMORY_FIELDS)):
+            job_id, state, submitted, started, ended, code, restarts, nodes, reason = fields
+            times = (submitted, started, ended)
+            found |= _statuses(job_id, state, times, code, nodes, reason=reason, restarts=parse_count(restarts))
+    return found | _folds(found.values())
+
+
+def last_words_commands(job_ids: Sequence[str]) -> tuple[Command, ...]:
+    """Ask sacct. With ids and without times it looks through all of its history (sacct(1), --starttime)."""
+    bases = _bases(job_ids)
+    argv = ("sacct", "--allocations", "--noheader", "--parsable2", f"--delimiter={SEPARATOR}")
+    return tuple(
+        Command(
+            argv=(*argv, f"--format={','.join(HISTORY_FIELDS)}", f"--jobs={','.join(bases[at : at + IDS_AT_ONCE])}"),
+            env=FULL_LISTS,
+        )
+        for at in range(0, len(bases), IDS_AT_ONCE)
+    )
+
+
+def parse_last_words(answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
+    """Read sacct's answers. No accounting, or one that does not answer, is no error: then nothing is remembered."""
+    found: dict[str, JobStatus] = {}
+    for answer in answers:
+        for fields in fields_of(answer.text if answer.ok else "", len(HISTORY_FIELDS)):
+            job_id, state, code, submitted, started, ended, nodes = fields
+            found |= _statuses(job_id, state, (submitted, started, ended), code, nodes)
+    return found | _folds(found.values())
+
+
+def fold(tasks: Iterable[JobStatus], expected: int | None = None) -> JobStatus | None:
+    """Return the status of an array, or of a heterogeneous job, as a whole; None without tasks.
+
+    Live if one task is; else the worst end among them. `expected` is how many tasks there are: if fewer are known and
+    all of those are COMPLETED, the whole is UNKNOWN, for squeue forgets tasks one by one.
+    """
+    known = sorted(tasks, key=lambda task: _WORST.index(task.state))
+    if not known:
+        return None
+    first = known[0]
+    state = first.state
+    if expected is not None and len(known) < expected and state is JobState.COMPLETED:
+        state = JobState.UNKNOWN
+    final = all(task.state.final for task in known)
+    return replace(
+        first,
+        job_id=_base(first.job_id),
+        state=state,
+        reason=_summary(known, first.reason),
+        submitted_at=_least(task.submitted_at for task in known),
+        started_at=_least(task.started_at for task in known),
+        ended_at=max((task.ended_at or 0.0 for task in known), default=0.0) or None if final else None,
+        restarts=max(task.restarts for task in known),
+    )
+
+
+def _summary(known: Sequence[JobStatus], reason: str) -> str:
+    """Say how many tasks are in which state, and the reason of the one that decides."""
+    counts: dict[str, int] = {}
+    for task in known:
+        counts[task.state.value] = counts.get(task.state.value, 0) + 1
+    if len(counts) == 1:
+        return reason
+    words = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"{reason} ({words})" if reason else words
+
+
+def _least(times: Iterable[float | None]) -> float | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+def _folds(found: Iterable[JobStatus]) -> dict[str, JobStatus]:
+    groups: dict[str, list[JobStatus]] = {}
+    for status in found:
+        if _TASK.fullmatch(status.job_id):
+            groups.setdefault(_base(status.job_id), []).append(status)
+    folded = ((base, fold(tasks)) for base, tasks in groups.items())
+    return {base: status for base, status in folded if status is not None}
+
+
+def _statuses(
+    job_id: str,
+    native: str,
+    times: tuple[str, str, str],
+    code: str,
+    nodes: str,
+    *,
+    reason: str = "",
+    restarts: int = 0,
+) -> dict[str, JobStatus]:
+    """Return the statuses that one line tells: several for array tasks that are not split off yet."""
+    parts = split_job_id(job_id)
+    if parts is None:
+        return {}
+    state = job_state(native)
+    where = "" if nodes in NOTHING else nodes
+    submitted, started, ended = (parse_time(time) for time in times)
+    exit_code, signal = _exit(code) if state.final else (None, None)
+    status = JobStatus(
+        job_id="".join(parts),
+        state=state,
+        native_state=native,
+        reason="" if reason in NOTHING and state is not JobState.PENDING else reason,
+        submitted_at=submitted,
+        # Of a pending job it is an estimate, and of one that never started the time of its end.
+        started_at=started if where and state is not JobState.PENDING else None,
+        ended_at=ended if state.final else None,
+        exit_code=exit_code,
+        signal=signal,
+        nodes=where,
+        restarts=restarts,
+    )
+    return {each: status if each == status.job_id else replace(status, job_id=each) for each in _ids(*parts)}
+
+
+def _ids(base: str, part: str) -> Iterator[str]:
+    """Yield the ids a line stands for: `_[0-3%2]` is four tasks, and stays as it is if it cannot be read."""
+    if not part.startswith("_["):
+        yield base + part
+        return
+    indices = parse_indices(part[2:-1])
+    yield from (f"{base}_{index}" for index in indices)
+    if not indices:
+        yield base
+
+
+def _exit(text: str) -> tuple[int | None, int | None]:
+    """Return exit code and signal, of which only one is known.
+
+    squeue of 20.11 and 22.05 gives a wait status (768 is exit code 3, 9 is signal 9), that of 24.11 and 26.05 and sacct
+    of all give `3:0` and `0:9`.
+    """
+    match = _WAIT_STATUS.fullmatch(text)
+    if match is None:
+        return None, None
+    first, second = match.groups()
+    code, signal = (int(first), int(second)) if second is not None else (int(first) >> 8 & 255, int(first) & 127)
+    return (None, signal) if signal else (code, None)
+
+
+def _base(job_id: str) -> str:
+    parts = split_job_id(job_id)
+    return parts[0] if parts else job_id
+
+
+def _bases(job_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the numbers of the jobs, each once, in order; what is no job id is left out."""
+    return tuple(dict.fromkeys(parts[0] for job_id in job_ids if (parts := split_job_id(job_id))))

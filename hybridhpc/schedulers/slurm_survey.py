@@ -1,0 +1,245 @@
+"""What a Slurm site can do now: three questions, and their answers as a Snapshot. Pure.
+
+Every list is asked for with fixed fields and the unit separator; nothing that strangers may word freely (job names,
+comments, commands) is asked for, so nobody's job can disturb the answer about another's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from hybridhpc.command import Command, CommandResult
+from hybridhpc.model import JobState, Mebibytes, Seconds
+from hybridhpc.schedulers.slurm_states import is_blocked, job_state, node_powered_down, node_usable
+from hybridhpc.schedulers.slurm_text import (
+    NOTHING,
+    answered,
+    count_indices,
+    fields_of,
+    long_format,
+    parse_amount,
+    parse_count,
+    parse_gpus,
+    parse_hosts,
+    parse_limit,
+    parse_time,
+    parse_tres,
+    pick,
+    split_job_id,
+)
+from hybridhpc.sites.snapshot import Node, QueuedJob, QueuePartition, Snapshot
+
+JOB_FIELDS = (
+    "JobArrayID", "State", "Partition", "PriorityLong", "NumNodes", "NumCPUs", "tres-alloc", "tres-per-job",
+    "tres-per-node", "tres-per-socket", "tres-per-task", "NumTasks", "TimeLimit", "SubmitTime", "StartTime",
+    "NodeList", "Reason",
+)  # fmt: skip
+"""squeue(1) --Format. tres-alloc is what a pending job asks for, too; without accounting of gres/gpu it has no GPUs."""
+
+NODE_FIELDS = (
+    "NodeHost", "Partition", "StateLong", "CPUsState", "Memory", "AllocMem", "Gres", "GresUsed", "Features",
+    "Available", "Time",
+)  # fmt: skip
+"""sinfo(1) --Format. StateComplete would say more, but 20.11 does not have it."""
+
+FULL_LISTS = (("SLURM_BITSTR_LEN", "0"),)
+"""squeue(1): without it the indices of an array are cut off after 64 characters."""
+
+_QUIET_TERMINAL = (("TERM", "dumb"),)
+"""scontrol reads its questions with readline, which may greet other terminals with an escape sequence."""
+
+_SETTING = re.compile(r"(\w+)\s+= ?(.*)")
+_ALL = ("ALL", "")
+
+
+def survey_commands() -> tuple[Command, ...]:
+    """Return the questions: the queue, the nodes, the partitions' limits with the configuration."""
+    jobs = ("squeue", "--all", "--local", "--noheader", f"--Format={long_format(JOB_FIELDS)}")
+    nodes = ("sinfo", "--local", "--noheader", "--Node", f"--Format={long_format(NODE_FIELDS)}")
+    return (
+        Command(argv=jobs, env=FULL_LISTS),
+        Command(argv=nodes),
+        # Without arguments scontrol reads one question after another: two answers for one start.
+        Command(argv=("scontrol", "--oneliner"), stdin=b"show partition\nshow config\n", env=_QUIET_TERMINAL),
+    )
+
+
+def parse_survey(site: str, answers: Sequence[CommandResult], now: float) -> Snapshot:
+    """Read the answers, in that order. Raises SchedulerError if the queue or the nodes cannot be seen.
+
+    Where scontrol is forbidden the partitions come from sinfo: without limits, and said so.
+    """
+    jobs, nodes, settings = answers
+    lines = [pick(fields, NODE_FIELDS) for fields in fields_of(answered(nodes).text, len(NODE_FIELDS))]
+    config = dict(_settings(settings.text))
+    partitions = tuple(_partitions(settings.text, parse_amount(config.get("DefMemPerCPU", ""))))
+    unseen = list(_unseen(config, settings, bool(partitions)))
+    if jobs.truncated or nodes.truncated:
+        unseen.append("part of the queue: the answer was too long")
+    return Snapshot(
+        site=site,
+        taken_at=now,
+        version=config.get("SLURM_VERSION", ""),
+        partitions=partitions or tuple(_bare_partitions(lines)),
+        nodes=tuple(_nodes(lines)),
+        jobs=tuple(_jobs(answered(jobs).text)),
+        max_array_size=parse_count(config.get("MaxArraySize", ""), 0) or None,
+        unseen=tuple(unseen),
+    )
+
+
+def _settings(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the settings of `scontrol show config`; its partition lines have no blank before their `=`."""
+    for line in text.split("\n"):
+        match = _SETTING.fullmatch(line.rstrip())
+        if match:
+            yield match.group(1), match.group(2)
+
+
+def _unseen(config: dict[str, str], settings: CommandResult, limits: bool) -> Iterator[str]:
+    private = {word.strip().lower() for word in config.get("PrivateData", "").split(",")}
+    if "jobs" in private or "all" in private:
+        yield "other people's jobs: PrivateData=jobs"
+    if "nodes" in private or "all" in private:
+        yield "some nodes: PrivateData=nodes"
+    if not limits:
+        yield f"the limits of the partitions: {settings.complaint or 'scontrol named none'}"
+    elif not config:
+        yield f"the configuration, so perhaps other people's jobs: {settings.complaint or 'scontrol did not show it'}"
+
+
+def _partitions(text: str, per_cpu: Mebibytes | None) -> Iterator[QueuePartition]:
+    for line in text.split("\n"):
+        if line.startswith("PartitionName="):
+            words = dict(word.split("=", 1) for word in line.split() if "=" in word)
+            yield _partition({name: "" if value in NOTHING else value for name, value in words.items()}, per_cpu)
+
+
+def _partition(words: dict[str, str], per_cpu: Mebibytes | None) -> QueuePartition:
+    """Read one partition; `per_cpu` is the cluster's default memory, for one that has none of its own."""
+    own = parse_amount(words.get("DefMemPerCPU", ""))
+    per_node = parse_amount(words.get("DefMemPerNode", ""))
+    return QueuePartition(
+        name=words["PartitionName"],
+        up=words.get("State", "UP") == "UP",
+        default=words.get("Default") == "YES",
+        max_walltime=parse_limit(words.get("MaxTime", "")),
+        default_walltime=parse_limit(words.get("DefaultTime", "")),
+        max_nodes=parse_count(words.get("MaxNodes", ""), 0) or None,
+        # OverSubscribe=EXCLUSIVE until 25.05 and Exclusive=NODE in 26.05; TOPO gives away whole nodes, too.
+        exclusive=words.get("OverSubscribe") == "EXCLUSIVE" or words.get("Exclusive") in ("NODE", "TOPO"),
+        default_memory_per_cpu=own or (None if per_node else per_cpu),
+        allowed_accounts=_names(words.get("AllowAccounts", "")),
+        allowed_qos=_names(words.get("AllowQos", "")),
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return () if text in _ALL else tuple(text.split(","))
+
+
+def _bare_partitions(lines: Sequence[dict[str, str]]) -> Iterator[QueuePartition]:
+    seen = set()
+    for line in lines:
+        name = line["Partition"].rstrip("*")
+        if name and name not in seen:
+            seen.add(name)
+            yield QueuePartition(
+                name=name,
+                up=line["Available"] == "up",
+                default=line["Partition"].endswith("*"),
+                max_walltime=parse_limit(line["Time"]),
+            )
+
+
+def _nodes(lines: Sequence[dict[str, str]]) -> Iterator[Node]:
+    """Yield each node once; sinfo prints it once for each of its partitions."""
+    partitions: dict[str, list[str]] = {}
+    first: dict[str, dict[str, str]] = {}
+    for line in lines:
+        name = line["NodeHost"]
+        if name:
+            first.setdefault(name, line)
+            partitions.setdefault(name, []).append(line["Partition"].rstrip("*"))
+    for name, line in first.items():
+        yield _node(name, tuple(filter(None, partitions[name])), line)
+
+
+def _node(name: str, partitions: tuple[str, ...], line: dict[str, str]) -> Node:
+    cpus = [parse_count(word) for word in line["CPUsState"].split("/")]
+    allocated, other, total = (cpus[0], cpus[2], cpus[3]) if len(cpus) == 4 else (0, 0, 0)
+    gpus, used = parse_gpus(line["Gres"]), parse_gpus(line["GresUsed"])
+    usable = node_usable(line["StateLong"]) and total > 0
+    return Node(
+        name=name,
+        partitions=partitions,
+        native_state=line["StateLong"],
+        usable=usable,
+        powered_down=node_powered_down(line["StateLong"]),
+        cpus=total,
+        # CPUs that are neither free nor allocated are out of use while the node itself may work.
+        cpus_alloc=min(total, allocated + other) if usable else allocated,
+        memory=parse_amount(line["Memory"]) or Mebibytes(0),
+        memory_alloc=parse_amount(line["AllocMem"]) or Mebibytes(0),
+        gpu_kind=gpus.kind if gpus else None,
+        gpus=gpus.count if gpus else 0,
+        gpus_alloc=min(used.count, gpus.count) if gpus and used else 0,
+        features=tuple(filter(None, line["Features"].split(","))),
+    )
+
+
+def _jobs(text: str) -> Iterator[QueuedJob]:
+    for fields in fields_of(text, len(JOB_FIELDS)):
+        line = pick(fields, JOB_FIELDS)
+        job_id = split_job_id(line["JobArrayID"])
+        if job_id is not None:
+            yield _job("".join(job_id), job_id[1], line)
+
+
+def _job(job_id: str, part: str, line: dict[str, str]) -> QueuedJob:
+    state = job_state(line["State"])
+    pending = state is JobState.PENDING
+    tres = parse_tres(line["tres-alloc"])
+    nodes = max(1, parse_count(line["NumNodes"], 1))
+    gpus, kind = _gpus(line, nodes)
+    start = parse_time(line["StartTime"])
+    return QueuedJob(
+        job_id=job_id,
+        partition=line["Partition"],
+        state=state,
+        priority=parse_count(line["PriorityLong"]),
+        nodes=nodes,
+        cpus=max(1, parse_count(line["NumCPUs"], 1)),
+        memory=parse_amount(tres.get("mem", "")) or Mebibytes(0),
+        gpus=gpus,
+        gpu_kind=kind,
+        walltime=_walltime(line["TimeLimit"]),
+        submitted_at=parse_time(line["SubmitTime"]),
+        started_at=None if pending else start,
+        start_estimate=start if pending else None,
+        node_names=parse_hosts(line["NodeList"]),
+        reason=line["Reason"],
+        tasks=count_indices(part[2:-1]) if pending and part.startswith("_[") else 1,
+        blocked=pending and is_blocked(line["Reason"]),
+    )
+
+
+def _walltime(text: str) -> Seconds | None:
+    """Read squeue's time limit: never a bare number of minutes, but MM:SS, H:MM:SS or D-HH:MM:SS."""
+    return parse_limit(text) if ":" in text else None
+
+
+def _gpus(line: dict[str, str], nodes: int) -> tuple[int, str | None]:
+    """Return the GPUs of a job over all its nodes, and their kind.
+
+    What is allocated or asked in all is said only where gres/gpu is accounted; else it follows from the request.
+    """
+    tasks = max(1, parse_count(line["NumTasks"], 1))
+    factors = {"tres-alloc": 1, "tres-per-job": 1, "tres-per-node": nodes, "tres-per-task": tasks,
+               "tres-per-socket": nodes}  # fmt: skip
+    found = {name: gpus for name in factors if (gpus := parse_gpus(line[name])) is not None and gpus.count}
+    kind = next((gpus.kind for gpus in found.values() if gpus.kind), None)
+    for name, gpus in found.items():
+        return gpus.count * factors[name], kind
+    return 0, None

@@ -1,0 +1,233 @@
+"""Building blocks for the schemas of files that people write: pydantic's validator, our own words for its errors.
+
+Which keys a spec or a site file has does not belong here. The validator is used without pydantic's models: importing
+and building those costs a submission 100 ms, this 30 ms, and every value is text that a reader of ours converts anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
+from pydantic_core import core_schema as core
+
+from hybridhpc.document import Document, KeyPath
+from hybridhpc.errors import Problem
+from hybridhpc.readers import Fault, Plain, Reader, kind, nearest, quoted
+
+Schema = core.CoreSchema
+
+MAX_PROBLEMS = 100
+MAX_LENGTH = 200
+MAX_ENTRIES = 1000
+_KINDS: dict[type, str] = {str: "text", list: "list", dict: "mapping"}
+_MARKS = frozenset({"[key]", "[text]", "[list]", "[mapping]"})
+"""What pydantic's paths hold beside the person's keys."""
+
+
+class Form:
+    """The schema of a file, how each of its keys is written, and what is said about keys that it does not have.
+
+    `write` maps `resources.gpus` (a person's own key is `*`) to an example; its keys must be those of the schema.
+    `aliases` maps other spellings to keys; `foreign` maps keys of other tools to message and hint.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        write: Mapping[str, str],
+        aliases: Mapping[str, str] | None = None,
+        foreign: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
+        self._validator = SchemaValidator(schema)
+        self.write = write
+        self._aliases = aliases or {}
+        self._foreign = foreign or {}
+
+    def check(
+        self, document: Document, root: Mapping[str, Plain], spelled: Mapping[KeyPath, KeyPath]
+    ) -> tuple[dict[str, Any], list[Problem]]:
+        """Return the values of what was written, or every problem. `spelled`: how a renamed key stands in the file."""
+        try:
+            return self._validator.validate_python(root), []
+        except ValidationError as error:
+            entries = error.errors(include_url=False, include_input=False)
+        found = []
+        for entry in entries:
+            unknown = entry["type"] in ("extra_forbidden", "missing")
+            path = tuple(part for part in entry["loc"][:-1] if part not in _MARKS) + _last(entry, whole=unknown)
+            there = _spelled(path, spelled)
+            if not any(there[: len(refused)] == refused for refused in document.refused):
+                message, hint = self._words(entry, path)
+                found.append(document.problem(there if unknown else document.written(there), message, hint))
+        return {}, found
+
+    def _words(self, entry: ErrorDetails, path: KeyPath) -> tuple[str, str]:
+        pattern = self._pattern(path)
+        example = f"write {self.write[pattern]}" if pattern in self.write else ""
+        if entry["type"] == "extra_forbidden":
+            return self._unknown(str(path[-1]), pattern.rpartition(".")[0])
+        if entry["type"] == "missing":
+            return "is missing", example
+        fault = entry.get("ctx", {}).get("error")
+        message, _, how = str(fault or "cannot be written like this").partition("; write ")
+        return message, f"write {how}" if how else getattr(fault, "hint", "") or example
+
+    def _unknown(self, key: str, parent: str) -> tuple[str, str]:
+        if key in self._foreign:
+            return self._foreign[key]
+        elsewhere = [known for known in self.write if known.rpartition(".")[2] == key]
+        if elsewhere:
+            place = elsewhere[0].rpartition(".")[0].replace("*", "NAME")
+            where = f"it belongs below {place}:" if place else "it belongs at the top level:"
+            return "is not known here", f"{where} write {self.write[elsewhere[0]]}"
+        here = {known.rpartition(".")[2]: known for known in self.write if known.rpartition(".")[0] == parent}
+        also = {
+            alias.rpartition(".")[2]: known
+            for alias, known in self._aliases.items()
+            if alias.rpartition(".")[0] == parent
+        }
+        meant = nearest(key, {**here, **also})
+        if meant:
+            known = here.get(meant) or also[meant]
+            return "is not a known key", f"did you mean {known.rpartition('.')[2]}? write {self.write[known]}"
+        return "is not a known key", f"known are {', '.join(here)}"
+
+    def _pattern(self, path: KeyPath) -> str:
+        parts: list[str] = []
+        for part in path:
+            if isinstance(part, str):
+                parts.append(part if ".".join([*parts, part]) in self.write else "*")
+        return ".".join(parts)
+
+
+def plain(read: Callable[[Plain], Any]) -> Schema:
+    """Return the schema of whatever `read` accepts. It raises ValueError with a sentence, best a Fault."""
+    return core.no_info_plain_validator_function(read)
+
+
+def word(read: Reader, *, longest: int = MAX_LENGTH) -> Schema:
+    """Return the schema of one value of at most `longest` characters."""
+
+    def check(value: Plain) -> Any:  # noqa: ANN401 -- whatever `read` makes of it
+        if not isinstance(value, str):
+            raise Fault(f"must be one value, not {kind(value)}")
+        if len(value) > longest:
+            raise Fault(f"is {len(value):,} characters long; at most {longest:,} make sense here")
+        return read(value)
+
+    return plain(check)
+
+
+def several(item: Schema, *, split: Callable[[Plain], list[Plain]] | None = None) -> Schema:
+    """Return the schema of a list, or of its one entry written without brackets; `split` may know other ways."""
+
+    def check(value: Plain) -> list[Plain]:
+        entries = (split or _entries)(value)
+        if len(entries) > MAX_ENTRIES:
+            raise Fault(f"has {len(entries):,} entries; at most {MAX_ENTRIES:,} make sense here")
+        return entries
+
+    return core.no_info_before_validator_function(check, core.tuple_variable_schema(item))
+
+
+def refused(message: str, hint: str = "") -> Schema:
+    """Return the schema of a way of writing that is understood and not accepted."""
+
+    def check(_: Plain) -> None:
+        raise Fault(message, hint)
+
+    return plain(check)
+
+
+def table(key: Reader, value: Schema) -> Schema:
+    """Return the schema of a mapping whose keys are the person's own; two that read alike are refused."""
+
+    def check(entries: Plain) -> dict[str, Any]:
+        first: dict[Any, str] = {}
+        found: dict[str, Any] = dict(_mapping(entries))
+        for written in found:
+            try:
+                same = first.setdefault(key(written), written)
+            except ValueError:
+                continue  # what is wrong with the key itself is said where it stands
+            if same != written:
+                found[written] = _Twice(same)
+        return found
+
+    return core.no_info_before_validator_function(check, core.dict_schema(word(key), _once(value)))
+
+
+def record(*, required: Iterable[str] = (), **fields: Schema) -> Schema:
+    """Return the schema of a mapping with fixed keys. A key without a value counts as not written."""
+
+    def check(value: Plain) -> dict[str, Plain]:
+        written = {} if value is None else _mapping(value)
+        return {key: each for key, each in written.items() if each is not None or key not in fields}
+
+    needed = frozenset(required)
+    known = {key: core.typed_dict_field(each, required=key in needed) for key, each in fields.items()}
+    return core.no_info_before_validator_function(check, core.typed_dict_schema(known, extra_behavior="forbid"))
+
+
+def either(**branches: Schema) -> Schema:
+    """Return the schema of a value that may be `text`, a `list` or a `mapping`."""
+    marked = {f"[{name}]": branch for name, branch in branches.items()}
+    return core.tagged_union_schema(marked, lambda value: f"[{_KINDS.get(type(value))}]")
+
+
+def then(schema: Schema, make: Callable[[Any], Any]) -> Schema:
+    """Return a schema whose value is made into another one. `make` raises Fault if it cannot be."""
+    return core.no_info_after_validator_function(make, schema)
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Sort problems by line and bound their number."""
+    ordered = sorted(problems, key=lambda problem: problem.line or 0)
+    if len(ordered) <= MAX_PROBLEMS:
+        return tuple(ordered)
+    rest = f"{len(ordered) - MAX_PROBLEMS} more problems are not shown"
+    return (*ordered[:MAX_PROBLEMS], Problem(file=ordered[0].file, line=None, key="", message=rest))
+
+
+@dataclass(frozen=True, slots=True)
+class _Twice:
+    """Stands for the value of a key that reads like an earlier one."""
+
+    first: str
+
+
+def _once(value: Schema) -> Schema:
+    def check(written: Plain | _Twice) -> Plain:
+        if isinstance(written, _Twice):
+            raise Fault(f"means the same as {quoted(written.first)}", "keep one of them")
+        return written
+
+    return core.no_info_before_validator_function(check, value)
+
+
+def _entries(value: Plain) -> list[Plain]:
+    if isinstance(value, dict) or value is None:
+        raise Fault(f"must be one value or a list, not {kind(value)}")
+    return [value] if isinstance(value, str) else value
+
+
+def _mapping(value: Plain) -> dict[str, Plain]:
+    if not isinstance(value, dict):
+        raise Fault(f"must be a mapping, not {kind(value)}")
+    return value
+
+
+def _last(entry: ErrorDetails, *, whole: bool) -> KeyPath:
+    """Return the end of pydantic's path, which is no mark where it names an unknown or missing key."""
+    return tuple(part for part in entry["loc"][-1:] if whole or part not in _MARKS)
+
+
+def _spelled(path: KeyPath, spelled: Mapping[KeyPath, KeyPath]) -> KeyPath:
+    for length in range(len(path), 0, -1):
+        if path[:length] in spelled:
+            return spelled[path[:length]] + path[length:]
+    return path

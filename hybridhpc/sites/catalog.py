@@ -1,0 +1,80 @@
+"""The text of site files to sites. A file that cannot be used becomes an InvalidSite; the others still work."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any
+
+from hybridhpc.document import Document, read_document
+from hybridhpc.errors import Problem
+from hybridhpc.schema import in_order
+from hybridhpc.sites.schema import SITE, read_site_name
+from hybridhpc.sites.site import InvalidSite, Partition, Price, Site
+
+_PRICES = {"gpu_price": "per_gpu", "node_price": "per_node", "cpu_price": "per_cpu"}
+
+
+def parse_site(text: bytes, path: str) -> Site | InvalidSite:
+    """Read a site file, whose stem is the site's name if it gives none. Never raises: InvalidSite has all problems."""
+    stem = posixpath.splitext(posixpath.basename(path))[0]
+    document = read_document(text, path)
+    values, problems = SITE.check(document, document.root, {}) if document.complete else ({}, [])
+    problems = [*document.problems, *problems]
+    if not problems:
+        problems = [*_stem_problems(document, stem), *_contradictions(document, values)]
+    if problems:
+        return InvalidSite(name=stem, file=path, problems=in_order(problems))
+    return _site(values, stem, path)
+
+
+def _stem_problems(document: Document, stem: str) -> list[Problem]:
+    if document.root.get("name") is not None:
+        return []
+    try:
+        read_site_name(stem)
+    except ValueError as error:
+        return [
+            document.problem(("name",), f"is not given, and the file's name does not serve: {error}", "write name: dgx")
+        ]
+    return []
+
+
+def _contradictions(document: Document, values: dict[str, Any]) -> list[Problem]:
+    """Find keys that are right alone and wrong together."""
+    transport, scheduler = values.get("transport", "local"), values.get("scheduler", "slurm")
+    found = []
+    if transport == "local" and "host" in values:
+        found.append(document.problem(("host",), "is not used by transport: local", "write transport: ssh"))
+    if transport != "local" and "host" not in values:
+        found.append(document.problem(("transport",), f"{transport} needs a host", "write host: login.example.org"))
+    if transport != "local" and scheduler == "here":
+        found.append(
+            document.problem(("transport",), "scheduler: here runs on this machine only", "leave transport out")
+        )
+    if values.get("only_listed") and not values.get("partitions"):
+        found.append(document.problem(("only_listed",), "lists no partition, so nothing could run", "list partitions"))
+    return found
+
+
+def _site(values: dict[str, Any], stem: str, path: str) -> Site:
+    source = f"site file {posixpath.basename(path)}"
+    price = _price(values, source) or Price()
+    partitions = tuple(_partition(name, entry, price, source) for name, entry in values.pop("partitions", {}).items())
+    given = {key: value for key, value in values.items() if key not in _PRICES}
+    return Site(
+        **{"name": stem, "scheduler": "slurm", "transport": "local", **given},
+        file=path,
+        partitions=partitions,
+        price=price,
+    )
+
+
+def _partition(name: str, entry: dict[str, Any], default: Price, source: str) -> Partition:
+    given = {key: value for key, value in entry.items() if key not in _PRICES}
+    return Partition(name=name, price=_price(entry, source) or default, **given)
+
+
+def _price(values: dict[str, Any], source: str) -> Price | None:
+    """Return the price that is written here; a partition that gives any part of one gives all of it."""
+    parts = {part: values[key] for key, part in _PRICES.items() if key in values}
+    return Price(**parts, source=source) if parts else None

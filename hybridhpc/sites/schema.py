@@ -1,0 +1,179 @@
+"""Which keys a site file has and how each is written. What the values become is catalog.py's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hybridhpc.model import Native, Seconds
+from hybridhpc.readers import Fault, choice, decimal, matching, printable, quoted, truth
+from hybridhpc.schema import Form, Schema, record, several, table, then, word
+from hybridhpc.sites.options import options
+from hybridhpc.units import parse_memory, parse_price, parse_walltime
+
+WRITE = {
+    "name": "name: dgx",
+    "scheduler": "scheduler: slurm",
+    "transport": "transport: local",
+    "host": "host: login.example.org",
+    "provider": "provider: onprem",
+    "slurm_conf": "slurm_conf: /etc/slurm/slurm.conf",
+    "version": 'version: "24.11"',
+    "job_root": "job_root: $HOME/.hybridhpc/jobs",
+    "partitions": "partitions: {gpu: {gpu_price: 2.10 USD/h}}",
+    "partitions.*": "gpu: {gpu_price: 2.10 USD/h}",
+    "partitions.*.gpu_price": "gpu_price: 2.10 USD/h",
+    "partitions.*.node_price": "node_price: 55.04 USD/h",
+    "partitions.*.cpu_price": "cpu_price: 0.02 USD/h",
+    "partitions.*.purchase": "purchase: spot",
+    "partitions.*.boot_delay": "boot_delay: 10m",
+    "partitions.*.slurm": "slurm: {exclusive: true}",
+    "partitions.*.slurm.*": "account: ml",
+    "only_listed": "only_listed: true",
+    "gpu_price": "gpu_price: 2.10 USD/h",
+    "node_price": "node_price: 55.04 USD/h",
+    "cpu_price": "cpu_price: 0.02 USD/h",
+    "gres": "gres: {H100: nvidia_h100_80gb_hbm3}",
+    "gres.*": "H100: nvidia_h100_80gb_hbm3",
+    "gpu_memory": "gpu_memory: {H100: 80GiB}",
+    "gpu_memory.*": "H100: 80GiB",
+    "gpu_speed": "gpu_speed: {H100: 1.0, A100: 0.45}",
+    "gpu_speed.*": "H100: 1.0",
+    "account": "account: ml",
+    "qos": "qos: normal",
+    "names": "names: {account: {ml: proj-42}}",
+    "names.*": "account: {ml: proj-42}",
+    "names.*.*": "ml: proj-42",
+    "labels": "labels: [onprem, eu]",
+    "slurm": "slurm: {exclusive: true}",
+    "slurm.*": "exclusive: true",
+    "preamble": "preamble: module load apptainer",
+    "container_runtime": "container_runtime: apptainer",
+    "image_dir": "image_dir: /shared/images",
+    "fabric": "fabric: none",
+    "mpi": "mpi: pmix",
+    "poll_interval": "poll_interval: 30s",
+    "probe_deadline": "probe_deadline: 10s",
+}
+"""Every key and how to write it; `*` is a name of the person's own."""
+
+FOREIGN = {
+    "price": ("is not known here", "write gpu_price, node_price or cpu_price: 2.10 USD/h"),
+    "queue": ("is not known here", "a site's queues are its partitions: write partitions: {gpu: {}}"),
+    "queues": ("is not known here", "a site's queues are its partitions: write partitions: {gpu: {}}"),
+    "partition": ("is not known here", "write partitions: {gpu: {}}"),
+    "user": ("is not known here", "write host: me@login.example.org, or name the user in ~/.ssh/config"),
+    "password": ("is not accepted; its text is not shown", "use a key, an agent or ~/.ssh/config"),
+    "nodes": ("is asked from the scheduler", "leave it out"),
+    "gpus": ("are asked from the scheduler", "leave it out; gres: maps their names"),
+}
+"""Keys that a person may expect, and what is said about them."""
+
+MAX_TEXT = 100_000
+_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "name: letters, digits, '.', '_' and '-', at most 64")
+_PARTITION = matching(r"[^\s,/:]{1,64}", "name of a partition")
+_KIND = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "GPU name")
+_TOKEN = matching(r"[A-Za-z0-9][A-Za-z0-9_./+-]{0,63}", "plain word")
+_HOST = matching(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}", "host name")
+_VERSION = matching(r"[0-9]{2}\.[0-9]{2}(?:[.-][0-9A-Za-z]+)*", "Slurm version, as in 24.11 or 24.11.5")
+_VARIABLES = ("HOME", "USER")
+
+
+def read_site_name(text: str) -> str:
+    """Read the name of a site: it becomes part of refs (`site:jobid`) and of `--where`. Raises Fault."""
+    if text == "auto":
+        raise Fault("'auto' means every site and can be no site's name", "write name: dgx")
+    return str(_NAME(text))
+
+
+def _directory(text: str) -> str:
+    """Read a directory of the site, kept as written: only the site knows its own $HOME and $USER."""
+    printable(text)
+    if not text.startswith(("/", "~/", "$HOME/", "${HOME}/")):
+        raise Fault(f"{quoted(text)} is not absolute", "begin it with /, ~/ or $HOME/")
+    for part in text.split("$")[1:]:
+        if not part.removeprefix("{").startswith(_VARIABLES):
+            raise Fault(f"{quoted(text)} holds a variable that is not expanded", "use $HOME or $USER, or write it out")
+    return text
+
+
+def _absolute(text: str) -> str:
+    printable(text)
+    if not text.startswith("/"):
+        raise Fault(f"{quoted(text)} is not absolute")
+    return text
+
+
+def _gres(text: str) -> str:
+    return str(_KIND(text.removeprefix("gpu:")))
+
+
+def _within(low: int, high: int) -> Any:  # noqa: ANN401 -- a reader
+    def read(text: str) -> Seconds:
+        seconds = parse_walltime(text)
+        if not low <= seconds <= high:
+            raise Fault(f"{text} is out of range", f"write a time from {low}s to {high}s")
+        return seconds
+
+    return read
+
+
+def _delay(text: str) -> Seconds:
+    return Seconds(0) if text in ("0", "0s", "0m") else parse_walltime(text)
+
+
+def _labelled(text: str) -> str:
+    return str(printable(text))
+
+
+def _pairs(found: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(found.items())
+
+
+def _triples(found: dict[str, dict[str, str]]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((kind, there, here) for kind, names in found.items() for there, here in names.items())
+
+
+def _prices() -> dict[str, Schema]:
+    return dict.fromkeys(("gpu_price", "node_price", "cpu_price"), word(parse_price))
+
+
+_PARTITION_ENTRY = record(
+    **_prices(),
+    purchase=word(choice("owned", "on-demand", "spot")),
+    boot_delay=word(_delay),
+    slurm=options(),
+)
+_OWN = {"account": "write account: ml at the top level", "qos": "write qos: normal at the top level"}
+
+SITE = Form(
+    record(
+        **_prices(),
+        name=word(read_site_name),
+        scheduler=word(choice("slurm", "here")),
+        transport=word(choice("local", "ssh", "openssh")),
+        host=word(_HOST),
+        provider=word(_TOKEN),
+        slurm_conf=word(_absolute),
+        version=word(_VERSION),
+        job_root=word(_directory, longest=1000),
+        partitions=table(_PARTITION, _PARTITION_ENTRY),
+        only_listed=word(truth),
+        gres=then(table(_KIND, word(_gres)), _pairs),
+        gpu_memory=then(table(_KIND, word(parse_memory)), _pairs),
+        gpu_speed=then(table(_KIND, word(decimal(0.001, 1000))), _pairs),
+        account=word(_TOKEN),
+        qos=word(_TOKEN),
+        names=then(table(choice(*Native.__slots__), table(printable, word(printable))), _triples),
+        labels=several(word(_labelled)),
+        slurm=options(_OWN),
+        preamble=word(str, longest=MAX_TEXT),
+        container_runtime=word(choice("apptainer", "singularity")),
+        image_dir=word(_directory, longest=1000),
+        fabric=word(_TOKEN),
+        mpi=word(_TOKEN),
+        poll_interval=word(_within(1, 86400)),
+        probe_deadline=word(_within(1, 600)),
+    ),
+    write=WRITE,
+    foreign=FOREIGN,
+)

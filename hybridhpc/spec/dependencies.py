@@ -1,0 +1,53 @@
+"""Dependencies among specs submitted together: what is missing, what goes round in a circle, what goes first."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Container, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from hybridhpc.errors import Problem, SpecError
+from hybridhpc.model import JobSpec
+
+
+def check_dependencies(specs: Sequence[JobSpec], *, known: Container[str] = ()) -> tuple[JobSpec, ...]:
+    """Return the specs in an order in which each comes after those that it waits for.
+
+    A dependency names a spec of the batch (by name or file), something `known` (names and tokens of the ledger), or a
+    ref (`site:jobid`). Raises SpecError for one that is missing, ambiguous or part of a circle.
+    """
+    problems: list[Problem] = []
+    graph: dict[int, list[int]] = {}
+    for index, spec in enumerate(specs):
+        graph[index] = []
+        for job in (job for after in spec.after for job in after.jobs):
+            found = _meant(job, spec, specs)
+            graph[index] += found[:1]
+            problems += _problems(job, spec, [specs[each] for each in found], known)
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        order, problems = [], [*problems, _circle([specs[each] for each in reversed(error.args[1])])]
+    if problems:
+        raise SpecError(tuple(problems))
+    return tuple(specs[index] for index in order)
+
+
+def _meant(job: str, spec: JobSpec, specs: Sequence[JobSpec]) -> list[int]:
+    file = posixpath.normpath(posixpath.join(posixpath.dirname(spec.file), job))
+    return [index for index, other in enumerate(specs) if job == other.name or file == other.file]
+
+
+def _problems(job: str, spec: JobSpec, found: list[JobSpec], known: Container[str]) -> list[Problem]:
+    if len(found) == 1 or (not found and (":" in job or job in known)):
+        return []
+    message, hint = f"{job!r} is no job that is known", "give its name, its ref or the file of its spec"
+    if found:
+        message = f"{job!r} could be {' or '.join(other.file for other in found)}"
+        hint = "give them different names"
+    return [Problem(file=spec.file, line=None, key="after", message=message, hint=hint)]
+
+
+def _circle(specs: list[JobSpec]) -> Problem:
+    message = f"the jobs wait for each other: {' -> '.join(spec.name for spec in specs)}"
+    return Problem(file=specs[0].file, line=None, key="after", message=message, hint="leave out one of these")

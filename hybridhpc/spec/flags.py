@@ -1,0 +1,30 @@
+"""What a person says on hpc's own command line about a job: --where and --goal."""
+
+from __future__ import annotations
+
+from hybridhpc.errors import UsageError
+from hybridhpc.model import Goal
+from hybridhpc.spec.values import GOALS, places, read_place, read_worth
+
+
+def parse_where(text: str) -> tuple[str, ...]:
+    """Read `auto`, or sites and site/partitions with commas; `!` before one excludes it. Raises UsageError."""
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    try:
+        for word in found:
+            read_place(word.removeprefix("!"))
+        return places(found)
+    except ValueError as error:
+        raise UsageError(
+            f"--where: {error}", hint="write --where auto, --where SITE or --where SITE/PARTITION"
+        ) from error
+
+
+def parse_goal(text: str) -> Goal:
+    """Read cheap, balanced, fast, or what an hour of waiting is worth. Raises UsageError."""
+    if text in GOALS:
+        return Goal(value_of_time=GOALS[text])
+    try:
+        return Goal(value_of_time=read_worth(text))
+    except ValueError as error:
+        raise UsageError(f"--goal: {error}", hint=f"write {', '.join(GOALS)} or 30 USD/h") from error

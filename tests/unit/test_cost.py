@@ -1,0 +1,107 @@
+"""What a job costs: rates, whole nodes, boots, arrays, ceilings."""
+
+from __future__ import annotations
+
+import pytest
+
+from hybridhpc.decide.cost import dollars, over_budget, quote
+from hybridhpc.decide.fit import fits
+from hybridhpc.model import Quantiles, Seconds
+from hybridhpc.sites.site import Partition, Price
+from hybridhpc.sites.snapshot import QueuePartition
+from tests.worlds.stage import DAY, HOUR, array, nodes, price, site, snapshot, spec
+
+TASK = Quantiles(p50=2 * HOUR, p90=4 * HOUR)
+
+
+def fit_of(job, cost, *, exclusive=False, **more):
+    place = site("lab", cost=cost, **more)
+    partition = QueuePartition(name="gpu", max_walltime=None, exclusive=exclusive)
+    (fit,) = fits(job, place, snapshot("lab", nodes(4), partitions=(partition,)))
+    return fit
+
+
+def quoted(job, cost, *, boot=0.0, whole=TASK, **more):
+    return quote(job, fit_of(job, cost, **more), TASK, whole, boot)
+
+
+def test_gpus_nodes_and_cpus_add_up_over_all_nodes():
+    cost = price(per_gpu=2.0, per_node=10.0, per_cpu=0.5)
+    found = quoted(spec(count=2, gpus=("H100:4",), cpus=16, time=4 * HOUR), cost)
+    assert found.per_hour == 2 * (4 * 2.0 + 10.0 + 16 * 0.5)
+    assert (found.usd, found.most) == (2 * found.per_hour, 4 * found.per_hour)
+    assert found.source == "list price 2026-11"
+
+
+def test_whole_nodes_are_priced_whole():
+    cost = price(per_gpu=2.0)
+    assert quoted(spec(gpus=("H100:1",)), cost).per_hour == 2.0
+    assert quoted(spec(gpus=("H100:1",)), cost, exclusive=True).per_hour == 16.0
+    assert quoted(spec(gpus=("H100:1",), whole_nodes=True), cost).per_hour == 16.0
+
+
+def test_boot_time_is_billed():
+    assert quoted(spec(), price(per_gpu=1.0), boot=900).usd == pytest.approx(8 * 2.25)
+
+
+def test_array_tasks_multiply_and_boot_once_per_task_that_runs_at_once():
+    job = spec(array=array(10, 2), time=4 * HOUR)
+    found = quoted(job, price(per_gpu=1.0), boot=900, whole=Quantiles(p50=10 * HOUR, p90=20 * HOUR))
+    assert found.usd == pytest.approx(8 * (10 * 2 + 2 * 0.25))
+    assert found.most == pytest.approx(8 * (10 * 4 + 2 * 0.25))
+    assert found.per_hour == pytest.approx(16.0)
+
+
+def test_a_job_without_walltime_may_cost_a_year():
+    assert quoted(spec(time=None), price(per_gpu=1.0)).most == pytest.approx(8 * 24 * 366)
+
+
+def test_a_price_nobody_gave_is_nothing_and_says_so():
+    assert (quoted(spec(), Price()).usd, quoted(spec(), Price()).source) == (0, "no price given")
+
+
+def test_the_embedded_site_is_this_machine_unless_its_file_has_a_price():
+    assert quoted(spec(), Price(), scheduler="here").source == "this machine"
+    assert quoted(spec(), price(per_node=1.0), scheduler="here").usd == 2.0
+
+
+def test_a_partition_without_a_price_has_that_of_its_site():
+    place = site("lab", cost=Price(), price=price(per_node=3.0))
+    (fit,) = fits(spec(), place, snapshot("lab", nodes(1)))
+    assert quote(spec(), fit, TASK, TASK, 0).usd == 6.0
+    listed = Partition(name="gpu", price=price(per_node=1.0))
+    (own,) = fits(spec(), site("lab", price=price(per_node=3.0), cost=listed.price), snapshot("lab", nodes(1)))
+    assert quote(spec(), own, TASK, TASK, 0).usd == 2.0
+
+
+def test_a_ceiling_counts_to_the_walltime_and_names_the_walltime_that_fits():
+    job = spec(time=10 * HOUR)
+    fit = fit_of(job, price(per_gpu=1.0))
+    found = quote(job, fit, TASK, TASK, 0)
+    assert over_budget(job, fit, found, TASK, 0, 80.0) is None
+    refusal = over_budget(job, fit, found, TASK, 0, 60.0)
+    assert refusal.reason == "may cost up to $80.00 to its walltime of 10:00:00; the ceiling is $60.00"
+    assert refusal.would_admit == "--time=07:30:00 or less"
+    assert over_budget(job, fit, found, TASK, 0, 20.0).would_admit == "max_cost: 80.00 USD"
+
+
+def test_a_ceiling_refuses_a_job_without_any_walltime():
+    job = spec(time=None)
+    fit = fit_of(job, price(per_gpu=1.0))
+    refusal = over_budget(job, fit, quote(job, fit, TASK, TASK, 0), TASK, 0, 80.0)
+    assert "has no walltime" in refusal.reason
+    assert refusal.would_admit == "--time=10:00:00 or less"
+    free = fit_of(job, price())
+    assert over_budget(job, free, quote(job, free, TASK, TASK, 0), TASK, 0, 0.0) is None
+
+
+def test_the_limit_of_the_partition_bounds_a_job_without_walltime():
+    job, place = spec(time=None), site("lab", cost=price(per_gpu=1.0))
+    partition = QueuePartition(name="gpu", max_walltime=Seconds(DAY))
+    (fit,) = fits(job, place, snapshot("lab", nodes(1), partitions=(partition,)))
+    assert quote(job, fit, TASK, TASK, 0).most == 8 * 24
+
+
+def test_amounts_are_spelled_for_people():
+    spelled = [dollars(amount) for amount in (0, 0.001, 3.2, 99.99, 310, 12400.4, -5)]
+    assert spelled == ["$0", "$0", "$3.20", "$99.99", "$310", "$12,400", "-$5.00"]
