@@ -220,7 +220,9 @@ class _Reader:
     def _decorations(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, path: KeyPath) -> None:
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self._refuse(path, f"the tag {quoted(tag)} is not accepted", "leave it out; the key says what the value is")
+            self._refuse(
+                path, f"the tag {quoted(tag)} is not accepted", "leave it out; put a value that begins with ! in quotes"
+            )
         elif event.anchor is not None:
             anchor = quoted("&" + event.anchor)
             self._say(path, f"the anchor {anchor} is not accepted", "write the value out where it is used")

@@ -84,15 +84,10 @@ class Form:
             place = elsewhere[0].rpartition(".")[0].replace("*", "NAME")
             where = f"it belongs below {place}:" if place else "it belongs at the top level:"
             return "is not known here", f"{where} write {self.write[elsewhere[0]]}"
-        here = {known.rpartition(".")[2]: known for known in self.write if known.rpartition(".")[0] == parent}
-        also = {
-            alias.rpartition(".")[2]: known
-            for alias, known in self._aliases.items()
-            if alias.rpartition(".")[0] == parent
-        }
+        here, also = _below(parent, self.write), _below(parent, self._aliases)
         meant = nearest(key, {**here, **also})
         if meant:
-            known = here.get(meant) or also[meant]
+            known = here.get(meant) or self._aliases[also[meant]]
             return "is not a known key", f"did you mean {known.rpartition('.')[2]}? write {self.write[known]}"
         return "is not a known key", f"known are {', '.join(here)}"
 
@@ -219,6 +214,11 @@ def _mapping(value: Plain) -> dict[str, Plain]:
     if not isinstance(value, dict):
         raise Fault(f"must be a mapping, not {kind(value)}")
     return value
+
+
+def _below(parent: str, keys: Iterable[str]) -> dict[str, str]:
+    """Return the keys that lie directly below one, by their last word."""
+    return {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == parent}
 
 
 def _last(entry: ErrorDetails, *, whole: bool) -> KeyPath:

@@ -43,25 +43,27 @@ def plan(snapshot: Snapshot, pace: Pace, depth: int) -> Profile:
     queue = [job for job in snapshot.jobs if job.state is JobState.PENDING and not job.blocked]
     first = nsmallest(depth, queue, key=_order)
     planned = {id(job) for job in first}
-    left = depth
+    left, cut = depth, []
     for job in first:
         partitions = split_names(job.partition)
         need = _need(job, pace.lasting(job), not exclusive.isdisjoint(partitions))
         now = min(max(1, job.tasks), left)
         left -= now
-        if all(profile.place(need, partitions) for _ in range(now)):
-            _fold(profile, job, job.tasks - now, need.lasts, need.whole)
-    for job in queue:
-        if id(job) not in planned:
-            whole = bool(exclusive) and not exclusive.isdisjoint(split_names(job.partition))
-            _fold(profile, job, max(1, job.tasks), pace.lasting(job), whole)
+        if all(profile.place(need, partitions) for _ in range(now)) and job.tasks > now:
+            cut.append((job, job.tasks - now))
+    rest = [(job, max(1, job.tasks)) for job in queue if id(job) not in planned]
+    _fold(profile, [*cut, *rest], pace, exclusive)
     return profile
 
 
-def _fold(profile: Profile, job: QueuedJob, tasks: int, lasts: float, whole: bool) -> None:
-    if tasks > 0:
-        seconds = lasts * tasks
-        profile.fold(job.partition, seconds * job.nodes if whole else 0.0, seconds * job.cpus, seconds * job.gpus)
+def _fold(profile: Profile, jobs: list[tuple[QueuedJob, int]], pace: Pace, exclusive: Collection[str]) -> None:
+    """Remember jobs that are not planned one by one, so many tasks of each, by the work they bring."""
+    for job, tasks in jobs:
+        seconds = pace.lasting(job) * tasks
+        nodes, cpus, gpus = profile.folded.get(job.partition, (0.0, 0.0, 0.0))
+        if exclusive and not split_names(job.partition).isdisjoint(exclusive):
+            nodes += seconds * job.nodes
+        profile.folded[job.partition] = (nodes, cpus + seconds * job.cpus, gpus + seconds * job.gpus)
 
 
 def _order(job: QueuedJob) -> tuple[int, float, int, str]:

@@ -123,14 +123,15 @@ class Profile:
         self.blocks = blocks
         self.folded: dict[str, tuple[float, float, float]] = {}
         """By partition: node-, CPU- and GPU-seconds of the jobs that were not planned one by one."""
+        self._members: dict[frozenset[str], list[Block]] = {}
 
     def earliest(self, need: Need, names: Collection[str]) -> tuple[float, float] | None:
         """Return the earliest start on these nodes behind everything planned; None if it never fits.
 
         With it comes how long the slowest of the chosen nodes boots, which the start includes; 0 if all are up.
         """
-        offers = [(block, sum(name in names for name in block.names)) for block in self.blocks]
-        found = _find(need, [offer for offer in offers if offer[1]])
+        counts = {block: sum(name in names for name in block.names) for block in self.blocks}
+        found = _find(need, [block for block, count in counts.items() if count], counts)
         if found is None:
             return None
         start, chosen = found
@@ -138,10 +139,7 @@ class Profile:
 
     def place(self, need: Need, partitions: frozenset[str]) -> bool:
         """Reserve the earliest place for a queued job; False if it never fits."""
-        blocks = self.blocks
-        found = _find(
-            need, [(block, len(block.names)) for block in blocks if not partitions.isdisjoint(block.partitions)]
-        )
+        found = _find(need, self._blocks_of(partitions), None)
         if found is None:
             return False
         start, chosen = found
@@ -150,13 +148,16 @@ class Profile:
             if count < len(block.names):
                 part = block.split(block.names[:count])
                 self.blocks.append(part)
+                self._members = {}
             part.reserve(need, start)
         return True
 
-    def fold(self, partitions: str, nodes: float, cpus: float, gpus: float) -> None:
-        """Remember jobs that are not planned one by one by their node-, CPU- and GPU-seconds."""
-        before = self.folded.get(partitions, (0.0, 0.0, 0.0))
-        self.folded[partitions] = (before[0] + nodes, before[1] + cpus, before[2] + gpus)
+    def _blocks_of(self, partitions: frozenset[str]) -> list[Block]:
+        found = self._members.get(partitions)
+        if found is None:
+            found = [block for block in self.blocks if not partitions.isdisjoint(block.partitions)]
+            self._members[partitions] = found
+        return found
 
     def backlog(self, partition: str) -> float:
         """Return the seconds that a partition's nodes need for the folded jobs that may use them."""
@@ -175,27 +176,36 @@ class Profile:
         return max(seconds / amount if amount else 0.0 for seconds, amount in zip(work, capacity, strict=True))
 
 
-def _find(need: Need, offers: list[Offer]) -> tuple[float, list[Offer]] | None:
-    """Return the earliest start on enough of the offered nodes, and how many of each Block."""
+def _find(need: Need, blocks: list[Block], counts: dict[Block, int] | None) -> tuple[float, list[Offer]] | None:
+    """Return the earliest start on enough nodes, and how many of each Block; `counts`: if not all may be used."""
     lasts, shape = need.lasts, need.shape
-    open_at = [
-        (since, until - lasts, offer)
-        for offer in offers
-        for since, until in offer[0].runs(need, shape)
-        if until - since >= lasts
-    ]
-    start = _earliest([(first, last, offer[1]) for first, last, offer in open_at], need.nodes)
+    open_at: list[tuple[float, float, Block]] = []
+    for block in blocks:
+        runs = block.remembered.get(shape)
+        for since, until in block.runs(need, shape) if runs is None else runs:
+            if until - since >= lasts:
+                open_at.append((since, until - lasts, block))
+    start = _earliest(open_at, need.nodes, counts)
     if start is None:
         return None
-    return start, _choose([offer for first, last, offer in open_at if first <= start <= last], need.nodes)
+    able = [(block, _count(block, counts)) for first, last, block in open_at if first <= start <= last]
+    return start, _choose(able, need.nodes)
 
 
-def _earliest(spans: list[tuple[float, float, int]], nodes: int) -> float | None:
+def _count(block: Block, counts: dict[Block, int] | None) -> int:
+    return len(block.names) if counts is None else counts[block]
+
+
+def _earliest(spans: list[tuple[float, float, Block]], nodes: int, counts: dict[Block, int] | None) -> float | None:
     """Return the earliest moment that lies in spans of so many nodes."""
     if nodes == 1:
         return min((first for first, _, _ in spans), default=None)
-    events = [(first, 0, count) for first, _, count in spans]
-    events += [(last, 1, -count) for _, last, count in spans if last < math.inf]
+    events = []
+    for first, last, block in spans:
+        count = _count(block, counts)
+        events.append((first, 0, count))
+        if last < math.inf:
+            events.append((last, 1, -count))
     able = 0
     for at, _, count in sorted(events):
         able += count

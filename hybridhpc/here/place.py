@@ -74,13 +74,11 @@ class Place(NamedTuple):
 
     def lock(self, task: int) -> int | None:
         """Take a task's lock; a descriptor that holds it until closed, or None if someone alive has it."""
-        descriptor = os.open(self._lock_file(task), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return _try_lock(self._lock_file(task))
+
+    def lock_turn(self) -> int | None:
+        """Take the lock of the supervisor that is on its way to claim a task; None if there is one."""
+        return _try_lock(self.root / "here.turn")
 
     def unlock(self, task: int, descriptor: int) -> None:
         """Give a task's lock back for good: the task is final."""
@@ -127,6 +125,16 @@ def file_system(path: Path, proc: Path = PROC) -> str:
         if before.split()[2:3] == [wanted]:
             return after.partition(" ")[0]
     return ""
+
+
+def _try_lock(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _create(root: Path, database: Path) -> None:

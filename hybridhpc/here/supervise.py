@@ -18,7 +18,7 @@ from hybridhpc.here.machine import boot_id
 from hybridhpc.here.place import Place, open_place
 from hybridhpc.here.queue import Machine
 from hybridhpc.here.slots import Claim
-from hybridhpc.here.tend import tend
+from hybridhpc.here.tend import TURN, tend
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -44,10 +44,13 @@ def main() -> int:
     _detach()
     place = open_place(sys.argv[1])
     machine = slots.recorded_machine(place)
-    claim = machine and slots.claim(place, machine, supervisor=os.getpid(), boot=boot_id())
-    if not machine or not claim:
+    if machine is None:
         return 0
+    claim = slots.claim(place, machine, supervisor=os.getpid(), boot=boot_id())
+    os.close(TURN)
     tend(place, machine)
+    if claim is None:
+        return 0
     be_subreaper(True)
     _see_through(place, machine, claim)
     place.unlock(claim.task.id, claim.lock)
@@ -172,7 +175,7 @@ class Supervision:
         self.verdict = verdict
         self.kill_at = time.monotonic() + grace
         if grace:
-            watch.terminate(self._members())
+            watch.terminate(self.leader if self.status is None else None, self._members())
 
     def _warn(self) -> None:
         self.warned = True
@@ -214,7 +217,7 @@ def _record(place: Place, claim: Claim, end: tuple[str, str], exit_: tuple[int |
 
 def _detach() -> None:
     """Let go of everything of whoever started this process: files, directory, signals, control group, CPUs."""
-    os.closerange(3, 65536)
+    os.closerange(TURN + 1, 65536)
     os.chdir("/")
     os.umask(0o077)
     signal.pthread_sigmask(signal.SIG_BLOCK, _EVENTS)

@@ -13,6 +13,8 @@ from hybridhpc.here.queue import Machine, Outlook
 from hybridhpc.here.slots import Task
 from hybridhpc.here.surroundings import supervisor_environment
 
+TURN = 3
+"""Descriptor by which a new supervisor holds the lock of whoever is on its way."""
 _PATIENCE = 2.0
 """Seconds that processes get to vanish after SIGKILL before their end is called unknown."""
 
@@ -41,26 +43,32 @@ def repair(place: Place, boot: str) -> None:
 
 
 def start_supervisor(place: Place) -> None:
-    """Start a process of its own session that claims the next task, if there still is one when it gets there.
+    """Start a process of its own session that claims the next task, unless one is on its way to do that.
 
-    The process between is gone before this returns, so that a supervisor is never below another one.
+    Whoever is on its way holds a lock until it has claimed, and looks again once it let go: no task is overlooked, and
+    fifty submissions at once do not start fifty processes at once. The process between is gone before this returns,
+    so that a supervisor is never below another one.
     """
+    turn = place.lock_turn()
+    if turn is None:
+        return
     between = os.fork()
     if between:
+        os.close(turn)
         os.waitpid(between, 0)
         return
     try:
         os.setsid()
         if os.fork() == 0:
-            _become_supervisor(str(place.root))
+            _become_supervisor(str(place.root), turn)
     finally:
         os._exit(0)
 
 
-def _become_supervisor(root: str) -> None:
+def _become_supervisor(root: str, turn: int) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     log = os.open(f"{root}/here.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for descriptor, source in enumerate((nothing, nothing, log)):
+    for descriptor, source in enumerate((nothing, nothing, log, os.dup(turn))):
         os.dup2(source, descriptor)
     command = (sys.executable, "-P", "-m", "hybridhpc.here.supervise", root)
     os.execve(command[0], command, supervisor_environment(os.environ, root))  # noqa: S606 (an argument list, no shell)

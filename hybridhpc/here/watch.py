@@ -23,7 +23,6 @@ SUPERVISOR = "HPC_HERE_SUPERVISOR"
 """Variable of supervisors alone."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MIB = 1024 * 1024
-_TERMINATE = (signal.SIGTERM, signal.SIGCONT)
 
 
 class Job(NamedTuple):
@@ -64,11 +63,18 @@ def send(pids: Iterable[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def terminate(pids: Iterable[int]) -> None:
-    """Ask processes to end; stopped ones are woken to hear it."""
-    chosen = list(pids)
-    for number in _TERMINATE:
-        send(chosen, number)
+def terminate(leader: int | None, pids: Iterable[int]) -> None:
+    """Ask processes to end: the group of the living `leader` at once, so that none goes on because another ended, then
+    those outside it. Stopped ones are woken to hear it.
+    """
+    chosen = set(pids)
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        outside = chosen
+        if leader is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(leader, number)
+            outside = {pid for pid in chosen if _group(pid) != leader}
+        send(outside, number)
 
 
 def kill_all(find: Callable[[], set[int]], reap: Callable[[], object], *, patience: float) -> set[int]:
@@ -119,6 +125,13 @@ def _state(pid: int) -> tuple[str, int]:
     """Return state letter and parent of a process, X and 0 if it is gone (proc_pid_stat(5))."""
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split(None, 2)
     return (fields[0].decode(), int(fields[1])) if len(fields) > 1 else ("X", 0)
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def _variable(pid: int, name: str) -> str | None:

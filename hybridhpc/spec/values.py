@@ -218,10 +218,11 @@ def _range(part: str) -> range:
 
 
 def read_place(text: str) -> str:
-    """Read `auto`, `site` or `site/partition`."""
-    site, mark, partition = text.partition("/")
-    if not re.fullmatch(_SITE, site) or (mark and (not re.fullmatch(_PARTITION, partition) or site == "auto")):
-        raise Fault(f"{quoted(text)} is no place", "write auto, SITE, SITE/PARTITION or a list of them")
+    """Read `auto`, `site`, `site/partition`, or one of the latter two excluded: `!site`."""
+    site, mark, partition = text.removeprefix("!").partition("/")
+    fits = re.fullmatch(_SITE, site) and (not mark or re.fullmatch(_PARTITION, partition))
+    if not fits or (site == "auto" and text != "auto"):
+        raise Fault(f"{quoted(text)} is no place", "write auto, SITE, SITE/PARTITION, '!SITE' or a list of them")
     return text
 
 
@@ -229,8 +230,8 @@ def places(found: tuple[str, ...]) -> tuple[str, ...]:
     """Check places together: `auto` means all of them. Raises Fault."""
     if not found:
         raise Fault("names no place")
-    if "auto" in found and len(found) > 1:
-        raise Fault("names auto beside other places", "auto is every site: write it alone, or leave it out")
+    if "auto" in found and not all(place == "auto" or place.startswith("!") for place in found):
+        raise Fault("names auto beside other places", "auto is every site: leave it out")
     return found
 
 

@@ -20,6 +20,7 @@ from tests.people import Person
 SEED = int(os.environ.get("HPC_CRASH_SEED", "7"))
 KILLS_HERE = 200
 KILLS_SLURM = 60
+KILLED: list[int] = []
 
 
 def descendants(pid: int) -> list[int]:
@@ -45,18 +46,19 @@ def kill(pid: int, *, with_children: bool) -> None:
             continue
 
 
-def submit_and_kill(person: Person, words: list[str], chance: random.Random, duration: float) -> None:
-    """Begin a submission and kill it, alone or with everything it started, at a moment of its life."""
+def submit_and_kill(person: Person, words: list[str], chance: random.Random, duration: float) -> bool:
+    """Begin a submission and kill it, alone or with all it started, at a moment of its life; was the ref printed?"""
     process = person.start("submit", *words)
     try:
         process.wait(chance.uniform(0.02, duration))
     except subprocess.TimeoutExpired:
         kill(process.pid, with_children=chance.random() < 0.5)
-    process.communicate()
+        KILLED.append(process.pid)
+    return bool(process.communicate()[0].strip())
 
 
 def torment(person: Person, place: str, counter: Path, kills: int) -> None:
-    """Submit `kills` specs, each killed once or twice and then repeated until it says a ref; all must run once."""
+    """Submit `kills` specs, each killed once or twice and then repeated until it prints a ref; all must run once."""
     chance = random.Random(SEED)
     spec = person.spec("name: warm-up\nresources: {cpus: 1, memory: 20MiB}\ntime: 5m\nrun: 'true'\n", "warm.yaml")
     began = time.monotonic()
@@ -67,12 +69,15 @@ def torment(person: Person, place: str, counter: Path, kills: int) -> None:
         own = random.Random(chance.random() + number)
         text = f"name: job-{number}\nresources: {{cpus: 1, memory: 20MiB}}\ntime: 5m\nrun: echo {number} >> {counter}\n"
         words = [person.spec(text, f"job-{number}.yaml"), "--where", place, "--quiet"]
-        for _ in range(own.choice((1, 1, 2))):
-            submit_and_kill(person, words, own, duration)
+        for _ in range(own.choice((1, 2, 2))):
+            if submit_and_kill(person, words, own, duration):
+                return
         repeat(lambda: person.try_hpc("submit", *words))
 
+    KILLED.clear()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(one, range(kills)))
+    assert len(KILLED) >= kills, "most submissions ended before their kill: the measured duration is too short"
 
 
 def repeat(command: Callable[[], subprocess.CompletedProcess[str]]) -> None:

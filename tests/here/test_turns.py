@@ -55,7 +55,9 @@ def test_a_wide_job_is_not_overtaken_by_narrow_ones(here: Here) -> None:
 
 
 def test_without_a_wish_a_job_gets_one_cpu_and_its_share_of_memory(here: Here) -> None:
-    words = [word for word in here.submission("echo $SLURM_CPUS_ON_NODE $SLURM_MEM_PER_NODE > got") if "mem" not in word]
+    words = [
+        word for word in here.submission("echo $SLURM_CPUS_ON_NODE $SLURM_MEM_PER_NODE > got") if "mem" not in word
+    ]
     here.ask("submit", *words)
     assert here.words("got") == ["1", "500"]
 
@@ -173,7 +175,9 @@ def test_gpus_are_given_out_by_index_and_hidden_from_the_rest(here: Here, tmp_pa
     two = Machine(machine["host"], 2, (), 1000, ("h100", "h100"))
     slots.record_machine(place, two)
     here.env["HPC_HERE_TASK"] = "elsewhere:1"
-    line = 'echo "$CUDA_VISIBLE_DEVICES;$CUDA_DEVICE_ORDER" > gpus.$SLURM_JOB_ID; while [ ! -e done ]; do sleep 0.05; done'
+    line = (
+        'echo "$CUDA_VISIBLE_DEVICES;$CUDA_DEVICE_ORDER" > gpus.$SLURM_JOB_ID; while [ ! -e done ]; do sleep 0.05; done'
+    )
     one = here.submit(line, "--gpus=h100:1")
     other = here.submit(line, "--gpus=1")
     for job in (one, other):

@@ -26,9 +26,7 @@ TIB = 1024 * 1024
 
 
 def price(per_gpu=0.0, per_node=0.0, per_cpu=0.0, source="list price 2026-11"):
-    return Price(
-        per_gpu=UsdPerHour(per_gpu), per_node=UsdPerHour(per_node), per_cpu=UsdPerHour(per_cpu), source=source
-    )
+    return Price(per_gpu=UsdPerHour(per_gpu), per_node=UsdPerHour(per_node), per_cpu=UsdPerHour(per_cpu), source=source)
 
 
 SUNK = price(source="sunk cost")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from hybridhpc.decide.policy import finish
 from hybridhpc.decide.route import decide
 from hybridhpc.errors import Problem
 from hybridhpc.model import Seconds
@@ -14,6 +13,7 @@ from tests.worlds.stage import (
     DAY,
     HOUR,
     NOW,
+    array,
     native,
     nodes,
     past,
@@ -218,12 +218,12 @@ def test_the_embedded_site_costs_nothing_and_says_what_would_admit_a_script_with
 
 
 def test_an_array_takes_waves_and_every_task_is_paid():
-    from tests.worlds.stage import array
-
     ranking = answer(spec(gpus=("H100:8",), array=array(32)), idle_cloud())
     won = ranking.winner
     assert won.quote.usd == pytest.approx(32 * 5 * 8 * 6.0)
     assert 4 * 5 * HOUR <= won.forecast.run.p50 <= won.forecast.run.p90 == 4 * 10 * HOUR
     throttled = answer(spec(gpus=("H100:8",), array=array(32, 2)), idle_cloud()).winner
     assert throttled.forecast.run.p50 >= 16 * 5 * HOUR
-    assert finish(throttled.forecast.start, throttled.forecast.run).p50 > finish(won.forecast.start, won.forecast.run).p50
+    assert (
+        finish(throttled.forecast.start, throttled.forecast.run).p50 > finish(won.forecast.start, won.forecast.run).p50
+    )

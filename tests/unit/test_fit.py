@@ -1,0 +1,292 @@
+"""Who is refused, in which words, and what one change would admit it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hybridhpc.decide.fit import fits
+from hybridhpc.decide.native import expand_hosts
+from hybridhpc.decide.route import candidates_that_fit, decide
+from hybridhpc.model import Array, Gpus, Mebibytes, Seconds
+from hybridhpc.sites.site import Partition
+from hybridhpc.sites.snapshot import QueuePartition, StartEstimate
+from tests.worlds.stage import DAY, NOW, TIB, native, nodes, site, snapshot, spec
+
+LAB = site("lab")
+FOUR = snapshot("lab", nodes(4))
+LONG = "walltime 8-00:00:00 is over the partition's limit of 7-00:00:00"
+
+
+def refused(job, place=LAB, world=FOUR):
+    """Return the reason and the near miss of the only candidate; (None, None) if it is admitted."""
+    (choice,) = decide(job, [(place, world)], now=NOW).choices
+    return choice.refused, choice.would_admit
+
+
+@pytest.mark.parametrize(
+    ("job", "reason", "fix"),
+    [
+        (spec(time=8 * DAY), LONG, "--time=7-00:00:00 or less"),
+        (spec(count=20), "needs 20 nodes; partition gpu has 4", "--nodes=4"),
+        (spec(gpus=("H100:16",)), "needs 16 x H100 per node; the largest node has 8", "--gpus-per-node=8 or fewer"),
+        (spec(gpus=("A100:8",)), "no node has GPUs of kind A100 (it has h100)", "GPUs of kind h100"),
+        (spec(cpus=128), "needs 128 CPUs per node; the largest node has 64", "64 CPUs per node or fewer"),
+        (spec(memory=Mebibytes(2 * TIB)), "needs 2TiB per node; the largest node has 1TiB", "--mem=1T or less"),
+        (spec(count=20, time=8 * DAY), f"{LONG}; needs 20 nodes; partition gpu has 4", None),
+    ],
+)  # fmt: skip
+def test_every_limit_is_refused_with_its_numbers(job, reason, fix):
+    assert refused(job) == (reason, fix)
+
+
+def test_nodes_that_are_down_are_counted_out_and_said():
+    world = snapshot("lab", (*nodes(3), *nodes(1, prefix="d", usable=False)))
+    assert refused(spec(count=20), world=world)[0] == "needs 20 nodes; partition gpu has 4 (1 down)"
+    assert refused(spec(count=4), world=world) == ("needs 4 nodes; partition gpu has 4 (1 down)", "--nodes=3")
+    assert refused(spec(count=3), world=world) == (None, None)
+
+
+def test_only_nodes_large_enough_count():
+    world = snapshot("lab", (*nodes(2), *nodes(6, prefix="s", gpus=4)))
+    assert refused(spec(count=4), world=world) == ("needs 4 nodes with 8 x H100; partition gpu has 2", "--nodes=2")
+
+
+def test_a_shape_that_no_single_node_has_at_once():
+    world = snapshot("lab", (*nodes(1, cpus=8), *nodes(1, prefix="c", gpus=0)))
+    assert refused(spec(cpus=32), world=world) == ("no node has 8 x H100, 32 CPUs at once", None)
+
+
+def test_a_partition_that_is_down_or_without_nodes_or_gpus():
+    assert refused(spec(), world=snapshot("lab", nodes(1), up=False)) == ("partition gpu is down", None)
+    assert refused(spec(), world=snapshot("lab", ())) == ("partition gpu has no node that may be used", None)
+    assert refused(spec(), world=snapshot("lab", nodes(1, gpus=0))) == ("no node has GPUs", None)
+
+
+def test_a_limit_on_nodes_per_job():
+    world = snapshot("lab", nodes(4), max_nodes=2)
+    assert refused(spec(count=4), world=world) == ("needs 4 nodes; partition gpu gives a job at most 2", "--nodes=2")
+
+
+@pytest.mark.parametrize(("text", "last"), [("0-1001", 1001), ("1,5000%7", 5000), ("0-3000:1000", 3000)])
+def test_an_array_index_over_the_largest(text, last):
+    world = replace(FOUR, max_array_size=1001)
+    job = spec(array=Array(text=text, tasks=10))
+    assert refused(job, world=world) == (
+        f"array index {last} is over the largest index 1000 (MaxArraySize 1001)",
+        "array indices up to 1000",
+    )
+    assert refused(spec(array=Array(text="0-1000%5000", tasks=1001)), world=world) == (None, None)
+
+
+def test_a_person_s_word_for_a_gpu_is_matched_through_the_site_file():
+    long_name = "nvidia_h100_80gb_hbm3"
+    world = snapshot("lab", nodes(4, kind=long_name))
+    reason, fix = refused(spec(), world=world)
+    assert reason == f"no node has GPUs of kind H100 (it has {long_name})"
+    assert fix == f"`gres: {{H100: {long_name}}}` in the site file"
+    assert refused(spec(), site("lab", gres=(("h100", long_name),)), world) == (None, None)
+    assert refused(spec(gpus=(long_name + ":8",)), world=world) == (None, None)
+
+
+def test_gpus_of_any_kind_and_gpus_without_a_type():
+    anything = spec()
+    anything = replace(anything, resources=replace(anything.resources, gpus=(Gpus(count=8),)))
+    assert refused(anything) == (None, None)
+    untyped = snapshot("lab", nodes(4, kind=None))
+    assert refused(anything, world=untyped) == (None, None)
+    assert refused(spec(), world=untyped)[0] == "no node has GPUs of kind H100 (it has GPUs without a type)"
+
+
+def test_every_partition_with_every_gpu_alternative_is_a_choice():
+    partitions = (QueuePartition(name="gpu"), QueuePartition(name="cpu"))
+    world = snapshot("lab", (*nodes(2), *nodes(2, prefix="c", gpus=0, partitions=("cpu",))), partitions=partitions)
+    ranking = decide(spec(gpus=("H100:8", "A100:8")), [(LAB, world)], now=NOW)
+    assert sorted(choice.candidate.key for choice in ranking.choices) == [
+        "lab/cpu A100:8", "lab/cpu H100:8", "lab/gpu A100:8", "lab/gpu H100:8",
+    ]  # fmt: skip
+    assert [choice.candidate.key for choice in ranking.choices if choice.refused is None] == ["lab/gpu H100:8"]
+
+
+def test_a_partition_only_the_site_file_knows_is_refused():
+    ghost = replace(LAB, partitions=(*LAB.partitions, Partition(name="ghost")))
+    ranking = decide(spec(), [(ghost, FOUR)], now=NOW)
+    assert ranking.choices[-1].refused == "lab has no partition ghost (it has gpu)"
+
+
+def test_partitions_the_file_does_not_list_are_left_alone_if_it_says_so():
+    other = snapshot("lab", nodes(1, partitions=("other",)), partitions=(QueuePartition(name="other"),))
+    reasons = [choice.refused for choice in decide(spec(), [(replace(LAB, only_listed=True), other)], now=NOW).choices]
+    assert "the site file of lab does not list this partition (only_listed)" in reasons
+
+
+@pytest.mark.parametrize(
+    ("where", "admitted"),
+    [
+        (("auto",), True),
+        (("lab",), True),
+        (("lab/gpu",), True),
+        (("cloud", "lab"), True),
+        (("!cloud",), True),
+        (("cloud",), False),
+        (("lab/cpu",), False),
+        (("!lab",), False),
+        (("auto", "!lab/gpu"), False),
+        (("lab", "!lab/gpu"), False),
+    ],
+)
+def test_where_names_and_excludes_places(where, admitted):
+    choices = decide(spec(where=where), [(LAB, FOUR)], now=NOW).choices
+    mine = next(choice for choice in choices if choice.candidate.partition == "gpu")
+    assert (mine.refused is None) is admitted
+    if not admitted:
+        assert mine.would_admit
+
+
+def two_partitions():
+    both = nodes(4, partitions=("batch", "long"))
+    return snapshot("lab", both, partitions=(QueuePartition(name="batch"), QueuePartition(name="long")))
+
+
+def by_partition(job, place, world):
+    return {choice.candidate.partition: choice for choice in decide(job, [(place, world)], now=NOW).choices}
+
+
+BARE = replace(LAB, partitions=())
+
+
+def test_a_named_partition_fits_only_itself_and_several_are_a_union():
+    one = by_partition(spec(native=native(partition="long")), BARE, two_partitions())
+    assert one["long"].refused is None
+    assert (one["batch"].refused, one["batch"].would_admit) == ("the job names partition long", "--partition=batch")
+    union = by_partition(spec(native=native(partition="long,batch")), BARE, two_partitions())
+    assert all(choice.refused is None for choice in union.values())
+
+
+def test_a_partition_of_another_site_is_refused_or_mapped():
+    foreign = spec(native=native(partition="dgx"))
+    refusal = by_partition(foreign, BARE, two_partitions())["long"]
+    assert refusal.refused == "the job names partition dgx, which lab does not have (it has batch, long)"
+    mapped = replace(BARE, names=(("partition", "dgx", "long"),))
+    found = by_partition(foreign, mapped, two_partitions())
+    assert found["long"].refused is None and found["batch"].refused is not None
+
+
+def test_an_account_passes_where_it_cannot_be_checked_and_says_so():
+    (choice,) = decide(spec(native=native(account="ml")), [(LAB, FOUR)], now=NOW).choices
+    assert choice.refused is None
+    assert "account ml could not be checked" in choice.reason
+
+
+def test_an_account_or_qos_must_be_one_the_partition_admits():
+    world = snapshot("lab", nodes(4), allowed_accounts=("vip", "ops"))
+    reason, fix = refused(spec(native=native(account="ml")), world=world)
+    assert reason == "account ml may not use partition gpu (it admits vip, ops)"
+    assert fix == "--account=vip or ops"
+    assert refused(spec(native=native(account="VIP")), world=world) == (None, None)
+    assert refused(spec(native=native(account="ml")), replace(LAB, names=(("account", "ml", "ops"),)), world)[0] is None
+    assert refused(spec(), replace(LAB, account="ml"), world)[0] == reason
+    assert refused(spec(), world=world) == (None, None)
+    high = snapshot("lab", nodes(4), allowed_qos=("high",))
+    assert (
+        refused(spec(native=native(qos="low")), world=high)[0] == "QOS low may not use partition gpu (it admits high)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("constraint", "admitted"),
+    [
+        ("ib", True),
+        ("ib&avx", True),
+        ("ib&eth", False),
+        ("eth|ib", True),
+        ("[eth|ib]", True),
+        ("eth", False),
+        ("ib*2", True),
+    ],
+)
+def test_a_constraint_needs_nodes_with_those_features(constraint, admitted):
+    world = snapshot("lab", nodes(4, features=("ib", "avx")))
+    reason, _ = refused(spec(native=native(constraint=constraint)), world=world)
+    assert reason == (None if admitted else f"partition gpu has no node with constraint {constraint}")
+
+
+def test_a_constraint_is_mapped_word_by_word():
+    world = snapshot("lab", nodes(4, features=("infiniband", "avx")))
+    job = spec(native=native(constraint="ib&avx"))
+    assert refused(job, world=world)[0] is not None
+    assert refused(job, replace(LAB, names=(("constraint", "ib", "infiniband"),)), world)[0] is None
+
+
+def test_only_nodes_with_the_features_count():
+    world = snapshot("lab", (*nodes(2, features=("ib",)), *nodes(2, prefix="m")))
+    reason, _ = refused(spec(count=3, native=native(constraint="ib")), world=world)
+    assert reason == "needs 3 nodes; partition gpu has 2"
+
+
+def test_named_nodes_must_exist():
+    assert refused(spec(native=native(nodelist="n[0-1]"))) == (None, None)
+    assert refused(spec(native=native(nodelist="n[0-5]")))[0] == "partition gpu has no node n4, n5"
+
+
+@pytest.mark.parametrize("name", ["reservation", "licenses", "cluster"])
+def test_what_no_snapshot_shows_needs_a_voucher(name):
+    job = spec(native=native(**{name: "x"}))
+    reason, fix = refused(job)
+    assert reason.startswith("nothing says that lab has ") and fix.startswith("--where=lab")
+    assert refused(replace(job, where=("lab",)))[0] is None
+    assert refused(job, replace(LAB, names=((name, "x", "x"),)))[0] is None
+    assert [candidate.name for candidate in candidates_that_fit(job, [(LAB, FOUR)])] == ["lab/gpu"]
+    accepted = decide(job, [(LAB, FOUR)], estimates={"lab/gpu H100:8": StartEstimate(start=NOW)}, now=NOW)
+    assert accepted.winner is not None
+
+
+def test_the_embedded_site_has_none_of_these_and_says_what_to_leave_out():
+    here = site("here", scheduler="here")
+    world = snapshot("here", nodes(1))
+    for name, option in (("account", "--account"), ("constraint", "--constraint"), ("nodelist", "--nodelist")):
+        reason, fix = refused(spec(native=native(**{name: "x"})), here, world)
+        assert reason.endswith(f"; the job names {option}=x")
+        assert fix == f"leave out {option}=x"
+    assert refused(spec(native=native(partition="gpu")), here, world) == (None, None)
+
+
+def test_the_scheduler_s_own_refusal_and_the_draft_s_are_reasons():
+    told = {"lab/gpu H100:8": StartEstimate(start=None, refusal="Requested node configuration is not available")}
+    (choice,) = decide(spec(), [(LAB, FOUR)], estimates=told, now=NOW).choices
+    assert choice.refused == "the scheduler refuses it: Requested node configuration is not available"
+    drafted = decide(spec(), [(LAB, FOUR)], refusals={"lab/gpu H100:8": "no container runtime"}, now=NOW)
+    assert drafted.choices[0].refused == "no container runtime"
+
+
+def test_only_candidates_within_limits_are_worth_asking_about():
+    world = [(LAB, FOUR), (site("cloud"), snapshot("cloud", nodes(1)))]
+    assert [candidate.key for candidate in candidates_that_fit(spec(count=2), world)] == ["lab/gpu H100:8"]
+
+
+def test_memory_per_cpu_fills_in_for_memory():
+    world = snapshot("lab", nodes(1, memory=1024), default_memory_per_cpu=Mebibytes(100))
+    assert refused(spec(cpus=8), world=world)[0] is None
+    assert refused(spec(cpus=16), world=world)[0] == "needs 1600MiB per node; the largest node has 1GiB"
+
+
+def test_the_walltime_is_the_partition_s_default_if_the_job_has_none():
+    (fit,) = fits(spec(time=None), LAB, snapshot("lab", nodes(1), default_walltime=Seconds(60)))
+    assert fit.walltime == 60
+    (bounded,) = fits(spec(time=None), LAB, FOUR)
+    assert bounded.walltime == 7 * DAY
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("dgx1", ("dgx1",)),
+        ("dgx[08-11],login", ("dgx08", "dgx09", "dgx10", "dgx11", "login")),
+        ("r[1-2]n[1,3]", ("r1n1", "r1n3", "r2n1", "r2n3")),
+        ("", ()),
+        ("dgx[", ("dgx",)),
+    ],
+)
+def test_node_lists_are_expanded(text, names):
+    assert expand_hosts(text) == names
