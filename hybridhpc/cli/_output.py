@@ -28,8 +28,13 @@ def tell(text: str) -> None:
 
 
 def show_json(value: object) -> None:
-    """Print a result as JSON."""
-    click.echo(json.dumps(value, indent=2, default=str))
+    """Print the result as JSON. A command prints one document: an error that follows it goes to stderr alone."""
+    if not _shown:
+        click.echo(json.dumps(value, indent=2, default=str))
+    _shown.append(value)
+
+
+_shown: list[object] = []
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:

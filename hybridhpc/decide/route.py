@@ -50,14 +50,14 @@ def decide(
     `estimates` (the scheduler's own) and `refusals` (by whoever drafted the script) go by Candidate.key; `now` is in
     seconds since the epoch. The order of `sites` does not matter. Raises nothing.
     """
-    rules = policy or Policy()
+    rules, past = policy or Policy(), [job for job in history if _sound(job)]
     question = _Question(
         spec=spec,
         goal=spec.goal or rules.goal,
         estimates=estimates or {},
         refusals=refusals or {},
-        history=history,
-        fraction=learned_fraction(history, rules),
+        history=past,
+        fraction=learned_fraction(past, rules),
         sites={site.name: site for site, _ in sites if isinstance(site, Site)},
         policy=rules,
         now=now,
@@ -67,6 +67,11 @@ def decide(
     refused = [choice for choice in choices if choice.refused is not None]
     ordered = _explained(sorted(admitted, key=_by_score), question.goal)
     return Ranking(choices=(*ordered, *sorted(refused, key=_by_name)), silent=_silent(spec, sites))
+
+
+def _sound(job: PastJob) -> bool:
+    """Whether a past job's times can be calculated with."""
+    return 0.0 <= job.started_at - job.submitted_at < math.inf and 0.0 < job.ended_at - job.started_at < math.inf
 
 
 def candidates_that_fit(spec: JobSpec, sites: Sequence[Sighting]) -> tuple[Candidate, ...]:
@@ -176,7 +181,8 @@ def _explained(ordered: list[Choice], goal: Goal) -> list[Choice]:
 
 def _by_score(choice: Choice) -> tuple[float, str]:
     """Order by score, then name; GPU alternatives that tie keep the person's order."""
-    return math.inf if choice.score is None else choice.score, choice.candidate.name
+    score = choice.score
+    return math.inf if score is None or math.isnan(score) else score, choice.candidate.name
 
 
 def _by_name(choice: Choice) -> str:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Submits one job to Slurm once, however often it is run and wherever it is killed: the job is submitted held, its id is
-# written down durably, and only the job with that id is released. Its state lies beside it, in $HPC_JOB_DIR.
+# written down durably, and only the job with that id is released. What it has done lies beside it, in $HPC_JOB_DIR.
 #
 #   HPC_JOB_DIR=DIR sh submit-once.sh MARKER TOKEN hold|release CWD SCRIPT  OPTIONS... SCRIPT ARGS...
 #
@@ -8,6 +8,10 @@
 # the release) or none (by the session it was submitted from). sbatch gets the last group as it is, in CWD.
 # Prints KEY=VALUE lines and, if all went well, `done`. Exit codes: 0 submitted, 65 refused, 69 not reached (of both:
 # nothing was submitted), 75 undecided (repeating finds out). Slurm 20.11 to 26.05; dash, bash and busybox.
+#
+# DIR/try.N is a link to the process that became the N-th sbatch (making it is the claim to be that), out.N and err.N are
+# what it said, over.N that it has ended; DIR/id is a link to the id, DIR/finished says that nothing is left to do.
+# Variables have a prefix, since assigning to one that the person exports would change the job's environment.
 set -fu
 readonly so_REFUSED=65 so_UNREACHED=69 so_UNDECIDED=75 so_PATIENCE=1500
 
@@ -29,6 +33,8 @@ leave() {
 in_one_line() { tr -s '\n\r' ' ' <"$1"; }
 
 pause() { sleep 0.01 2>/dev/null || sleep 1; }
+
+# ---- Commands and their environment
 
 # in_environment WHOSE COMMAND...: in the environment that this shell was started with, to the byte (dash and busybox
 # drop what they cannot name, like `BASH_FUNC_module%%`; bash counts itself): the person's as it is, for a question
@@ -68,6 +74,7 @@ as_person() {
 
 # is_unreached FILE: the words in it say that the controller was not reached, or that its answer did not come
 is_unreached() {
+    [ -s "$1" ] || return 1
     grep -qi -e 'unable to contact slurm controller' -e 'socket timed out' -e 'zero bytes were transmitted' \
         -e 'endpoint is not connected' -e 'connection refused' -e 'connection timed out' -e 'connection reset' \
         -e 'connection failure' -e 'standby mode' -e 'could not establish a configuration' "$1"
@@ -75,7 +82,7 @@ is_unreached() {
 
 # ---- Processes: known again by host, pid and start time (proc(5), fields 1, 3 and 22 of stat)
 
-# process PID|self: sets pid and start; false if there is none, or only what its parent has not collected
+# process PID|self: sets so_pid and so_start; false if there is none, or only what its parent has not collected
 process() {
     IFS= read -r so_stat 2>/dev/null <"/proc/$1/stat" || return 1
     so_pid=${so_stat%% *}
@@ -92,66 +99,30 @@ alive() {
     process "${so_who%%:*}" && [ "$so_pid:$so_start" = "$so_who" ]
 }
 
-# ---- The lock: one of us at a time; that of a dead process counts for nothing
-
-lock() {
-    so_tries=0
-    until ln -s "$so_me" "$so_job/lock" 2>/dev/null; do
-        [ -L "$so_job/lock" ] || [ -w "$so_job" ] || leave $so_UNREACHED "$so_job cannot be written to"
-        so_owner=$(readlink "$so_job/lock") && {
-            alive "$so_owner"
-            case $? in
-            1) rm -f "$so_job/lock" && continue ;;
-            # What another host does cannot be seen; none of the steps takes as long as that.
-            2) [ -z "$(find "$so_job/lock" -prune -mmin +15 2>/dev/null)" ] || rm -f "$so_job/lock" ;;
-            esac
-        }
-        so_tries=$((so_tries + 1))
-        [ $so_tries -lt $so_PATIENCE ] || leave $so_UNDECIDED "it is being submitted by another process: $so_owner"
-        pause
-    done
-    trap 'rm -f "$so_job/lock"' EXIT
-}
-
-# An sbatch may have outlived who started it: its answer is still to come.
-await_sender() {
-    so_tries=0
-    until sent_id; do
-        so_sender=$(readlink "$so_job/sender") && alive "$so_sender" || return 0
-        so_tries=$((so_tries + 1))
-        [ $so_tries -lt $so_PATIENCE ] || leave $so_UNDECIDED "its sbatch has not come back yet: $so_sender"
-        pause
-    done
-}
-
-# ---- The id
+# ---- The id: ID, or ID;CLUSTER where a cluster was named
 
 recorded_id() {
     so_id=
-    [ -f "$so_job/id" ] && read -r so_id <"$so_job/id" && [ -n "$so_id" ]
+    [ -L "$so_job/id" ] && so_id=$(readlink "$so_job/id")
 }
 
-# The id that sbatch has printed (ID, or ID;CLUSTER where a cluster was named); a line without end is none.
+# sent_id N: the id that the N-th sbatch has printed; a line without end is none
 sent_id() {
-    so_id='' so_cluster=''
-    [ -s "$so_job/sbatch.out" ] || return 1
+    so_id=
+    [ -s "$so_job/out.$1" ] || return 1
     while IFS= read -r so_line; do
-        case ${so_line%%;*} in '' | *[!0-9]*) continue ;; esac
-        so_id=${so_line%%;*}
-        case $so_line in *\;*) so_cluster=${so_line#*;} ;; esac
-    done <"$so_job/sbatch.out"
+        case ${so_line%%;*} in '' | *[!0-9]*) ;; *) so_id=$so_line ;; esac
+    done <"$so_job/out.$1"
     [ -n "$so_id" ]
 }
 
-# Writes $so_id down so that it is there after a power cut. The first one written stays; a later one never ran.
+# Writes so_id down so that it is there after a power cut. The first one written stays; a later one never ran.
 record() {
-    printf '%s\n' "$so_id" | dd of="$so_job/id.$$" conv=fsync 2>/dev/null
-    ln "$so_job/id.$$" "$so_job/id" 2>/dev/null || [ -e "$so_job/id" ] || mv "$so_job/id.$$" "$so_job/id"
-    rm -f "$so_job/id.$$"
-    sync "$so_job" 2>/dev/null || sync
     so_mine=$so_id
-    recorded_id || leave $so_UNDECIDED "job $so_mine is submitted and held, but $so_job/id cannot be written"
-    [ "$so_id" = "$so_mine" ] || ask scancel "$so_mine"
+    ln -s "$so_mine" "$so_job/id" 2>/dev/null
+    sync "$so_job" 2>/dev/null || sync
+    [ -L "$so_job/id" ] || leave $so_UNDECIDED "job $so_mine is submitted and held, but $so_job/id cannot be written"
+    [ -z "$so_retried" ] || { recorded_id && [ "$so_id" = "$so_mine" ]; } || ask scancel "${so_mine%%;*}"
 }
 
 # ---- Finding a job whose id was lost; it is held, since only a recorded one is released
@@ -181,38 +152,79 @@ carries_mark() {
     }
     # 22.05 shows the arguments, too.
     case ${so_comment#*"$so_sep"} in "$so_script$so_sep"* | "$so_script "*) ;; *) return 1 ;; esac
-    [ "$so_marker" = path ] || grep -qx "${1%%"$so_sep"*}" "$so_job/sessions" 2>/dev/null
+    [ "$so_marker" = path ] || is_session "${1%%"$so_sep"*}"
 }
 
-# keep_one IDS...: adopts the first; the others are held copies that never ran
-keep_one() {
+# is_session ID: one of our sbatch processes led this session
+is_session() {
+    so_k=1
+    while [ -L "$so_job/try.$so_k" ]; do
+        case $(readlink "$so_job/try.$so_k") in *:"$1":*) return 0 ;; esac
+        so_k=$((so_k + 1))
+    done
+    return 1
+}
+
+# adopt: takes up the job that carries the mark, if there is one; other held ones are copies that never ran
+adopt() {
+    look || leave $so_UNDECIDED "whether it was submitted cannot be asked now: $(in_one_line "$so_job/look.err")"
+    # shellcheck disable=SC2086 # ids, divided by blanks
+    set -- $so_found
     [ $# -gt 0 ] || return 1
     [ $# -eq 1 ] || [ "$so_marker" != none ] || leave $so_UNDECIDED "several held jobs may be this one: $*"
     so_id=$1
-    shift
-    [ $# -eq 0 ] || ask scancel "$@"
     record
-    say note "the id was lost and found again"
+    say note "its id was lost and has been found again"
 }
 
 # Held copies beside the recorded job: what an answer that came too late can leave.
 cancel_copies() {
     look || return 0
     for so_copy in $so_found; do
-        [ "$so_copy" = "$so_id" ] || case $so_marker in
+        [ "$so_copy" = "${so_id%%;*}" ] || case $so_marker in
         none) say note "held job $so_copy may be a copy that never ran" ;;
         *) ask scancel "$so_copy" ;;
         esac
     done
 }
 
-adopt() {
-    look || leave $so_UNDECIDED "whether it was submitted cannot be asked now: $(in_one_line "$so_job/look.err")"
-    # shellcheck disable=SC2086 # ids, divided by blanks
-    keep_one $so_found
+# ---- Submitting
+
+# submit ARGS...: sets so_id, or leaves
+submit() {
+    so_n=1
+    so_tested=
+    while :; do
+        while [ -L "$so_job/try.$so_n" ]; do
+            so_retried=yes
+            await_end $so_n
+            sent_id $so_n && record && return
+            so_n=$((so_n + 1))
+        done
+        [ -z "$so_retried" ] || ! adopt || return
+        [ -n "$so_tested" ] || test_only "$@"
+        so_tested=yes
+        send "$@" && return
+        [ -L "$so_job/try.$so_n" ] || leave $so_UNREACHED "$so_job cannot be written to"
+    done
 }
 
-# ---- Submitting
+# await_end N: until the N-th sbatch has said an id or has ended. It may have outlived who started it.
+await_end() {
+    so_times=0
+    until sent_id "$1" || [ -e "$so_job/over.$1" ]; do
+        so_owner=$(readlink "$so_job/try.$1")
+        alive "$so_owner"
+        case $? in
+        1) return ;;
+        # What another host does cannot be seen; sbatch gives up long before that.
+        2) [ -z "$(find "$so_job/try.$1" -prune -mmin +15 2>/dev/null)" ] || return ;;
+        esac
+        so_times=$((so_times + 1))
+        [ $so_times -lt $so_PATIENCE ] || leave $so_UNDECIDED "an earlier sbatch has not come back: $so_owner"
+        pause
+    done
+}
 
 # The scheduler's opinion first: a held job is accepted where a plain one would be refused.
 test_only() {
@@ -231,41 +243,51 @@ nodes_are_out() {
     say note "it fits no node that is in service now; some are down or drained, and it waits for them"
 }
 
-# What becomes sbatch: it tells who it is before it looks whether the lock is still its parent's, and whoever takes the
-# lock over does these two the other way round, so that one of the two sees the other.
-become_sbatch() {
-    [ "$so_marker" != comment ] || [ -z "$so_holding" ] || so_holding="--hold --comment=hpc:$so_token"
-    process self || exit $so_UNDECIDED
-    ln -sf "$so_host:$so_pid:$so_start" "$so_job/sender"
-    printf '%s\n' "$so_pid" >>"$so_job/sessions"
-    [ "$(readlink "$so_job/lock")" = "$so_me" ] || exit $so_UNDECIDED
-    # shellcheck disable=SC2086 # options without blanks
-    as_person $so_setsid sbatch --parsable $so_holding "$@"
+# send ARGS...: the so_n-th sbatch; false if another process was first with that number. sbatch outlives this shell and
+# writes to a file, so that a submission that was cut can be found out about.
+send() {
+    become_sbatch "$@" &
+    so_sbatch=$!
+    if may_wait "$@"; then
+        until sent_id $so_n; do
+            process $so_sbatch || break
+            pause
+        done
+        sent_id $so_n && record && return
+    fi
+    wait $so_sbatch
+    so_code=$?
+    sent_id $so_n && record && return
+    [ $so_code -ne $so_UNDECIDED ] || is_session $so_sbatch || return 1
+    : >"$so_job/over.$so_n"
+    no_id
 }
 
-# Runs sbatch, and sets id or leaves. sbatch outlives this shell, and its output goes to a file, so that a killed
-# submission is found out about. With --wait in the script it prints the id and stays.
-send() {
-    : >"$so_job/sbatch.out"
-    sync "$so_job" 2>/dev/null || sync
-    become_sbatch "$@" >"$so_job/sbatch.out" 2>"$so_job/sbatch.err" &
-    so_sbatch=$!
-    until sent_id; do
-        process "$so_sbatch" || break
-        pause
-    done
-    sent_id || no_id
+become_sbatch() {
+    process self || exit $so_UNDECIDED
+    ln -s "$so_host:$so_pid:$so_start" "$so_job/try.$so_n" 2>/dev/null || exit $so_UNDECIDED
+    exec >"$so_job/out.$so_n" 2>"$so_job/err.$so_n"
+    [ -z "$so_hold" ] || set -- --hold "$@"
+    [ "$so_marker$so_hold" != commentyes ] || set -- "--comment=hpc:$so_token" "$@"
+    # shellcheck disable=SC2086 # a word or none
+    as_person $so_setsid sbatch --parsable "$@"
+}
+
+# may_wait ARGS...: --wait may have been asked for, and sbatch stays after it has printed the id. Better too often than
+# too seldom: then its output is watched.
+may_wait() {
+    case $so_newline$so_environ$so_newline$*$so_asked in
+    *"${so_newline}SBATCH_WAIT="* | *--wait* | *-[A-Za-z]*W* | *-W*) return 0 ;;
+    esac
+    return 1
 }
 
 # sbatch has ended without an id: whether there is a job is asked, never guessed.
 no_id() {
-    wait "$so_sbatch"
-    so_code=$?
-    so_words=$(in_one_line "$so_job/sbatch.err")
     adopt && return
-    [ $so_code -lt 75 ] || leave $so_UNDECIDED "sbatch ended with $so_code: $so_words"
-    ! is_unreached "$so_job/sbatch.err" || leave $so_UNDECIDED "$so_words"
-    rm -f "$so_job/sbatch.out"
+    so_words=$(in_one_line "$so_job/err.$so_n")
+    [ $so_code -lt $so_UNDECIDED ] || leave $so_UNDECIDED "sbatch ended with $so_code: $so_words"
+    ! is_unreached "$so_job/err.$so_n" || leave $so_UNDECIDED "$so_words"
     [ $so_code -ne 0 ] || so_words="sbatch submitted nothing: $so_words"
     leave $so_REFUSED "$so_words"
 }
@@ -274,14 +296,26 @@ no_id() {
 
 # finish: reads the job back, clears the mark, releases exactly the recorded id. All of it may be repeated.
 finish() {
-    so_tries=0
+    so_questions="show job ${so_id%%;*}"
+    [ "$so_marker" != comment ] || so_questions="$so_questions${so_newline}update JobId=${so_id%%;*} Comment="
+    [ "$so_wish" = hold ] || so_questions="$so_questions${so_newline}release ${so_id%%;*}"
+    case $so_id in *\;*) set -- -M "${so_id#*;}" ;; *) set -- ;; esac
+    so_times=0
     while :; do
-        finish_questions | ask scontrol ${so_cluster:+-M "$so_cluster"} --oneliner >"$so_job/readback" 2>"$so_job/words"
+        ask scontrol "$@" --oneliner >"$so_job/readback" 2>"$so_job/words" <<EOF
+$so_questions
+show job ${so_id%%;*}
+EOF
         is_unreached "$so_job/words" || break
-        so_tries=$((so_tries + 1))
+        so_times=$((so_times + 1))
         so_words="job $so_id is submitted, but not released: $(in_one_line "$so_job/words")"
-        [ $so_tries -lt 3 ] || leave $so_UNDECIDED "$so_words"
+        [ $so_times -lt 3 ] || leave $so_UNDECIDED "$so_words"
     done
+    judge
+}
+
+# judge: what the last answer about the job says
+judge() {
     so_last=
     while IFS= read -r so_line; do
         case $so_line in *' JobState='*) so_last=$so_line ;; esac
@@ -291,17 +325,7 @@ finish() {
     release:*' Reason=JobHeld'*) say note "job $so_id stays held: $(in_one_line "$so_job/words")" ;;
     *) : >"$so_job/finished" ;;
     esac
-}
-
-finish_questions() {
-    printf 'show job %s\n' "$so_id"
-    [ "$so_marker" != comment ] || printf 'update JobId=%s Comment=\n' "$so_id"
-    [ "$so_wish" = hold ] || printf 'release %s\n' "$so_id"
-    printf 'show job %s\n' "$so_id"
-}
-
-# Slurm fails a job whose output cannot be opened, and says so nowhere.
-check_output() {
+    # Slurm fails a job whose output cannot be opened, and says so nowhere.
     so_out=${so_last##* StdOut=}
     so_out=${so_out%% [A-Z]*=*}
     case ${so_out%/*} in
@@ -310,59 +334,57 @@ check_output() {
     esac
 }
 
-answer() {
-    say job_id "$so_id"
-    [ -z "$so_cluster" ] || say cluster "$so_cluster"
-    [ ! -f "$so_job/readback" ] || while IFS= read -r so_line; do say readback "$so_line"; done <"$so_job/readback"
+# Collects the script's own options into so_asked, a line each.
+read_script() {
+    so_asked=
     while IFS= read -r so_line; do
-        case $so_line in '#SBATCH'*) say asked "${so_line#'#SBATCH'}" ;; '#'* | '') ;; *) break ;; esac
+        case $so_line in
+        '#SBATCH'*) so_asked=$so_asked${so_newline}asked=${so_line#'#SBATCH'} ;;
+        '#'* | '') ;;
+        *) break ;;
+        esac
     done <"$so_script"
-    echo 'done'
 }
 
-# A sbatch --wait has nothing left to wait for here; one that is about to end is let end.
+answer() {
+    say job_id "${so_id%%;*}"
+    case $so_id in *\;*) say cluster "${so_id#*;}" ;; esac
+    [ ! -f "$so_job/readback" ] || while IFS= read -r so_line; do say readback "$so_line"; done <"$so_job/readback"
+    printf '%s\ndone\n' "$so_asked"
+}
+
+# An sbatch --wait has nothing left to wait for here; one that is about to end is let end.
 end_waiting() {
-    so_tries=0
+    so_times=0
     while process "$1"; do
-        so_tries=$((so_tries + 1))
-        [ $so_tries -lt 20 ] || kill "$1" || return 0
+        so_times=$((so_times + 1))
+        [ $so_times -lt 20 ] || kill "$1" || return 0
         pause
     done
 }
 
 [ -d "$so_cwd" ] || leave $so_REFUSED "the working directory does not exist: $so_cwd"
+[ -w "$so_job" ] || leave $so_UNREACHED "$so_job cannot be written to"
+[ -r "$so_script" ] || leave $so_REFUSED "the script cannot be read: $so_script"
 read -r so_host 2>/dev/null </proc/sys/kernel/hostname || so_host=$(uname -n)
-process self || leave $so_UNREACHED "/proc is not there"
-so_me=$so_host:$so_pid:$so_start
 so_newline='
 '
 so_mark=$(printf '\035')
 so_environ=$(tr '\0\n' '\n\035' 2>/dev/null <"/proc/$$/environ") && [ -n "$so_environ" ] || so_environ=$(env)
-so_setsid=setsid
+so_setsid=setsid so_hold=yes so_retried='' so_sbatch=''
 command -v setsid >/dev/null || so_setsid=
-so_cluster='' so_sbatch=''
-
-lock
-so_retried=
-[ ! -e "$so_job/sbatch.out" ] || so_retried=yes
-so_holding=--hold
+command -v scontrol >/dev/null || so_hold=
+read_script
 if recorded_id; then
-    so_mine=$so_id
-    sent_id && [ "$so_id" = "$so_mine" ] || so_cluster='' so_id=$so_mine
-elif await_sender && sent_id; then
-    record
-elif [ -z "$so_retried" ] || ! adopt; then
-    test_only "$@"
-    command -v scontrol >/dev/null || so_holding=
-    send "$@"
-    recorded_id || { sent_id && record; }
+    so_retried=yes
+else
+    submit "$@"
 fi
-if [ -z "$so_holding" ]; then
+if [ -z "$so_hold" ]; then
     say note "scontrol is missing: the job was not held until its id was safe, so a crash may have made a second one"
 elif [ ! -e "$so_job/finished" ]; then
     [ -z "$so_retried" ] || cancel_copies
     finish
-    check_output
 fi
 [ -z "$so_sbatch" ] || end_waiting "$so_sbatch"
 answer

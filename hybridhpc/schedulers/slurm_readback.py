@@ -72,8 +72,8 @@ def _fields(line: str) -> dict[str, str]:
 
 def _pairs(text: str) -> dict[str, str]:
     starts = list(_FIELD.finditer(text))
-    ends = [match.start() for match in starts[1:]] + [len(text)]
-    pairs = {match.group(1): text[match.end() : end].strip() for match, end in zip(starts, ends, strict=True)}
+    ends = [*(match.start() for match in starts), len(text)][1:]
+    pairs = {match.group(1): text[match.end() : end].strip() for match, end in zip(starts, ends, strict=False)}
     return {name: "" if value in NOTHING else value for name, value in pairs.items()}
 
 

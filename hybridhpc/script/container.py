@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hybridhpc.model import Bind
 
 DEFINITION = "image.def"
-"""Name in the job's directory of the definition file that the image is built from."""
+"""Where the definition file of an image is looked for first, in the job's directory; then where the spec says."""
 
 _REFERENCE = re.compile(r"(docker|oras|library|shub|https?)://.+")
 _UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -27,7 +27,7 @@ class Image:
     verb: str = ""
     """pull, build, or nothing: it is used as it is."""
     file: str = ""
-    """Name of the file that is pulled; a built one is called by the digest of its definition."""
+    """Name of the file that is pulled; one that is built is called by the digest of its definition."""
 
 
 def find_image(image: str, image_dir: str | None) -> Image:
@@ -38,7 +38,7 @@ def find_image(image: str, image_dir: str | None) -> Image:
     if not image.strip():
         raise ValueError("the image has no name; write docker://..., a .sif, a .def, or leave it out")
     if image.endswith(".def"):
-        return Image(source=DEFINITION, verb="build")
+        return Image(source=image, verb="build")
     if _REFERENCE.fullmatch(image):
         return Image(source=image, verb="pull", file=_file_name(image)) if image_dir else Image(source=image)
     return Image(source=f"./{image}" if image.startswith("-") else image)
@@ -60,7 +60,7 @@ def _bind_word(bind: Bind) -> str:
         if not path.startswith("/"):
             raise ValueError(f"bind {path!r} must be an absolute path")
         if _UNSAFE_IN_BINDS.search(path):
-            raise ValueError(f"bind {path!r}: apptainer cannot bind a path with : , \" \\ or a line break in it")
+            raise ValueError(f'bind {path!r}: apptainer cannot bind a path with : , " \\ or a line break in it')
     return f"{bind.source}:{bind.target}" + (":ro" if bind.read_only else "")
 
 

@@ -56,7 +56,7 @@ FABRICS = {
         binds=("/opt/microsoft", "/etc/nccl.conf"),
     ),
     "efa": Fabric(
-        source="aws/aws-ofi-nccl 2daf7d30 efa-env-var.md; aws-samples/awsome-distributed-training 7217859f efa-cheatsheet",
+        source="aws/aws-ofi-nccl 2daf7d30 efa-env-var.md; aws-samples/awsome-distributed-training 7217859f",
         # The plugin sets the rest itself. FI_EFA_USE_DEVICE_RDMA, RDMAV_* and NCCL_PROTO are to be left alone.
         env=(("FI_PROVIDER", "efa"), ("NCCL_SOCKET_IFNAME", "^docker,lo,veth")),
     ),

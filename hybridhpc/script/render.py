@@ -13,7 +13,7 @@ from hybridhpc.config import data_path
 from hybridhpc.errors import Problem, SiteFileError, SpecError
 from hybridhpc.model import Gpus, JobSpec, Launcher, Work
 from hybridhpc.script.checkpoint import checkpoint_signal
-from hybridhpc.script.container import container_words, find_image
+from hybridhpc.script.container import DEFINITION, container_words, find_image
 from hybridhpc.script.fabric import Fabric, fabric_of
 from hybridhpc.script.launcher import Launch, launch, per_node, tasks_per_node
 from hybridhpc.script.quote import assignment, home_path, sbatch_word, shell_word, shell_words
@@ -103,7 +103,7 @@ def _container(spec: JobSpec, work: Work, site: Site, gpus: Gpus | None) -> dict
         command = shell_words(words)
     folder = home_path(site.image_dir) if site.image_dir else '"$HPC_JOB_DIR"'
     runtime = shell_word(site.container_runtime)
-    found = {"source": source, "verb": image.verb, "file": image.file}
+    found = {"source": source, "verb": image.verb, "file": image.file, "definition": DEFINITION}
     return {**found, "folder": folder, "runtime": runtime, "command": command}
 
 
@@ -128,7 +128,7 @@ def _fabric_strings(fabric: Fabric) -> dict[str, Any]:
 
 
 def _threads(work: Work, cpus: int | None, tasks: int) -> str:
-    """Return a value for OMP_NUM_THREADS: CPUs by tasks; nothing where only the person knows how many tasks there are."""
+    """Return a value for OMP_NUM_THREADS, CPUs by tasks; nothing where only the person knows how many tasks run."""
     if work.launcher is Launcher.NONE and work.tasks_per_node is None:
         return ""
     if cpus:

@@ -121,10 +121,6 @@ def _delay(text: str) -> Seconds:
     return Seconds(0) if text in ("0", "0s", "0m") else parse_walltime(text)
 
 
-def _labelled(text: str) -> str:
-    return str(printable(text))
-
-
 def _pairs(found: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(found.items())
 
@@ -164,7 +160,7 @@ SITE = Form(
         account=word(_TOKEN),
         qos=word(_TOKEN),
         names=then(table(choice(*Native.__slots__), table(printable, word(printable))), _triples),
-        labels=several(word(_labelled)),
+        labels=several(word(printable)),
         slurm=options(_OWN),
         preamble=word(str, longest=MAX_TEXT),
         container_runtime=word(choice("apptainer", "singularity")),

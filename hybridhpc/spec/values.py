@@ -80,7 +80,7 @@ def read_gpus(value: Plain) -> Gpus:
     text = _gpu_text(value)
     if re.fullmatch(_BYTES, text):
         raise Fault(f"{quoted(text)} is memory of a GPU, which cannot be asked for", "name the GPU: write H100:8")
-    if re.fullmatch(_TIMES, text):
+    if not text.strip() or re.fullmatch(_TIMES, text):
         raise Fault(f"{quoted(text)} names no GPUs", "write H100:8")
     gpus = parse_gpus(text)
     if not 1 <= gpus.count <= MAX_GPUS:
@@ -122,7 +122,8 @@ def read_output(text: str) -> str:
 def read_image(text: str) -> str:
     """Read an image: a URL, a .sif or .def file, or a bare name on a registry, which becomes docker://."""
     printable(text)
-    if "@" in text.partition("://")[2].split("/")[0] and "@sha256:" not in text:
+    user, mark, host = text.rpartition("://")[2].partition("/")[0].rpartition("@")
+    if mark and not (user and host.startswith("sha256:")):
         raise Fault("holds a user or a password; its text is not shown", "log in to the registry at the site")
     if text.startswith(_SCHEMES) and not re.search(r"\s", text) and not text.endswith("://"):
         return text

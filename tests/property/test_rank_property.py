@@ -35,7 +35,7 @@ from hybridhpc.sites.snapshot import (
 )
 from tests.worlds.stage import DAY, HOUR, NOW, nodes, past, pending, price, running, site, snapshot, spec
 
-laws = settings(max_examples=120, deadline=None)
+laws = settings(max_examples=60, deadline=None)
 
 
 @st.composite

@@ -102,6 +102,8 @@ def test_a_node_that_is_off_boots_first_and_one_that_is_up_is_preferred():
     need = Need(nodes=1, cpus=1, memory=0, gpus=1, lasts=60.0)
     assert profile.earliest(need, either) == (0, 0)
     assert profile.earliest(replace(need, nodes=2), either) == (300, 300)
+    later = replace(world, jobs=(running("1", ("m0",), ends_in=300),))
+    assert plan(later, AT_LIMIT, 60).earliest(need, either) == (300, 0)
 
 
 def test_an_exclusive_partition_gives_whole_nodes_to_all():

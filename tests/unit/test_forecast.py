@@ -8,8 +8,8 @@ import pytest
 
 from hybridhpc.decide.fit import fits
 from hybridhpc.decide.forecast import forecast_run, forecast_start, learned_fraction, makespan, outlook
-from hybridhpc.decide.policy import Policy, chance_after, expected, finish, quantile
-from hybridhpc.model import Array, Quantiles, Seconds
+from hybridhpc.decide.policy import Policy, chance_after, expected, finish, quantile, weigh
+from hybridhpc.model import Array, Goal, Quantiles, Seconds, UsdPerHour
 from hybridhpc.sites.snapshot import StartEstimate
 from tests.worlds.stage import DAY, HOUR, NOW, array, nodes, past, pending, running, site, snapshot, spec
 
@@ -77,6 +77,8 @@ def test_the_more_is_unseen_the_wider_is_the_start():
         when = start_of(spec(), site("lab"), snapshot("lab", nodes(1), unseen=unseen), estimate=HOUR).when
         widths.append(when.p90 - when.p50)
     assert widths == sorted(set(widths))
+    blind = start_of(spec(), site("lab"), snapshot("lab", nodes(1), unseen=("jobs", "nodes")), estimate=0).when
+    assert blind == Quantiles(p50=0, p90=2 * HOUR)
 
 
 def test_a_hidden_queue_is_judged_by_one_s_own_waits_if_the_scheduler_says_nothing():
@@ -137,6 +139,11 @@ def test_a_run_that_was_cut_at_its_walltime_counts_as_that_long():
     assert found.overrun > 0.4
 
 
+def test_a_throttled_array_teaches_what_one_of_its_waves_took():
+    before = replace(past(6), array=array(6, 2))
+    assert run_of(spec(array=array(20, 2)), [before]).task.p50 == 2 * HOUR
+
+
 def test_old_runs_are_forgotten():
     recent = [past(2, ago=n * HOUR) for n in range(1, 21)]
     assert run_of(spec(), [past(9, ago=90 * DAY), *recent]).task.p50 == 2 * HOUR
@@ -191,6 +198,15 @@ def test_chances_follow_the_quantiles():
     assert [chance_after(spread, at) for at, _ in points] == pytest.approx([chance for _, chance in points])
     sure = Quantiles(p50=100, p90=100)
     assert (chance_after(sure, 99), chance_after(sure, 101)) == (1.0, 0.0)
+
+
+def test_the_score_is_price_and_the_worth_of_time_and_a_run_that_may_be_cut_counts_again():
+    start, run = Quantiles(p50=HOUR, p90=HOUR), Quantiles(p50=2 * HOUR, p90=2 * HOUR)
+    goal = Goal(value_of_time=UsdPerHour(10.0))
+    assert weigh(goal, POLICY, start, run, 100.0, 0.0, NOW) == (130.0, 0.0)
+    assert weigh(goal, POLICY, start, run, 100.0, 0.5, NOW) == (190.0, 0.0)
+    missed = replace(goal, deadline=NOW + HOUR)
+    assert weigh(missed, POLICY, start, run, 100.0, 0.0, NOW) == (10_130.0, 1.0)
 
 
 def test_an_expected_time_lies_between_the_quantiles_and_finishes_add_up():

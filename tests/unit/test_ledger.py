@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -179,4 +178,4 @@ def test_only_its_owner_can_read_the_ledger(ledger: SqliteLedger, tmp_path: Path
     ledger.intend(PLAN, request="r", job_root="/root", now=1.0)
     for entry in (tmp_path / "state").rglob("*"):
         assert entry.stat().st_mode & 0o077 == 0, entry
-    assert os.stat(tmp_path / "state").st_mode & 0o077 == 0
+    assert (tmp_path / "state").stat().st_mode & 0o077 == 0

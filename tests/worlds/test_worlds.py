@@ -224,6 +224,3 @@ def test_an_array_takes_waves_and_every_task_is_paid():
     assert 4 * 5 * HOUR <= won.forecast.run.p50 <= won.forecast.run.p90 == 4 * 10 * HOUR
     throttled = answer(spec(gpus=("H100:8",), array=array(32, 2)), idle_cloud()).winner
     assert throttled.forecast.run.p50 >= 16 * 5 * HOUR
-    assert (
-        finish(throttled.forecast.start, throttled.forecast.run).p50 > finish(won.forecast.start, won.forecast.run).p50
-    )

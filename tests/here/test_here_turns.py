@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 from hybridhpc.here import slots
 from hybridhpc.here.place import open_place
+from hybridhpc.here.queue import Machine
 from tests.here.machine_of_two import Here, until
 
 SPAN = """#!/usr/bin/env python3
@@ -88,9 +88,8 @@ def test_one_task_of_an_array_can_be_cancelled(here: Here) -> None:
 def test_dependencies_are_kept(here: Here) -> None:
     good = here.submit("sleep 0.3", "--cpus=1")
     bad = here.submit("sleep 0.3; exit 1", "--cpus=1")
-    wishes = (
-        f"afterok:{good}", f"afterany:{good}:{bad}", f"afternotok:{bad}", f"after:{good}", f"afterok:{good},afterany:{bad}"
-    )  # fmt: skip
+    both = (f"afterany:{good}:{bad}", f"afterok:{good},afterany:{bad}")
+    wishes = (f"afterok:{good}", f"afternotok:{bad}", f"after:{good}", *both)
     met = [here.submit("true", f"--dependency={wish}") for wish in wishes]
     never = [here.submit("true", f"--dependency={wish}") for wish in (f"afterok:{bad}", f"afternotok:{good}")]
     never.append(here.submit("true", f"--dependency=afterok:{never[0]}"))
@@ -166,12 +165,9 @@ def test_a_job_whose_submitter_died_before_starting_anything_is_started_by_the_n
     assert here.ends(job) == ["COMPLETED"]
 
 
-def test_gpus_are_given_out_by_index_and_hidden_from_the_rest(here: Here, tmp_path: Path) -> None:
+def test_gpus_are_given_out_by_index_and_hidden_from_the_rest(here: Here) -> None:
     place = open_place(str(here.root))
     machine = here.ask("check")["machine"]
-    from hybridhpc.here.queue import Machine
-    from hybridhpc.here.tend import tend
-
     two = Machine(machine["host"], 2, (), 1000, ("h100", "h100"))
     slots.record_machine(place, two)
     here.env["HPC_HERE_TASK"] = "elsewhere:1"
@@ -190,5 +186,4 @@ def test_gpus_are_given_out_by_index_and_hidden_from_the_rest(here: Here, tmp_pa
     assert here.words(f"gpus.{one}") + here.words(f"gpus.{other}") == ["0;PCI_BUS_ID", "1;PCI_BUS_ID"]
     assert here.words("gpus") == ["[]"]
     assert here.call("submit", *here.submission("true", "--gpus=a100:1")).returncode == 3
-    tend(place, two)
     place.db.close()

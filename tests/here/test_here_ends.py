@@ -16,7 +16,11 @@ from tests.here.machine_of_two import Here, alive, kill
 
 DAEMON = "(setsid bash -c 'sleep 300 & echo $! > part; mv part daemon; wait' &)"
 """A child that left session, group and parent, with a child of its own."""
-ALLOCATE = "#!/usr/bin/env python3\nimport sys, time\nblock = bytearray(int(sys.argv[1]) << 20)\ntime.sleep(float(sys.argv[2]))\n"
+ALLOCATE = """#!/usr/bin/env python3
+import sys, time
+block = bytearray(int(sys.argv[1]) << 20)
+time.sleep(float(sys.argv[2]))
+"""
 
 
 @pytest.fixture(params=["kernel", "watching"])

@@ -1,0 +1,191 @@
+"""What the arguments of sbatch's options mean that decide where a job fits: numbers, memory, time, GPUs, arrays.
+
+Each rule was asked of sbatch 20.11.4 to 26.05.5. Whether a release takes a form at all is told by sbatch_checks.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from hybridhpc.model import Mebibytes, Seconds
+from hybridhpc.units import parse_slurm_time
+
+_SUFFIX = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
+_MEBI = {"k": 1 / 1024, "": 1, "m": 1, "g": 1024, "t": 1024**2}
+_COUNT = re.compile(r"\s*\+?(\d{1,10})", re.ASCII)
+_MEMORY = re.compile(r"\s*\+?(\d{1,15})(?:([kmgt])b?)?", re.ASCII | re.IGNORECASE)
+_NODES = re.compile(r"\s*(?:\+?(\d{1,9})([km]?))?\s*(?:-\s*(\d{1,9})([km]?))?\s*", re.ASCII | re.IGNORECASE)
+_NODE_STEP = re.compile(r"\d+(?:-\d+(?::\d+)?)?", re.ASCII)
+_ARRAY_PART = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::([1-9]\d{0,8}))?)?", re.ASCII)
+_TRES = re.compile(
+    r"(?:gres[:/])?(?P<name>[^\s:/=()]+)(?::(?P<kind>[^\s\d:/=()][^\s:/=()]*))?"
+    r"(?:[:=](?P<digits>\d{1,10})(?P<suffix>[kmgtp]?))?(?:\(S:[-\d,]*\))?",
+    re.ASCII | re.IGNORECASE,
+)
+_NEVER_PER_TASK = ("mem", "node", "energy", "billing", "fs", "vmem", "pages", "bb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nodes:
+    """At least and at most so many; a plain number is both."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tres:
+    """So many of a generic resource, e.g. gpu, of a type or of any."""
+
+    name: str
+    kind: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indices:
+    """An array: how many tasks, the highest index, and how many may run at once (None: all)."""
+
+    tasks: int
+    highest: int
+    throttle: int | None
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number above zero. Raises ValueError."""
+    count = parse_whole(text)
+    if count == 0:
+        raise ValueError(f"{text!r} is no number above zero")
+    return count
+
+
+def parse_whole(text: str) -> int:
+    """Read a whole number; sbatch takes white space and a plus sign in front. Raises ValueError."""
+    match = _COUNT.fullmatch(text)
+    if match is None or int(match[1]) > 2**31 - 1:
+        raise ValueError(f"{text!r} is no whole number")
+    return int(match[1])
+
+
+def parse_nodes(text: str) -> Nodes:
+    """Read `4`, `2-4`, `-4` (1 to 4), `4k`; from 23.02 also `1,3,5-9:2`. Raises ValueError."""
+    match = _NODES.fullmatch(text)
+    if match is None or (match[1] is None and match[3] is None):
+        return _parse_node_list(text)
+    least = int(match[1] or 1) * _SUFFIX[(match[2] or "").lower()]
+    most = least if match[3] is None else int(match[3]) * _SUFFIX[(match[4] or "").lower()]
+    if most < least:
+        raise ValueError(f"{text!r}: at most {most} nodes is less than at least {least}")
+    return Nodes(least=least, most=most)
+
+
+def _parse_node_list(text: str) -> Nodes:
+    parts = text.split(",")
+    if not all(_NODE_STEP.fullmatch(part) for part in parts):
+        raise ValueError(f"{text!r} is no number of nodes; write 4 or 2-4")
+    sizes = [size for part in parts for size in _sizes(part)]
+    return Nodes(least=min(sizes), most=max(sizes))
+
+
+def _sizes(part: str) -> range:
+    bounds, _, step = part.partition(":")
+    least, _, most = bounds.partition("-")
+    sizes = range(int(least), int(most or least) + 1, int(step or 1) or 1)
+    if not sizes:
+        raise ValueError(f"{part!r} is no number of nodes; write the smaller first")
+    return sizes
+
+
+def parse_memory(text: str) -> Mebibytes:
+    """Read `4096`, `512M`, `4G`, `4GB`, `1T`; no unit is MiB, kibibytes round up, 0 is all of a node.
+
+    Raises ValueError.
+    """
+    match = _MEMORY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no amount of memory; write 4G, 512M or a plain number of MiB")
+    return Mebibytes(math.ceil(int(match[1]) * _MEBI[(match[2] or "").lower()]))
+
+
+def parse_time(text: str) -> Seconds | None:
+    """Read a time limit; None: no limit, which 0 is too. sbatch rounds seconds up to the minute. Raises ValueError."""
+    if text != text.strip() or (text.startswith("-") and text != "-1"):
+        raise ValueError(f"{text!r} is no time; write minutes, HH:MM:SS or D-HH:MM:SS")
+    seconds = parse_slurm_time(f"{text}0" if re.fullmatch(r"\d+-", text) else text)
+    return Seconds(-(-seconds // 60) * 60) if seconds else None
+
+
+def parse_gres(text: str) -> tuple[Tres, ...]:
+    """Read --gres: `gpu`, `gpu:2`, `gpu:h100:2`, several with commas, `none`. Raises ValueError."""
+    if text.lower() == "none":
+        return ()
+    return _summed([_parse_tres(part) for part in text.split(",") if part])
+
+
+def parse_gpus(text: str) -> tuple[Tres, ...]:
+    """Read --gpus and its kin: `4`, `h100:4`, `h100`, several with commas. Raises ValueError."""
+    return _summed([_parse_tres(f"gpu:{part.strip()}") for part in text.split(",") if part])
+
+
+def parse_tres_per_task(text: str) -> tuple[Tres, ...]:
+    """Read `cpu=2,gres/gpu:h100=1`, and 23.02's `cpu:2,gres:gpu:1`; sbatch takes a bare `gpu` for nothing.
+
+    Raises ValueError.
+    """
+    found = []
+    for part in text.split(","):
+        name, _, count = part.lower().replace(":", "=").partition("=")
+        if name in _NEVER_PER_TASK:
+            raise ValueError(f"{name} cannot be asked per task")
+        if name == "cpu":
+            found.append(Tres(name="cpu", kind=None, count=parse_count(count)))
+        elif name.startswith("gres"):
+            found.append(_parse_tres(part))
+    return _summed(found)
+
+
+def _parse_tres(part: str) -> Tres:
+    match = _TRES.fullmatch(part.strip())
+    if match is None:
+        raise ValueError(f"{part!r} is no resource; write gpu:2 or gpu:h100:2")
+    count = int(match["digits"] or 1) * _SUFFIX[(match["suffix"] or "").lower()]
+    return Tres(name=match["name"], kind=match["kind"], count=count)
+
+
+def _summed(parts: list[Tres]) -> tuple[Tres, ...]:
+    """Add up what was named more than once; `gpu:1,gpu:1` is two."""
+    totals: dict[tuple[str, str | None], int] = {}
+    for part in parts:
+        totals[part.name, part.kind] = totals.get((part.name, part.kind), 0) + part.count
+    return tuple(Tres(name=name, kind=kind, count=count) for (name, kind), count in totals.items())
+
+
+def parse_array(text: str) -> Indices | None:
+    """Read `0-15%4`, `1,3,5-9:2`, `[0-3]`; None if empty, which is no array. Raises ValueError.
+
+    The first % counts, wherever it stands; one without a number limits nothing.
+    """
+    if not text:
+        return None
+    throttles = re.findall(r"%(\d*)", text)
+    indices: set[int] = set()
+    for part in re.sub(r"%[^,\]]*", "", text).removeprefix("[").removesuffix("]").split(","):
+        if part:
+            indices.update(_indices(part))
+    if not indices:
+        indices.add(0)
+    throttle = int(throttles[0] or 0) if throttles else 0
+    return Indices(tasks=len(indices), highest=max(indices), throttle=throttle or None)
+
+
+def _indices(part: str) -> range:
+    match = _ARRAY_PART.fullmatch(part)
+    first, last, step = match.groups() if match else ("1", "0", "1")
+    found = range(int(first), int(last or first) + 1, int(step or 1))
+    if not found:
+        raise ValueError(f"{part!r} is no index or range of an array; write 0-15, 1,3,5 or 0-15:4")
+    if len(found) > 10_000_000:
+        raise ValueError(f"{part!r} makes more tasks than any Slurm allows")
+    return found

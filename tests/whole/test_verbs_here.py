@@ -1,0 +1,197 @@
+"""The verbs, used as a person uses them, with nothing configured: jobs run on the embedded site."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.people import Person
+
+QUICK = "name: quick\nresources: {cpus: 1, memory: 50MiB}\ntime: 1m\nrun: echo result is 42; echo kept > kept.txt\n"
+STATUS_KEYS = {
+    "token", "ref", "site", "partition", "state", "native_state", "reason", "submitted_at", "started_at", "ended_at",
+    "elapsed_s", "exit_code", "signal", "cost_usd", "attempt", "name",
+}  # fmt: skip
+
+
+def submit(person: Person, text: str, *words: str) -> str:
+    return str(json.loads(person.hpc("submit", person.spec(text), *words, "--json"))["ref"])
+
+
+def test_submit_prints_the_ref_and_detaches_and_the_job_goes_on(person: Person) -> None:
+    answer = json.loads(person.hpc("submit", person.spec(QUICK), "--where", "auto", "--json"))
+    assert set(answer) == {"token", "ref", "site", "partition", "job_id", "state"}
+    assert answer["ref"] == f"here:{answer['job_id']}"
+    person.hpc("wait", answer["ref"])
+    assert person.hpc("logs", answer["ref"]) == "result is 42\n"
+
+
+def test_submit_prints_nothing_but_the_ref_on_stdout(person: Person) -> None:
+    assert person.hpc("submit", person.spec(QUICK)) == "here:1\n"
+
+
+def test_following_ends_with_the_table_and_the_jobs_fate_is_the_exit_code(person: Person) -> None:
+    good = person.try_hpc("submit", person.spec(QUICK), "-f")
+    assert good.returncode == 0
+    assert "result is 42" in good.stdout
+    for word in ("state", "COMPLETED", "elapsed", "cost", "log"):
+        assert word in good.stderr
+    bad = person.try_hpc("submit", person.spec("run: exit 7\n", "bad.yaml"), "-f")
+    assert bad.returncode == 10
+    assert "FAILED, exit code 7" in bad.stderr
+
+
+def test_a_plan_names_every_candidate_with_start_run_price_and_reason(person: Person) -> None:
+    plan = json.loads(person.hpc("plan", person.spec(QUICK), "--json"))
+    assert plan["placement"] == "here/local"
+    (candidate,) = plan["candidates"]
+    assert candidate["site"] == "here"
+    assert set(candidate["start_s"]) == set(candidate["run_s"]) == {"p50", "p90"}
+    assert candidate["cost_usd"] == 0
+    assert candidate["cost_source"] == "this machine"
+    assert candidate["refused"] is None
+
+
+def test_a_job_that_fits_nowhere_is_refused_with_the_reason_and_nothing_is_submitted(person: Person) -> None:
+    refused = person.try_hpc("submit", person.spec("nodes: 3\nrun: 'true'\n"), "--json")
+    assert refused.returncode == 5
+    assert "3 nodes" in json.loads(refused.stdout)["error"]["message"]
+    assert json.loads(person.hpc("status", "--all", "--json")) == []
+
+
+def test_status_has_its_stable_keys_and_the_truth(person: Person) -> None:
+    ref = submit(person, "run: kill -9 $$\nname: dies\n")
+    person.try_hpc("wait", ref)
+    (job,) = json.loads(person.hpc("status", "--json"))
+    assert set(job) == STATUS_KEYS
+    assert (job["state"], job["exit_code"], job["name"]) == ("FAILED", 137, "dies")
+
+
+def test_render_prints_the_script_and_submits_nothing(person: Person) -> None:
+    script = person.hpc("render", person.spec(QUICK))
+    assert script.startswith("#!/bin/bash")
+    assert "result is 42" in script
+    assert json.loads(person.hpc("status", "--all", "--json")) == []
+
+
+def test_dry_run_submits_nothing_and_what_it_prints_is_what_would_be_submitted(person: Person) -> None:
+    person.hpc("submit", person.spec(QUICK), "--dry-run")
+    assert json.loads(person.hpc("status", "--all", "--json")) == []
+
+
+def test_a_running_job_is_cancelled_with_what_it_started(person: Person, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    ref = submit(person, f"run: setsid sh -c 'sleep 3; touch {trace}' & sleep 60\n")
+    while json.loads(person.hpc("status", ref, "--json"))[0]["state"] == "PENDING":
+        pass
+    person.hpc("cancel", ref)
+    answer = person.try_hpc("wait", ref, "--json")
+    assert answer.returncode == 10
+    assert json.loads(answer.stdout)[0]["state"] == "CANCELLED"
+    assert not trace.exists()
+
+
+def test_outputs_are_fetched_into_a_directory(person: Person) -> None:
+    (person.home / "code").mkdir()
+    (person.home / "code" / "data.txt").write_text("shipped")
+    ref = submit(
+        person, "workdir: code\noutputs: [out/, copy.txt]\nrun: mkdir out; cp data.txt copy.txt; date > out/when\n"
+    )
+    person.hpc("wait", ref)
+    person.hpc("fetch", ref, "--to", "results")
+    assert (person.home / "results" / "copy.txt").read_text() == "shipped"
+    assert (person.home / "results" / "out" / "when").exists()
+    assert not (person.home / "code" / "copy.txt").exists()
+
+
+def test_a_dependency_by_name_runs_after_it(person: Person) -> None:
+    trace = person.home / "trace"
+    person.spec(f"name: prep\nrun: sleep 1; echo prep >> {trace}\n", "prep.yaml")
+    person.spec(f"name: train\nafter: {{ok: [prep]}}\nrun: echo train >> {trace}\n", "train.yaml")
+    refs = person.hpc("submit", "train.yaml", "prep.yaml", "--quiet").split()
+    person.hpc("wait", *refs)
+    assert trace.read_text().split() == ["prep", "train"]
+
+
+def test_a_missing_dependency_is_named_and_nothing_is_submitted(person: Person) -> None:
+    answer = person.try_hpc("submit", person.spec("after: {ok: [nobody]}\nrun: 'true'\n"))
+    assert answer.returncode == 3
+    assert "nobody" in answer.stderr
+
+
+def test_an_array_runs_every_task_and_counts_as_one_job(person: Person) -> None:
+    ref = submit(person, f"array: 0-4%2\nrun: echo $SLURM_ARRAY_TASK_ID >> {person.home}/tasks\n")
+    person.hpc("wait", ref)
+    assert sorted((person.home / "tasks").read_text().split()) == ["0", "1", "2", "3", "4"]
+    assert len(json.loads(person.hpc("status", "--json"))) == 1
+
+
+def test_why_says_in_words_what_a_pending_job_waits_for(person: Person) -> None:
+    whole = "resources: {cpus: 4, memory: 100MiB}\ntime: 5m\n"
+    first = submit(person, whole + "run: sleep 30\n")
+    second = submit(person, whole + "run: sleep 1\n")
+    words = person.hpc("why", second)
+    assert "PENDING" in words
+    assert "waited" in words
+    person.hpc("cancel", first, second)
+
+
+def test_sites_have_their_stable_keys(person: Person) -> None:
+    (site,) = json.loads(person.hpc("sites", "--json"))
+    assert (site["site"], site["ok"], site["error"]) == ("here", True, "")
+    (partition,) = site["partitions"]
+    keys = {"name", "nodes_total", "nodes_idle", "gpus_total", "gpus_idle", "pending_jobs", "running_jobs"}
+    assert set(partition) == keys
+
+
+def test_a_broken_site_file_costs_one_line_and_not_the_run(person: Person) -> None:
+    folder = person.home / "config" / "sites"
+    folder.mkdir(parents=True)
+    (folder / "broken.yaml").write_text("name: broken\nscheduler: slrum\n")
+    sites = {site["site"]: site for site in json.loads(person.hpc("sites", "--json"))}
+    assert not sites["broken"]["ok"]
+    assert "scheduler" in sites["broken"]["error"]
+    assert sites["here"]["ok"]
+    person.hpc("submit", person.spec(QUICK), "-f")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(person: Person, shell: str) -> None:
+    assert "_HPC_COMPLETE" in person.hpc("completion", shell)
+
+
+def test_an_unknown_verb_names_the_nearest(person: Person) -> None:
+    answer = person.try_hpc("sumbit", "x")
+    assert answer.returncode == 2
+    assert "hpc submit" in answer.stderr
+
+
+def test_every_verb_has_help_with_an_example(person: Person) -> None:
+    from hybridhpc.cli.main import VERBS
+
+    for verb in VERBS:
+        text = person.hpc(verb, "--help")
+        assert "Example:" in text, verb
+
+
+def test_errors_are_json_too(person: Person) -> None:
+    answer = person.try_hpc("status", "nothing:1", "--json")
+    assert answer.returncode == 9
+    assert json.loads(answer.stdout)["error"]["exit_code"] == 9
+
+
+def test_a_file_that_is_missing_or_a_directory_is_said_so(person: Person) -> None:
+    for word in ("missing.yaml", "."):
+        answer = person.try_hpc("submit", word)
+        assert answer.returncode == 9
+        assert "Traceback" not in answer.stderr
+
+
+def test_init_writes_a_spec_that_runs_and_never_overwrites(person: Person) -> None:
+    person.hpc("init")
+    person.hpc("submit", "job.yaml", "-f")
+    (person.home / "job.yaml").write_text("mine")
+    assert "is there already" in person.hpc("init")
+    assert (person.home / "job.yaml").read_text() == "mine"
