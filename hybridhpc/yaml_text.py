@@ -30,6 +30,11 @@ _WHERE_SEEN = (
         "indent it like its neighbours or quote the value",
     ),
     ("expected key", "the indentation fits none of the lines above", "indent keys of one level alike, with spaces"),
+    (
+        "expected <block end>",
+        "the indentation fits none of the lines above",
+        "indent keys of one level alike, with spaces",
+    ),
     ("expected '-' indicator", "a list ends in the middle", "begin every entry with '- ' in the same column"),
     ("block sequence entries are not allowed", "a '- ' stands where no list can", "put the list on lines of its own"),
     ("unknown escape character", "a backslash escape is unknown", "use single quotes, in which \\ is itself"),

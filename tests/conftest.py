@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.lab.lab import Lab
 from tests.people import Person
 
 pytest_plugins = ["tests.lab.fixtures"]
@@ -17,3 +18,14 @@ pytest_plugins = ["tests.lab.fixtures"]
 def person(tmp_path: Path) -> Iterator[Person]:
     """Someone with nothing configured: jobs run on the embedded site."""
     yield Person(tmp_path / "person", HPC_HERE_CPUS="4")
+
+
+@pytest.fixture
+def lab_person(tmp_path: Path, lab: Lab) -> Person:
+    """Someone on the lab's head node, with its site file; their jobs lie in a directory of their own."""
+    someone = Person(tmp_path / "person", HPC_HERE_CPUS="4", SLURM_CONF=str(lab.cluster.slurm_conf))
+    jobs = f"job_root: {someone.home / 'jobs'}"
+    site_file = someone.home / "config" / "sites" / lab.site_path.name
+    site_file.parent.mkdir(parents=True)
+    site_file.write_text(re.sub(r"(?m)^job_root:.*$", jobs, lab.site_path.read_text()))
+    return someone

@@ -130,7 +130,7 @@ def _matches(entry: str, candidate: Candidate) -> bool:
 def _where(case: Case, excluding: list[str], matching: list[str]) -> list[Refusal]:
     candidate, where = case.candidate, case.spec.where
     if excluding:
-        return [Refusal(reason=f"left out by where: {excluding[0]}", would_admit=f"where without {excluding[0]}")]
+        return [Refusal(reason=f"left out by where: {excluding[0]}", would_admit=f"no {excluding[0]} in where")]
     if not matching and any(not entry.startswith("!") for entry in where):
         place = f"{candidate.site.name}/{candidate.partition}"
         return [Refusal(reason=f"not named in where: {', '.join(where)}", would_admit=f"--where={place}")]

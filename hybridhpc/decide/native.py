@@ -86,9 +86,10 @@ def on_here(native: Native, site: Site, partition: str) -> list[Refusal]:
         given.pop("partition", None)
     if not given:
         return []
-    options = " and ".join(f"{_OPTIONS[kind]}={value}" for kind, value in given.items())
+    options = [f"{_OPTIONS[kind]}={value}" for kind, value in given.items()]
+    near = " and ".join(f"no {option}" for option in options)
     kinds = ", ".join(_word(kind) + ("" if kind in ("qos", "licenses", "nodelist") else "s") for kind in given)
-    return [Refusal(reason=f"{site.name} has no {kinds}; the job names {options}", would_admit=f"leave out {options}")]
+    return [Refusal(reason=f"{site.name} has no {kinds}; the job names {' and '.join(options)}", would_admit=near)]
 
 
 def with_features(native: Native, site: Site, nodes: tuple[Node, ...]) -> tuple[Node, ...]:

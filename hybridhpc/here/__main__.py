@@ -39,8 +39,8 @@ def main(words: list[str]) -> int:
     except Refusal as refusal:
         sys.stderr.write(f"here: {refusal}\n")
         return EXIT_REFUSED
-    except sqlite3.Error as error:
-        sys.stderr.write(f"here: {options.get('root')}/here.sqlite: {error}\n")
+    except (sqlite3.Error, OSError) as error:
+        sys.stderr.write(f"here: {options['root']}: {error}\n")
         return 1
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0

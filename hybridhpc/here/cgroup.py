@@ -107,10 +107,15 @@ def join(group: Path, pid: int) -> bool:
 
 
 def leave_job(proc: Path = PROC) -> None:
-    """Move this process out of the group of a job that started it."""
+    """Move this process out of the group of a job that started it; in v2 only groups without groups hold processes."""
     found = lineage("memory", proc)
-    if found.directories and found.directories[0].name.startswith(_OURS):
-        join(found.directories[0].parent, os.getpid())
+    if not found.directories or not found.directories[0].name.startswith(_OURS):
+        return
+    home = found.directories[0].parent
+    if found.version == 2:
+        home /= f"{_OURS}supervisors"
+        home.mkdir(exist_ok=True)
+    join(home, os.getpid())
 
 
 def members(group: Path) -> set[int]:

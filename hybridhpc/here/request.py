@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from signal import Signals
 from typing import NamedTuple
 
 MAX_ARRAY_SIZE = 10_001
@@ -38,6 +39,7 @@ _DEPENDENCY = r"(after|afterok|afterany|afternotok)((?::[0-9]{1,12}(?:_[0-9]{1,9
 _SIGNAL = r"(B:)?(?:SIG)?([A-Z]+[0-9]?|[0-9]{1,2})(?:@([0-9]{1,9}))?"
 _GPUS = r"(?:([A-Za-z0-9_.-]+):)?([0-9]{1,4})"
 _PLACEHOLDER = r"%([0-9]{0,2})([%AaJjNnstux])"
+_SIGNALS = 65
 _NO_TASK = "4294967294"
 
 
@@ -62,8 +64,8 @@ class Request(NamedTuple):
     walltime: int | None
     ntasks: int
     cpus_per_task: int | None
-    signal: tuple[str, bool, int] | None
-    """Name or number, only to the script's own process, seconds before the walltime."""
+    signal: tuple[int, bool, int] | None
+    """Its number, only to the script's own process, seconds before the walltime."""
     indices: tuple[int, ...] | None
     throttle: int | None
     after: tuple[tuple[str, int, int | None], ...]
@@ -207,8 +209,16 @@ def _number(options: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def _signal(text: str) -> tuple[str, bool, int]:
+def _signal(text: str) -> tuple[int, bool, int]:
     match = re.fullmatch(_SIGNAL, text)
-    if match is None:
+    number = _signal_number(match.group(2)) if match else None
+    if match is None or number is None:
         raise Refusal(f"--signal={text} names no signal; write B:USR1@120")
-    return match.group(2), bool(match.group(1)), int(match.group(3) or 60)
+    return number, bool(match.group(1)), int(match.group(3) or 60)
+
+
+def _signal_number(word: str) -> int | None:
+    known = Signals.__members__.get(f"SIG{word}")
+    if word.isdecimal() and 0 < int(word) < _SIGNALS:
+        return int(word)
+    return None if known is None else int(known)

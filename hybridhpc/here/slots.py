@@ -263,7 +263,8 @@ def _forget(place: Place) -> None:
 def _columns(request: Request) -> tuple[object, ...]:
     """Return the columns that tell whose turn it is."""
     wants = (request.cpus, request.memory, request.gpus, request.gpu_kind, request.walltime)
-    return (request.name, *wants, request.throttle, request.held, json.dumps(request.after))
+    name = request.name.encode(errors="replace").decode()
+    return (name, *wants, request.throttle, request.held, json.dumps(request.after))
 
 
 def _request(text: str) -> Request:

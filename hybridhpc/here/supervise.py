@@ -48,14 +48,14 @@ def main() -> int:
         return 0
     claim = slots.claim(place, machine, supervisor=os.getpid(), boot=boot_id())
     os.close(TURN)
-    tend(place, machine)
+    _let_others_start(place, machine)
     if claim is None:
         return 0
     be_subreaper(True)
     _see_through(place, machine, claim)
     place.unlock(claim.task.id, claim.lock)
     be_subreaper(False)
-    tend(place, machine)
+    _let_others_start(place, machine)
     return 0
 
 
@@ -152,9 +152,16 @@ class Supervision:
             self._end(Verdict("TIMEOUT", f"ran longer than its walltime of {self.claim.request.walltime} s"))
         if now >= self.tick_at:
             self._look_at_memory()
-            if not self.verdict and slots.asked_to_end(self.place, self.claim.task.id):
+            if not self.verdict and self._cancelled():
                 self._end(Verdict("CANCELLED", "cancelled"))
             self.tick_at = now + max(_TICK, _WATCH_SHARE * (time.monotonic() - now))
+
+    def _cancelled(self) -> bool:
+        try:
+            return slots.asked_to_end(self.place, self.claim.task.id)
+        except sqlite3.Error:  # a database that cannot be asked now is no reason to lose the job
+            traceback.print_exc()
+            return False
 
     def _look_at_memory(self) -> None:
         limit = self.claim.request.memory
@@ -180,8 +187,8 @@ class Supervision:
     def _warn(self) -> None:
         self.warned = True
         if self.claim.request.signal:
-            word, only_script, _ = self.claim.request.signal
-            watch.send([self.leader] if only_script else self._members(), _signal_number(word))
+            number, only_script, _ = self.claim.request.signal
+            watch.send([self.leader] if only_script else self._members(), number)
 
     def _members(self) -> set[int]:
         return watch.members(self.job) | ({self.leader} if self.status is None else set())
@@ -215,6 +222,14 @@ def _record(place: Place, claim: Claim, end: tuple[str, str], exit_: tuple[int |
             return
 
 
+def _let_others_start(place: Place, machine: Machine) -> None:
+    """Start who is due. A failure is for the next command to meet: it must not cost this supervisor's own task."""
+    try:
+        tend(place, machine)
+    except (sqlite3.Error, OSError):
+        traceback.print_exc()
+
+
 def _detach() -> None:
     """Let go of everything of whoever started this process: files, directory, signals, control group, CPUs."""
     os.closerange(TURN + 1, 65536)
@@ -227,10 +242,6 @@ def _detach() -> None:
 def _own_peak() -> int:
     """Return this process's own peak in MiB: a forked child inherits it and cannot be blamed for it."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // _KIB_PER_MIB
-
-
-def _signal_number(word: str) -> int:
-    return int(word) if word.isdecimal() else signal.Signals[f"SIG{word}"]
 
 
 def _signal_name(number: int) -> str:

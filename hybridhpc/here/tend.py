@@ -52,7 +52,11 @@ def start_supervisor(place: Place) -> None:
     turn = place.lock_turn()
     if turn is None:
         return
-    between = os.fork()
+    try:
+        between = os.fork()
+    except BlockingIOError:  # too many processes now: the next command tries again
+        os.close(turn)
+        return
     if between:
         os.close(turn)
         os.waitpid(between, 0)

@@ -38,22 +38,26 @@ class Job(NamedTuple):
 
 def descendants(job: Job) -> set[int]:
     """Return the living processes below the job's supervisor."""
-    children = _children()
-    found: set[int] = set()
-    rest = children.get(job.supervisor, [])[:] if job.supervisor else []
-    while rest:
-        pid = rest.pop()
-        if not _foreign(pid, job):
-            found.add(pid)
-            rest += children.get(pid, [])
-    return found
+    return _below(job, set())
 
 
 def members(job: Job) -> set[int]:
-    """Return all processes of the job that can be found, in any of the three ways."""
+    """Return all processes of the job that can be found, in any of the three ways, and what runs below them."""
     marked = {pid for pid in _own_processes() if _variable(pid, MARK) == job.mark}
     grouped = cgroup.members(job.group) if job.group else set()
-    return descendants(job) | {pid for pid in marked | grouped if not _foreign(pid, job) and _lives(pid)}
+    return _below(job, {pid for pid in marked | grouped if _lives(pid)})
+
+
+def _below(job: Job, tops: set[int]) -> set[int]:
+    children = _children()
+    rest = list(tops) + (children.get(job.supervisor, []) if job.supervisor else [])
+    found: set[int] = set()
+    while rest:
+        pid = rest.pop()
+        if pid not in found and not _foreign(pid, job):
+            found.add(pid)
+            rest += children.get(pid, [])
+    return found
 
 
 def send(pids: Iterable[int], number: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hybridhpc.model import Mebibytes, Seconds
@@ -121,12 +122,12 @@ def parse_gres(text: str) -> tuple[Tres, ...]:
     """Read --gres: `gpu`, `gpu:2`, `gpu:h100:2`, several with commas, `none`. Raises ValueError."""
     if text.lower() == "none":
         return ()
-    return _summed([_parse_tres(part) for part in text.split(",") if part])
+    return last_of_each([_parse_tres(part) for part in text.split(",") if part])
 
 
 def parse_gpus(text: str) -> tuple[Tres, ...]:
     """Read --gpus and its kin: `4`, `h100:4`, `h100`, several with commas. Raises ValueError."""
-    return _summed([_parse_tres(f"gpu:{part.strip()}") for part in text.split(",") if part])
+    return last_of_each([_parse_tres(f"gpu:{part.strip()}") for part in text.split(",") if part])
 
 
 def parse_tres_per_task(text: str) -> tuple[Tres, ...]:
@@ -143,7 +144,7 @@ def parse_tres_per_task(text: str) -> tuple[Tres, ...]:
             found.append(Tres(name="cpu", kind=None, count=parse_count(count)))
         elif name.startswith("gres"):
             found.append(_parse_tres(part))
-    return _summed(found)
+    return last_of_each(found)
 
 
 def _parse_tres(part: str) -> Tres:
@@ -154,12 +155,9 @@ def _parse_tres(part: str) -> Tres:
     return Tres(name=match["name"], kind=match["kind"], count=count)
 
 
-def _summed(parts: list[Tres]) -> tuple[Tres, ...]:
-    """Add up what was named more than once; `gpu:1,gpu:1` is two."""
-    totals: dict[tuple[str, str | None], int] = {}
-    for part in parts:
-        totals[part.name, part.kind] = totals.get((part.name, part.kind), 0) + part.count
-    return tuple(Tres(name=name, kind=kind, count=count) for (name, kind), count in totals.items())
+def last_of_each(parts: Iterable[Tres]) -> tuple[Tres, ...]:
+    """Keep the last of each name and type: `gpu:h100:2,gpu:h100:1` gets one GPU (seen running on 22.05.8)."""
+    return tuple({(part.name, part.kind): part for part in parts}.values())
 
 
 def parse_array(text: str) -> Indices | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -18,7 +17,19 @@ from hybridhpc.spec.aliases import rename
 from hybridhpc.spec.schema import SPEC
 from hybridhpc.spec.values import MAX_NAME_BYTES, is_image_file, places, read_name, read_place
 
-_WORK = ("run", "setup", "launcher", "tasks_per_node", "binds", "outputs", "env", "secrets", "retries", "slurm")
+_WORK = (
+    "run",
+    "setup",
+    "launcher",
+    "tasks_per_node",
+    "binds",
+    "outputs",
+    "env",
+    "secrets",
+    "checkpoint",
+    "retries",
+    "slurm",
+)
 _NATIVE = ("account", "qos", "constraint", "reservation", "licenses", "nodelist")
 _UNFIT = r"[^A-Za-z0-9._-]+"
 
@@ -125,10 +136,9 @@ def _work(values: dict[str, Any], directory: str) -> Work:
     def absolute(path: str) -> str:
         return posixpath.normpath(posixpath.join(directory, path))
 
-    image, workdir, checkpoint = (values.get(key) for key in ("image", "workdir", "checkpoint"))
+    image, workdir = values.get("image"), values.get("workdir")
     return Work(
         image=absolute(image) if image is not None and is_image_file(image) else image,
         workdir=None if workdir is None else absolute(workdir),
-        checkpoint=None if checkpoint is None else replace(checkpoint, directory=absolute(checkpoint.directory)),
         **{key: values[key] for key in _WORK if key in values},
     )

@@ -18,6 +18,8 @@ from hybridhpc.here.place import open_place
 from hybridhpc.here.slots import Task
 
 PATIENCE = 20.0
+UNTIL_GO = "while [ ! -e go ]; do sleep 0.05; done"
+"""Shell: wait for the test's word."""
 
 
 class Here:
@@ -85,6 +87,10 @@ class Here:
     def path(self, name: str) -> Path:
         """Return where a job leaves something."""
         return self.work / name
+
+    def go(self) -> None:
+        """Give the word that UNTIL_GO waits for."""
+        self.path("go").touch()
 
     def words(self, name: str) -> list[str]:
         """Wait for a file that a job writes in one go, and return its words."""

@@ -12,7 +12,7 @@ from hybridhpc.here import slots, tend
 from hybridhpc.here.cgroup import keeping
 from hybridhpc.here.place import open_place
 from hybridhpc.here.slots import Task
-from tests.here.machine_of_two import Here, alive, kill
+from tests.here.machine_of_two import UNTIL_GO, Here, alive, kill
 
 DAEMON = "(setsid bash -c 'sleep 300 & echo $! > part; mv part daemon; wait' &)"
 """A child that left session, group and parent, with a child of its own."""
@@ -53,20 +53,14 @@ def test_a_job_ends_at_its_walltime_with_all_its_processes(here: Here) -> None:
     assert "walltime of 1 s" in task.reason
 
 
-def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(here: Here) -> None:
-    script = "trap 'echo asked > asked' TERM; while :; do sleep 0.1; done"
-    task = here.wait(here.submit(script, "--walltime=1"))
-    assert (task.state, task.signal) == ("TIMEOUT", signal.SIGKILL)
-    assert here.words("asked") == ["asked"]
-
-
-def test_a_job_may_use_its_grace_to_save_its_work(here: Here) -> None:
-    work = "trap '' TERM; sleep 1.5; echo saved > saved"
-    job = here.submit(f"({work}) & wait", "--walltime=1")
-    assert (here.ends(job), here.words("saved")) == (["TIMEOUT"], ["saved"])
-    job = here.submit("trap 'sleep 0.5; echo again > saved; exit 0' TERM; sleep 300 & wait", "--walltime=1")
-    assert here.ends(job) == ["TIMEOUT"]
-    assert here.words("saved") == ["again"]
+def test_after_its_walltime_a_job_has_a_grace_to_save_its_work_and_no_more(here: Here) -> None:
+    here.env["HPC_HERE_CPUS"] = "3"
+    stubborn = here.submit("trap 'echo asked > asked' TERM; while :; do sleep 0.1; done", "--walltime=1")
+    child = here.submit("(trap '' TERM; sleep 1.5; echo saved > child) & wait", "--walltime=1")
+    script = here.submit("trap 'sleep 0.5; echo saved > script; exit 0' TERM; sleep 300 & wait", "--walltime=1")
+    assert here.ends(child, script, stubborn) == ["TIMEOUT"] * 3
+    assert here.words("asked") + here.words("child") + here.words("script") == ["asked", "saved", "saved"]
+    assert here.wait(stubborn).signal == signal.SIGKILL
 
 
 def test_a_job_is_warned_before_its_walltime_if_it_asks(here: Here) -> None:
@@ -94,7 +88,7 @@ def test_memory_is_counted_over_all_processes_of_a_job(held: Here) -> None:
 
 def test_memory_that_processes_share_counts_once(held: Here) -> None:
     script = "#!/usr/bin/env python3\nimport os, time\nblock = bytearray(60 << 20)\n"
-    script += "child = os.fork()\nos.fork()\ntime.sleep(1)\n"
+    script += "child = os.fork()\nos.fork()\ntime.sleep(0.7)\n"
     assert held.ends(held.submit(script)) == ["COMPLETED"]
 
 
@@ -174,10 +168,11 @@ def test_killing_the_script_or_its_payload_is_told_as_it_was(here: Here) -> None
 
 
 def test_tasks_of_one_array_do_not_end_each_other(here: Here) -> None:
-    job = here.submit("echo $$ > leader.$SLURM_ARRAY_TASK_ID; sleep 0.8", "--array=1-2")
+    job = here.submit("echo $$ > leader.$SLURM_ARRAY_TASK_ID; " + UNTIL_GO, "--array=1-2")
     leader(here, 2), leader(here, 1)
     kill(here.tasks(job)[0].supervisor or 0)
     here.ask("status", str(job))
+    here.go()
     here.wait(job)
     assert [task.state for task in here.tasks(job)] == ["NODE_FAIL", "COMPLETED"]
 
@@ -206,10 +201,11 @@ def test_after_a_restart_of_the_machine_running_jobs_are_lost_and_pending_ones_s
 
 
 def test_a_living_supervisor_is_never_taken_for_dead(here: Here) -> None:
-    job = here.submit("sleep 0.8")
+    job = here.submit(UNTIL_GO)
     here.wait(job, started)
     for _ in range(5):
         assert here.ask("status", str(job))[str(job)][0]["state"] == "RUNNING"
+    here.go()
     assert here.ends(job) == ["COMPLETED"]
 
 

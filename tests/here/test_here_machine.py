@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridhpc.here.cgroup import keeping, lineage, make, memory_hold, out_of_memory
+from hybridhpc.here.cgroup import keeping, leave_job, lineage, make, memory_hold, out_of_memory
 from hybridhpc.here.machine import boot_id, cpu_quota, gpu_kind, gpu_kinds, lendable, this_machine, total_memory
 from hybridhpc.here.place import file_system
 from hybridhpc.here.request import Refusal
@@ -139,6 +139,16 @@ def test_in_v2_the_nearest_group_that_shares_out_memory_is_divided(tmp_path: Pat
     assert (kept.by, kept.base) == ("cgroup v2", str(nearest))
     (own / "memory.max").write_text(str(GIB))
     assert keeping(world.proc, trial=False).by == "watching", "a limit must not be escaped"
+
+
+@pytest.mark.parametrize(("version", "home"), [(1, "a"), (2, "a/hpc-here-supervisors")])
+def test_a_supervisor_that_a_job_started_leaves_the_group_of_that_job(tmp_path: Path, version: int, home: str) -> None:
+    world = World(tmp_path, version, "/a/hpc-here-7-1")
+    world.group("a", **{"cgroup.subtree_control": "memory"})
+    world.group("a/hpc-here-7-1", **{"memory.max": "100"})
+    leave_job(world.proc)
+    assert (world.mount / home / "cgroup.procs").read_text() == str(os.getpid())
+    assert keeping(world.proc, trial=False).base == str(world.mount / "a")
 
 
 def test_without_delegation_it_says_why(tmp_path: Path) -> None:

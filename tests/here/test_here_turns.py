@@ -10,7 +10,7 @@ import time
 from hybridhpc.here import slots
 from hybridhpc.here.place import open_place
 from hybridhpc.here.queue import Machine
-from tests.here.machine_of_two import Here, until
+from tests.here.machine_of_two import UNTIL_GO, Here, until
 
 SPAN = """#!/usr/bin/env python3
 import os, sys, time
@@ -45,13 +45,14 @@ def test_memory_is_a_slot_too(here: Here) -> None:
 
 
 def test_a_wide_job_is_not_overtaken_by_narrow_ones(here: Here) -> None:
-    narrow = here.submit(SPAN, "--cpus=1", args=("0.6",))
+    narrow = here.submit(UNTIL_GO, "--cpus=1")
     wide = here.submit(SPAN, "--cpus=2", args=("0.1",))
     later = [here.submit(SPAN, "--cpus=1", args=("0.1",)) for _ in range(3)]
     reasons = {job["id"]: job["reason"] for job in here.ask("survey")["jobs"] if job["state"] == "PENDING"}
     assert reasons == {str(wide): "Resources"} | {str(job): "Priority" for job in later}
+    here.go()
     assert here.ends(narrow, wide, *later) == ["COMPLETED"] * 5
-    assert [job for _, _, job in spans(here)][:2] == [narrow, wide]
+    assert spans(here)[0][2] == wide
 
 
 def test_without_a_wish_a_job_gets_one_cpu_and_its_share_of_memory(here: Here) -> None:
@@ -67,10 +68,11 @@ def test_an_array_runs_each_index_once_and_at_most_so_many_at_once(here: Here) -
     line = "echo $SLURM_ARRAY_JOB_ID $SLURM_ARRAY_TASK_ID $SLURM_ARRAY_TASK_COUNT $SLURM_ARRAY_TASK_MIN"
     line += " $SLURM_ARRAY_TASK_MAX $SLURM_ARRAY_TASK_STEP"
     python = SPAN.split("\n", 1)[1].replace('"', '\\"').replace("$", "\\$")
-    job = here.submit(f'{line}\npython3 -c "{python}" 0.25', "--array=1-9:2%2")
+    job = here.submit(f'{UNTIL_GO}; {line}\npython3 -c "{python}" 0.25', "--array=1-9:2%2")
     narrow = here.submit("true", "--cpus=1")
     assert here.ends(narrow) == ["COMPLETED"]
-    assert any(task.state == "PENDING" for task in here.tasks(job)), "a throttled array blocks nobody behind it"
+    assert here.tasks(job)[0].ended_at is None, "a throttled array blocks nobody behind it"
+    here.go()
     assert here.ends(job) == ["COMPLETED"]
     assert [task.name for task in here.tasks(job)] == [f"{job}_{index}" for index in (1, 3, 5, 7, 9)]
     assert most_at_once(spans(here)) == 2
@@ -79,8 +81,9 @@ def test_an_array_runs_each_index_once_and_at_most_so_many_at_once(here: Here) -
 
 
 def test_one_task_of_an_array_can_be_cancelled(here: Here) -> None:
-    job = here.submit("sleep 0.4; [ $SLURM_ARRAY_TASK_ID != 3 ]", "--array=0-3%2")
+    job = here.submit(f"{UNTIL_GO}; [ $SLURM_ARRAY_TASK_ID != 3 ]", "--array=0-3%2")
     here.ask("cancel", f"{job}_2")
+    here.go()
     here.wait(job)
     assert [task.state for task in here.tasks(job)] == ["COMPLETED", "COMPLETED", "CANCELLED", "FAILED"]
 

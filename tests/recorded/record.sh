@@ -3,7 +3,7 @@
 #
 #   SLURM_CONF=/path/to/slurm.conf sh record.sh DIRECTORY
 #
-# Writes DIRECTORY/VERSION/QUESTION.out, .err and .rc. Wants a cluster of its own with nothing on it: partition `batch`,
+# Writes DIRECTORY/VERSION.txt: for each question its exit code, standard output and standard error. Wants a cluster of its own with nothing on it: partition `batch`,
 # nodes dgx1 and dgx2 with gpu:h100:8, the right to drain a node, and cred_expire=5, so that a requeued job soon waits
 # again. Takes about 80 s, for one job has to run into its time limit. Cancels its jobs by their ids.
 # The questions are those of slurm_survey, slurm_status and slurm.py; a unit test compares them.
@@ -11,9 +11,8 @@ set -eu
 LC_ALL=C TZ=UTC SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0 TERM=dumb
 export LC_ALL TZ SLURM_TIME_FORMAT SLURM_BITSTR_LEN TERM
 version=$(sinfo --version | sed 's/.* //')
-into=$1/$version
-mkdir -p "$into"
-into=$(cd "$into" && pwd)
+mkdir -p "$1"
+into=$(cd "$1" && pwd)/$version.txt
 US=$(printf '\037')
 work=$(mktemp -d)
 cd "$work"
@@ -29,8 +28,12 @@ submit() { # OPTIONS... SCRIPT
 ask() { # NAME COMMAND...
     name=$1 rc=0
     shift
-    "$@" >"$into/$name.out" 2>"$into/$name.err" || rc=$?
-    echo $rc >"$into/$name.rc"
+    "$@" >out 2>err || rc=$?
+    if [ "$name" = survey-limits ]; then
+        grep -E '^(scontrol: |PartitionName=|MaxArraySize|PrivateData|SLURM_VERSION|DefMemPerCPU)' out >kept || true
+        mv kept out
+    fi
+    { echo "#### $name $rc" && cat out && echo '####' && cat err; } >>"$into"
 }
 
 script sleep.sh 'sleep 600'
@@ -68,6 +71,7 @@ scontrol suspend "$suspended"
 until squeue -h -t TIMEOUT -j "$timeout" -o %T | grep -q TIMEOUT; do sleep 1; done
 sleep 2
 
+echo "recorded by record.sh, jobs:$jobs" >"$into"
 ask survey-jobs squeue --all --local --noheader --Format="JobArrayID:$US,State:$US,Partition:$US,PriorityLong:$US,NumNodes:$US,NumCPUs:$US,tres-alloc:$US,tres-per-job:$US,tres-per-node:$US,tres-per-socket:$US,tres-per-task:$US,NumTasks:$US,TimeLimit:$US,SubmitTime:$US,StartTime:$US,NodeList:$US,Reason:$US"
 nodes() { # NAME
     ask "$1" sinfo --local --noheader --Node --Format="NodeHost:$US,Partition:$US,StateLong:$US,CPUsState:$US,Memory:$US,AllocMem:$US,Gres:$US,GresUsed:$US,Features:$US,Available:$US,Time:$US"
@@ -75,8 +79,6 @@ nodes() { # NAME
 nodes survey-nodes
 limits() { printf 'show partition\nshow config\n' | scontrol --oneliner; }
 ask survey-limits limits
-grep -E '^(scontrol: |PartitionName=|MaxArraySize|PrivateData|SLURM_VERSION|DefMemPerCPU)' "$into/survey-limits.out" >"$into/kept" || true
-mv "$into/kept" "$into/survey-limits.out"
 status="JobArrayID:$US,State:$US,SubmitTime:$US,StartTime:$US,EndTime:$US,exit_code:$US,RestartCnt:$US,NodeList:$US,Reason:$US"
 all=$(echo $jobs | tr ' ' ,)
 ask status squeue --me --all --local --noheader --states=all --jobs="$all" --Format="$status"
@@ -89,7 +91,8 @@ ask estimate sbatch --test-only -N1 fine.sh
 ask estimate-refused sbatch --test-only -N99 fine.sh
 ask estimate-no-partition sbatch --test-only -p nosuch fine.sh
 ask cancel-unknown scancel 999999
-printf 'show job %s\n' "$split" | scontrol --oneliner >"$into/readback.out" 2>"$into/readback.err" || true
+shown() { printf 'show job %s\n' "$split" | scontrol --oneliner; }
+ask readback shown
 scontrol update nodename=dgx2 state=drain reason='being recorded'
 nodes drained-nodes
 ask estimate-drained sbatch --test-only -N2 fine.sh
@@ -97,5 +100,4 @@ scontrol update nodename=dgx2 state=down reason='being recorded'
 nodes down-nodes
 scontrol update nodename=dgx2 state=resume
 scancel $jobs
-echo "# recorded by record.sh with SLURM_TIME_FORMAT=%s; jobs:$jobs" >"$into/README"
 rm -r "$work"

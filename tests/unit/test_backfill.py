@@ -151,6 +151,13 @@ def test_jobs_beyond_the_depth_are_folded_into_their_work(tasks):
     assert planned + shallow.backlog("gpu") == pytest.approx(exact, abs=HOUR)
 
 
+def test_small_jobs_of_an_exclusive_partition_fold_as_whole_nodes():
+    jobs = [pending(str(n), lasts=HOUR, gpus=1, cpus=1) for n in range(1, 41)]
+    exclusive = (QueuePartition(name="gpu", exclusive=True),)
+    assert plan(snapshot("lab", nodes(4), jobs), AT_LIMIT, 0).backlog("gpu") == 40 * HOUR / 32
+    assert plan(snapshot("lab", nodes(4), jobs, partitions=exclusive), AT_LIMIT, 0).backlog("gpu") == 10 * HOUR
+
+
 def test_a_backlog_elsewhere_does_not_matter():
     split = (*nodes(2), *nodes(2, prefix="m", partitions=("other",)))
     jobs = [pending(str(n), lasts=HOUR, partition="other") for n in range(1, 30)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from hybridhpc.errors import SpecError
-from hybridhpc.model import Bind, Gpus
+from hybridhpc.model import Bind, Checkpoint, Gpus
 from hybridhpc.script.container import container_words, find_image
 from tests.job_scripts import JobDir, render
 
@@ -108,6 +109,15 @@ def test_what_an_image_overrides_is_set_again_inside(job):
     runtime.write_text(runtime.read_text().replace('exec "$@"', 'A=image exec "$@"'))
     assert job.run(render(image="/i.sif", env=(("A", "mine"),), run='echo "$A"')) == 0
     assert job.log == "mine\n"
+
+
+def test_a_checkpoint_signal_that_a_runtime_hands_on_does_not_end_the_shell_inside(job):
+    checkpoint = Checkpoint(directory="ckpt")
+    script = job.start(render(image="/i.sif", run="echo ready; sleep 0.5; echo went on", checkpoint=checkpoint))
+    job.await_log("ready")
+    os.killpg(script.pid, signal.SIGUSR1)
+    assert script.wait(10) == 0
+    assert "went on" in job.log
 
 
 def test_an_image_is_pulled_once_by_many_tasks_at_once(job):

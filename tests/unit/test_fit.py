@@ -248,7 +248,7 @@ def test_the_embedded_site_has_none_of_these_and_says_what_to_leave_out():
     for name, option in (("account", "--account"), ("constraint", "--constraint"), ("nodelist", "--nodelist")):
         reason, fix = refused(spec(native=native(**{name: "x"})), here, world)
         assert reason.endswith(f"; the job names {option}=x")
-        assert fix == f"leave out {option}=x"
+        assert fix == f"no {option}=x"
     assert refused(spec(native=native(partition="gpu")), here, world) == (None, None)
 
 

@@ -81,6 +81,12 @@ def test_the_more_is_unseen_the_wider_is_the_start():
     assert blind == Quantiles(p50=0, p90=2 * HOUR)
 
 
+def test_what_hidden_jobs_hold_is_expected_back_within_the_partition_s_limit():
+    world = snapshot("lab", nodes(1, gpus_alloc=8), unseen=("jobs",), max_walltime=40 * HOUR)
+    found = start_of(spec(), site("lab"), world).when
+    assert found == Quantiles(p50=10 * HOUR, p90=41 * HOUR)
+
+
 def test_a_hidden_queue_is_judged_by_one_s_own_waits_if_the_scheduler_says_nothing():
     world = snapshot("lab", nodes(1), unseen=("jobs",))
     waits = [past(1, waited=wait * HOUR) for wait in (1, 3, 20)]

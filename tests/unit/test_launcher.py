@@ -16,7 +16,10 @@ from tests.job_scripts import JobDir, render
 EIGHT = Gpus(kind="H100", count=8)
 ONE_NODE = "--standalone --local-addr=127.0.0.1 --nproc-per-node=2"
 PYTHON = f"python -m torch.distributed.run {ONE_NODE}"
-FAKE_TORCHRUN = "import os, sys; print([os.environ.get('NODE_RANK'), *sys.argv[1:]])"
+FAKE_TORCHRUN = """
+import os, signal, sys
+print([os.environ.get("NODE_RANK"), signal.getsignal(signal.SIGUSR1).name, *sys.argv[1:]])
+"""
 
 
 @pytest.mark.parametrize(
@@ -127,14 +130,15 @@ def test_several_nodes_meet_on_the_first_one_by_the_exported_variables():
     assert torchrun_text("train.py", 2, 8) == f"python3 -m torch.distributed.run {options} --nproc-per-node=8 train.py"
 
 
-def test_the_arguments_of_a_training_command_reach_it_as_the_shell_reads_them(tmp_path: Path):
+def test_arguments_arrive_as_the_shell_reads_them_and_the_checkpoint_signal_cannot_end_torchrun(tmp_path: Path):
     package = tmp_path / "fake/torch/distributed"
     package.mkdir(parents=True)
     (package / "run.py").write_text(FAKE_TORCHRUN)
     job = JobDir(tmp_path / "job", PYTHONPATH=str(tmp_path / "fake"))
     run = "python3 -u train.py \"$HPC_NAME\" 'a  b' $((40 + 2))"
-    assert job.run(render(launcher=Launcher.TORCHRUN, tasks_per_node=2, name="it's me", run=run)) == 0
-    expected = ["0", *ONE_NODE.split(), "train.py", "it's me", "a  b", "42"]
+    keys = {"launcher": Launcher.TORCHRUN, "tasks_per_node": 2, "checkpoint": Checkpoint(directory="ckpt")}
+    assert job.run(render(name="it's me", run=run, **keys)) == 0
+    expected = ["0", "SIG_IGN", *ONE_NODE.split(), "train.py", "it's me", "a  b", "42"]
     assert job.log.strip() == str(expected)
 
 

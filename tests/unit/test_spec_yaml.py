@@ -141,7 +141,7 @@ slurm: {account: ml, qos: high, exclusive: true}
             outputs=("ckpt/", "metrics.json"),
             env=(("NCCL_DEBUG", "WARN"),),
             secrets=(("WANDB_API_KEY", "secret://aws/wandb#key"),),
-            checkpoint=Checkpoint(directory="/home/me/ckpt", signal="USR2", grace=300),  # type: ignore[arg-type]
+            checkpoint=Checkpoint(directory="ckpt", signal="USR2", grace=300),  # type: ignore[arg-type]
             retries=Retries(preempted=20, node_fail=3),
             slurm=(("account", "ml"), ("qos", "high"), ("exclusive", None)),
         ),
@@ -311,7 +311,7 @@ def test_extreme_moments_make_no_traceback() -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        "{account: ml, exclusive: true, core_spec: 2, requeue-x: false, C: ib, nice: ~}",
+        "{account: ml, exclusive: true, core_spec: 2, requeue-x: false, C: ib, nice: ~, begin: }",
         "[--account=ml, --exclusive, --core-spec 2, -C ib]",
         "['-Aml', exclusive, core_spec=2, '-Cib']",
         "['--account=\"ml\"', --exclusive=true, --core-spec = 2, --constraint ib, --nice=null]",

@@ -1,0 +1,199 @@
+"""How many nodes, tasks, CPUs and GPUs a script asks for, where Slurm's rules have to fill in what it does not say.
+
+The rules were read off `scontrol show job` and running jobs of 22.05.8. What Slurm only knows once the job is placed is
+rounded up, and `approximate` names it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hybridhpc.spec.sbatch_values import (
+    Nodes,
+    Tres,
+    last_of_each,
+    parse_count,
+    parse_gpus,
+    parse_gres,
+    parse_nodes,
+    parse_tres_per_task,
+)
+
+_SHAPE = ("sockets-per-node", "cores-per-socket", "threads-per-core")
+
+Text = Mapping[str, str]
+"""Arguments by the name of their option."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What is asked of each node, at least, and in all."""
+
+    nodes: Nodes
+    nodes_said: bool
+    tasks: int
+    cpus: int
+    total_cpus: int
+    gpus: tuple[Tres, ...]
+    total_gpus: int
+    approximate: tuple[str, ...]
+
+
+def shape_of(text: Text, *, overcommit: bool) -> Shape:
+    """Work out the shape of a job. Raises ValueError for arguments that sbatch refuses."""
+    per_node = _gpus_per_node(text)
+    total = _total_gpus(text, per_node)
+    tasks = _tasks(text, per_node, total)
+    nodes = _nodes(text, tasks, per_node, total)
+    tasks = tasks or _default_tasks(text, nodes)
+    on_node = _count(text, "ntasks-per-node") or math.ceil(tasks / nodes.least)
+    gpus, doubt = _gpus(text, per_node, total, nodes.least, on_node)
+    per_task = _count(text, "cpus-per-task") or _per_task(text, "cpu") or 1
+    held = sum(gpu.count for gpu in gpus)
+    cpus = max(1 if overcommit else on_node * per_task, _count(text, "mincpus"), held * _count(text, "cpus-per-gpu"))
+    total_gpus = sum(gpu.count for gpu in total) or held * nodes.least
+    uneven = not overcommit and tasks % nodes.least and "ntasks-per-node" not in text
+    return Shape(
+        nodes=nodes,
+        nodes_said=_says_nodes(text),
+        tasks=tasks,
+        cpus=cpus,
+        total_cpus=max(nodes.least if overcommit else tasks * per_task, total_gpus * _count(text, "cpus-per-gpu")),
+        gpus=gpus,
+        total_gpus=total_gpus,
+        approximate=(*doubt, *([f"{tasks} tasks do not divide over {nodes.least} nodes"] if uneven else [])),
+    )
+
+
+def node_count(hosts: str) -> int:
+    """Count the hosts of `dgx[1-3,7],head`; 0 for the name of a file, which is not read."""
+    if "/" in hosts:
+        return 0
+    plain = [each for each in re.split(r",(?![^\[]*\])", hosts) if each]
+    return sum(math.prod(_in_brackets(group) for group in re.findall(r"\[([^\]]*)\]", host)) for host in plain)
+
+
+def other_gres(text: Text) -> tuple[Tres, ...]:
+    """Return the generic resources of --gres that are no GPUs."""
+    asked = parse_gres(text["gres"]) if "gres" in text else ()
+    return tuple(tres for tres in last_of_each(asked) if tres.name != "gpu" and tres.count)
+
+
+def _in_brackets(group: str) -> int:
+    count = 0
+    for part in group.split(","):
+        first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            return 1
+        count += max(0, int(last or first) - int(first) + 1)
+    return count
+
+
+def _count(text: Text, name: str) -> int:
+    return parse_count(text[name]) if name in text else 0
+
+
+def _tres(text: Text, name: str) -> tuple[Tres, ...]:
+    return tuple(gpu for gpu in last_of_each(parse_gpus(text[name])) if gpu.count) if name in text else ()
+
+
+def _gpus_per_node(text: Text) -> tuple[Tres, ...]:
+    """--gpus-per-node and the GPUs of --gres are one request; --gres comes last and wins."""
+    gres = parse_gres(text["gres"]) if "gres" in text else ()
+    asked = parse_gpus(text["gpus-per-node"]) if "gpus-per-node" in text else ()
+    return tuple(gpu for gpu in last_of_each((*asked, *(each for each in gres if each.name == "gpu"))) if gpu.count)
+
+
+def _total_gpus(text: Text, per_node: tuple[Tres, ...]) -> tuple[Tres, ...]:
+    """--gpus; without any number of GPUs, --ntasks-per-gpu means as many as the tasks need."""
+    if "gpus" in text or per_node or not ("ntasks" in text and "ntasks-per-gpu" in text):
+        return _tres(text, "gpus")
+    return (Tres(name="gpu", kind=None, count=-(-_count(text, "ntasks") // _count(text, "ntasks-per-gpu"))),)
+
+
+def _per_task(text: Text, name: str) -> int:
+    asked = parse_tres_per_task(text["tres-per-task"]) if "tres-per-task" in text else ()
+    return sum(tres.count for tres in asked if tres.name == name)
+
+
+def _says_nodes(text: Text) -> bool:
+    return "nodes" in text or bool(text.get("nodelist"))
+
+
+def _asked_nodes(text: Text) -> Nodes | None:
+    listed = node_count(text.get("nodelist", ""))
+    if "nodes" not in text:
+        return Nodes(least=listed, most=listed) if listed else None
+    asked = parse_nodes(text["nodes"])
+    return Nodes(least=max(asked.least, listed), most=max(asked.most, listed))
+
+
+def _tasks(text: Text, per_node: tuple[Tres, ...], total: tuple[Tres, ...]) -> int:
+    """Return the number of tasks where it is said or follows, else 0."""
+    if "ntasks" in text:
+        return _count(text, "ntasks")
+    nodes = _asked_nodes(text)
+    least = max(1, nodes.least) if nodes else 1
+    if "ntasks-per-node" in text:
+        return least * _count(text, "ntasks-per-node")
+    here = sum(gpu.count for gpu in per_node)
+    all_gpus = sum(gpu.count for gpu in total) or here * least
+    if "ntasks-per-gpu" in text:
+        return all_gpus * _count(text, "ntasks-per-gpu")
+    each = sum(gpu.count for gpu in _gpus_per_task(text))
+    return math.ceil(all_gpus / each) if each else 0
+
+
+def _default_tasks(text: Text, nodes: Nodes) -> int:
+    """One task per node; with -B, or sockets and the like beside -N, one per thread asked for (sbatch of 22.05)."""
+    counts = ("extra-node-info" in text or _says_nodes(text)) and nodes.least == nodes.most
+    return max(1, nodes.least) * (max(1, math.prod(_sockets_and_cores(text).values())) if counts else 1)
+
+
+def _sockets_and_cores(text: Text) -> dict[str, int]:
+    """Return what -B and its long forms say; `*` and what is left out count as not said."""
+    parts = dict(zip(_SHAPE, text.get("extra-node-info", "").split(":"), strict=False))
+    parts |= {name: text[name] for name in _SHAPE if name in text}
+    return {name: int(match[0]) for name, part in parts.items() if (match := re.match(r"\d+", part, re.ASCII))}
+
+
+def _nodes(text: Text, tasks: int, per_node: tuple[Tres, ...], total: tuple[Tres, ...]) -> Nodes:
+    """Return how many nodes: as said, but never more than tasks; else as many as the per-node figures need."""
+    asked = _asked_nodes(text)
+    if asked is not None:
+        bound = tasks if "ntasks" in text else max(asked.most, 1)
+        return Nodes(least=max(1, min(asked.least, bound)), most=max(1, min(asked.most, bound)))
+    needs = [1]
+    if "ntasks-per-node" in text:
+        needs.append(math.ceil(tasks / _count(text, "ntasks-per-node")))
+    here, everywhere = sum(gpu.count for gpu in per_node), sum(gpu.count for gpu in total)
+    if here and everywhere:
+        needs.append(math.ceil(everywhere / here))
+    return Nodes(least=max(needs), most=max(needs))
+
+
+def _gpus(
+    text: Text, per_node: tuple[Tres, ...], total: tuple[Tres, ...], nodes: int, tasks: int
+) -> tuple[tuple[Tres, ...], tuple[str, ...]]:
+    """Return the GPUs of one node, and in words what was rounded up."""
+    if per_node:
+        return per_node, ()
+    if total:
+        doubt = tuple(f"{gpu.count} GPUs over {nodes} nodes" for gpu in total if gpu.count % nodes)
+        return tuple(_times(gpu, 1, nodes) for gpu in total), doubt
+    if "gpus-per-socket" in text:
+        sockets = _sockets_and_cores(text).get("sockets-per-node", 1)
+        return tuple(_times(gpu, sockets) for gpu in _tres(text, "gpus-per-socket")), ("GPUs per socket",)
+    return tuple(_times(gpu, tasks) for gpu in _gpus_per_task(text)), ()
+
+
+def _gpus_per_task(text: Text) -> tuple[Tres, ...]:
+    asked = parse_tres_per_task(text["tres-per-task"]) if "tres-per-task" in text else ()
+    return _tres(text, "gpus-per-task") or tuple(tres for tres in asked if tres.name == "gpu" and tres.count)
+
+
+def _times(gpu: Tres, factor: int, over: int = 1) -> Tres:
+    return Tres(name=gpu.name, kind=gpu.kind, count=-(-gpu.count * factor // over))

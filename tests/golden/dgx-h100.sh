@@ -1,0 +1,210 @@
+#!/bin/bash
+#SBATCH "--job-name=train e2e"
+#SBATCH --nodes=2
+#SBATCH --gpus-per-node=h100:8
+#SBATCH --time=12:00:00
+#SBATCH --signal=B:USR1@120
+
+# Job script for site/batch, rendered by hybridhpc. Started by hand it runs in the directory it is started from.
+# shellcheck disable=SC2317 # functions are called by traps and by hpc_await
+set -u
+
+if [ -n "${HPC_JOB_DIR:-}" ]; then
+  hpc_directory="$HPC_JOB_DIR"/work
+else
+  HPC_JOB_DIR=$PWD
+  hpc_directory=$PWD
+fi
+export HPC_JOB_DIR
+hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
+hpc_files=$HPC_JOB_DIR/script-c43f3bae43e7
+hpc_pid=
+hpc_leads=
+hpc_stopped=
+hpc_payload_runs=
+hpc_code=1
+
+hpc_say() {
+  printf 'hpc: %s\n' "$*" >&2
+}
+
+hpc_die() {
+  hpc_say "$*; the job ends"
+  exit 1
+}
+
+# hpc_mark NAME WORDS: a marker appears whole or not at all.
+hpc_mark() {
+  local marker=$1.$hpc_run
+  shift
+  printf '%s\n' "$*" >"$HPC_JOB_DIR/.$marker.$$" && mv -f "$HPC_JOB_DIR/.$marker.$$" "$HPC_JOB_DIR/$marker"
+}
+
+# The last act, however the script ends. An exit with 0 that was not the payload's (a preamble's, say) counts as 1.
+hpc_leave() {
+  local code=$?
+  [ "$code" -ne 0 ] || code=$hpc_code
+  kill "$hpc_witness" 2>/dev/null
+  hpc_mark exit "$code $(date +%s)"
+  exit "$code"
+}
+
+# hpc_processes PATTERN: the payload's processes on this node that catch or await a signal, by the pattern of its mask.
+hpc_processes() {
+  cat /proc/[0-9]*/status 2>/dev/null | awk -v root="$hpc_pid" -v mask="$1" '
+    $1 == "Pid:" { pid = $2 }
+    $1 == "PPid:" { parent[pid] = $2 }
+    ($1 == "SigBlk:" || $1 == "SigCgt:") && $2 ~ mask { found[pid] }
+    END {
+      for (pid in found) {
+        for (at = pid; at != root && (at in parent); at = parent[at]);
+        if (at == root) print pid
+      }
+    }'
+}
+
+# TERM, INT, HUP: pass TERM on to the payload. If the witness is dead, the signal was sent to every process of the job
+# and the payload has had it: a second TERM makes torchrun leave its workers behind.
+hpc_stop() {
+  hpc_woken=1
+  hpc_stopped=1
+  [ -n "$hpc_pid" ] || exit 143
+  sleep 0.2
+  if kill -0 "$hpc_witness" 2>/dev/null; then
+    # shellcheck disable=SC2046
+    kill -s TERM $(if [ -n "$hpc_leads" ]; then echo "$hpc_pid"; else hpc_processes .; fi) 2>/dev/null
+  fi
+}
+
+# USR1 asks for a checkpoint: it goes to those processes of the payload that are prepared for it.
+hpc_checkpoint() {
+  hpc_woken=1
+  [ -n "$hpc_payload_runs" ] || return 0
+  # shellcheck disable=SC2046
+  kill -s USR1 $(hpc_processes '[2367abef]..$') 2>/dev/null
+}
+
+# hpc_await COMMAND: runs it in the background, so that signals are heard at once, and returns its exit code.
+hpc_await() {
+  local code
+  [ -z "$hpc_stopped" ] || exit 143
+  "$@" <&0 &
+  hpc_pid=$!
+  while :; do
+    hpc_woken=
+    wait "$hpc_pid"
+    code=$?
+    [ -n "$hpc_woken" ] || break
+  done
+  hpc_pid=
+  return "$code"
+}
+
+# hpc_file NAME: standard input becomes that file, unless it is there already (a restart, another task of the array).
+hpc_file() {
+  local file=$hpc_files/$1 part
+  part=$file.$(uname -n).$$
+  [ ! -e "$file" ] || return 0
+  (umask 077 && mkdir -p "$hpc_files" && cat >"$part") && mv -n "$part" "$file"
+  rm -f "$part"
+  [ -e "$file" ] || hpc_die "$file cannot be written"
+}
+
+(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
+hpc_witness=$!
+trap hpc_leave EXIT
+trap hpc_stop TERM INT HUP
+trap hpc_checkpoint USR1
+hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
+hpc_container=(apptainer exec --nv --bind /data:/data:ro)
+
+# Interconnect: NVIDIA DGX H100 user guide, table 6 (network modules): the eight compute HCAs, = for exact match
+export NCCL_IB_HCA==mlx5_0,mlx5_3,mlx5_4,mlx5_5,mlx5_6,mlx5_9,mlx5_10,mlx5_11
+
+MASTER_ADDR=$(scontrol show hostnames "${SLURM_JOB_NODELIST:-}" 2>/dev/null | head -n 1)
+MASTER_ADDR=${MASTER_ADDR:-$(uname -n)}
+NNODES=${SLURM_JOB_NUM_NODES:-2}
+MASTER_PORT=$((20000 + ${SLURM_JOB_ID:-$$} % 10000))
+export MASTER_ADDR MASTER_PORT NNODES
+export GPUS_PER_NODE=8
+export HPC_NAME='train e2e'
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-13}"
+
+cd -- "$hpc_directory" || hpc_die "$hpc_directory cannot be entered"
+
+hpc_file env.sh <<'HPC_END'
+export NODE_RANK=${SLURM_NODEID:-0}
+export NCCL_DEBUG=WARN
+export NOTE='it'\''s
+$HOME'
+HPC_END
+
+hpc_file setup.sh <<'HPC_END'
+. "${0%/*}/env.sh"
+trap 'hpc_code=$?; exit $((hpc_code ? hpc_code : 143))' TERM
+pip install -r requirements.txt
+HPC_END
+
+hpc_file run.sh <<'HPC_END'
+. "${0%/*}/env.sh"
+trap '' USR1
+exec python -m torch.distributed.run --nnodes=2 --node-rank="$NODE_RANK" --master-addr="$MASTER_ADDR" --master-port="$MASTER_PORT" --nproc-per-node=8 train.py --data /data
+HPC_END
+
+hpc_images=/lustre/images
+hpc_image=$hpc_images/nvcr.io_nvidia_pytorch_25.10-py3-33e21ea184b6.sif
+hpc_make=(apptainer pull)
+hpc_source=docker://nvcr.io/nvidia/pytorch:25.10-py3
+
+# Makes the image once: whoever makes the lock does it, all others wait. The lock saves work only: a file appears whole.
+hpc_make_image() {
+  local lock=$hpc_image.lock part missed=0
+  part=$hpc_image.$(uname -n).$$
+  mkdir -p -- "$hpc_images" || hpc_die "$hpc_images cannot be made"
+  until [ -e "$hpc_image" ]; do
+    if mkdir -- "$lock" 2>/dev/null; then
+      (while sleep 30; do touch -- "$lock"; done) &
+      # shellcheck disable=SC2064
+      trap "kill $!; $(printf 'rm -rf -- %q %q' "$lock" "$part")" EXIT
+      trap 'exit 143' TERM
+      "${hpc_make[@]}" "$part" "$hpc_source" && mv -- "$part" "$hpc_image"
+      exit
+    elif [ -n "$(find "$lock" -maxdepth 0 -mmin +5 2>/dev/null)" ]; then
+      rm -rf -- "$lock" # whoever held it is gone: it was touched every 30 s
+    elif [ -d "$lock" ] || [ $((missed += 1)) -lt 3 ]; then
+      sleep 1
+    else
+      hpc_die "$hpc_images cannot be written to"
+    fi
+  done
+}
+hpc_await hpc_make_image || {
+  hpc_code=$?
+  hpc_say "the image $hpc_source could not be made (exit code $hpc_code); the job ends"
+  exit "$hpc_code"
+}
+# Apptainer hands the environment on by itself; what an image overrides is set again inside (env.sh).
+hpc_container+=(--bind "$HPC_JOB_DIR" --pwd "$PWD" "$hpc_image")
+hpc_setup() {
+  # shellcheck source=/dev/null
+  . "$hpc_files/env.sh"
+  exec env -u SLURM_CPUS_PER_TASK -u SRUN_CPUS_PER_TASK -u SLURM_TRES_PER_TASK srun --cpu-bind=none --nodes=2 --ntasks=2 --ntasks-per-node=1 --export=ALL --kill-on-bad-exit=1 "${hpc_container[@]}" /bin/bash "$hpc_files/setup.sh"
+}
+hpc_await hpc_setup || {
+  hpc_code=$?
+  hpc_say "setup ended with exit code $hpc_code; the job ends"
+  exit "$hpc_code"
+}
+
+hpc_payload() {
+  # shellcheck source=/dev/null
+  . "$hpc_files/env.sh"
+  exec env -u SLURM_CPUS_PER_TASK -u SRUN_CPUS_PER_TASK -u SLURM_TRES_PER_TASK srun --cpu-bind=none --nodes=2 --ntasks=2 --ntasks-per-node=1 --export=ALL --kill-on-bad-exit=1 "${hpc_container[@]}" /bin/bash "$hpc_files/run.sh"
+}
+hpc_leads=1
+hpc_payload_runs=1
+hpc_await hpc_payload
+hpc_code=$?
+# srun answers 0 for a step that was cancelled (seen in 22.05); what was stopped has not completed.
+[ -z "$hpc_stopped" ] || [ "$hpc_code" -ne 0 ] || hpc_code=143
+exit "$hpc_code"

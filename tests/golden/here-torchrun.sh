@@ -1,0 +1,136 @@
+#!/bin/bash
+
+# Job script for site/batch, rendered by hybridhpc. Started by hand it runs in the directory it is started from.
+# shellcheck disable=SC2317 # functions are called by traps and by hpc_await
+set -u
+
+if [ -n "${HPC_JOB_DIR:-}" ]; then
+  hpc_directory="$HPC_JOB_DIR"
+else
+  HPC_JOB_DIR=$PWD
+  hpc_directory=$PWD
+fi
+export HPC_JOB_DIR
+hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
+hpc_files=$HPC_JOB_DIR/script-8989656b8c66
+hpc_pid=
+hpc_leads=
+hpc_stopped=
+hpc_payload_runs=
+hpc_code=1
+
+hpc_say() {
+  printf 'hpc: %s\n' "$*" >&2
+}
+
+hpc_die() {
+  hpc_say "$*; the job ends"
+  exit 1
+}
+
+# hpc_mark NAME WORDS: a marker appears whole or not at all.
+hpc_mark() {
+  local marker=$1.$hpc_run
+  shift
+  printf '%s\n' "$*" >"$HPC_JOB_DIR/.$marker.$$" && mv -f "$HPC_JOB_DIR/.$marker.$$" "$HPC_JOB_DIR/$marker"
+}
+
+# The last act, however the script ends. An exit with 0 that was not the payload's (a preamble's, say) counts as 1.
+hpc_leave() {
+  local code=$?
+  [ "$code" -ne 0 ] || code=$hpc_code
+  kill "$hpc_witness" 2>/dev/null
+  hpc_mark exit "$code $(date +%s)"
+  exit "$code"
+}
+
+# hpc_processes PATTERN: the payload's processes on this node that catch or await a signal, by the pattern of its mask.
+hpc_processes() {
+  cat /proc/[0-9]*/status 2>/dev/null | awk -v root="$hpc_pid" -v mask="$1" '
+    $1 == "Pid:" { pid = $2 }
+    $1 == "PPid:" { parent[pid] = $2 }
+    ($1 == "SigBlk:" || $1 == "SigCgt:") && $2 ~ mask { found[pid] }
+    END {
+      for (pid in found) {
+        for (at = pid; at != root && (at in parent); at = parent[at]);
+        if (at == root) print pid
+      }
+    }'
+}
+
+# TERM, INT, HUP: pass TERM on to the payload. If the witness is dead, the signal was sent to every process of the job
+# and the payload has had it: a second TERM makes torchrun leave its workers behind.
+hpc_stop() {
+  hpc_woken=1
+  hpc_stopped=1
+  [ -n "$hpc_pid" ] || exit 143
+  sleep 0.2
+  if kill -0 "$hpc_witness" 2>/dev/null; then
+    # shellcheck disable=SC2046
+    kill -s TERM $(if [ -n "$hpc_leads" ]; then echo "$hpc_pid"; else hpc_processes .; fi) 2>/dev/null
+  fi
+}
+
+# hpc_await COMMAND: runs it in the background, so that signals are heard at once, and returns its exit code.
+hpc_await() {
+  local code
+  [ -z "$hpc_stopped" ] || exit 143
+  "$@" <&0 &
+  hpc_pid=$!
+  while :; do
+    hpc_woken=
+    wait "$hpc_pid"
+    code=$?
+    [ -n "$hpc_woken" ] || break
+  done
+  hpc_pid=
+  return "$code"
+}
+
+# hpc_file NAME: standard input becomes that file, unless it is there already (a restart, another task of the array).
+hpc_file() {
+  local file=$hpc_files/$1 part
+  part=$file.$(uname -n).$$
+  [ ! -e "$file" ] || return 0
+  (umask 077 && mkdir -p "$hpc_files" && cat >"$part") && mv -n "$part" "$file"
+  rm -f "$part"
+  [ -e "$file" ] || hpc_die "$file cannot be written"
+}
+
+(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
+hpc_witness=$!
+trap hpc_leave EXIT
+trap hpc_stop TERM INT HUP
+hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
+
+MASTER_ADDR=127.0.0.1
+NNODES=1
+MASTER_PORT=$((20000 + ${SLURM_JOB_ID:-$$} % 10000))
+export MASTER_ADDR MASTER_PORT NNODES
+export GPUS_PER_NODE=0
+export HPC_NAME=job
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+
+cd -- "$hpc_directory" || hpc_die "$hpc_directory cannot be entered"
+
+hpc_file env.sh <<'HPC_END'
+export NODE_RANK=${SLURM_NODEID:-0}
+HPC_END
+
+hpc_file run.sh <<'HPC_END'
+. "${0%/*}/env.sh"
+exec python -m torch.distributed.run --standalone --local-addr=127.0.0.1 --nproc-per-node=2 train.py
+HPC_END
+
+hpc_payload() {
+  # shellcheck source=/dev/null
+  . "$hpc_files/env.sh"
+  exec /bin/bash "$hpc_files/run.sh"
+}
+hpc_leads=1
+hpc_payload_runs=1
+hpc_await hpc_payload
+hpc_code=$?
+# srun answers 0 for a step that was cancelled (seen in 22.05); what was stopped has not completed.
+[ -z "$hpc_stopped" ] || [ "$hpc_code" -ne 0 ] || hpc_code=143
+exit "$hpc_code"
