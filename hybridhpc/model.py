@@ -68,6 +68,8 @@ class Resources:
     whole_nodes: bool = False
     """Nothing else may run on its nodes."""
     walltime: Seconds | None = None
+    spread: bool = False
+    """How many nodes is not said: more of them may share the CPUs and GPUs, if no single node has so many."""
     approximate: bool = False
     """A per-node figure was rounded up, since the script gives totals only."""
 

@@ -1,4 +1,4 @@
-"""Names to schedulers and transports, through entry points, each loaded on first use; and the site files of a person."""
+"""Names to schedulers and transports, through entry points, each loaded on first use; and a person's site files."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hybridhpc.config import read_file, settings
 from hybridhpc.errors import NotFound, UsageError
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.planning import Wish
-from hybridhpc.spec.read import file_position, is_script, read_script
+from hybridhpc.spec.sbatch import is_sbatch_script, script_position
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -30,12 +30,14 @@ goal_option: Callable[[Verb], Verb] = click.option(
 
 def read_wishes(client: Client, words: Sequence[str], where: str | None, goal: str | None) -> list[Wish]:
     """Return what is asked for, in the order of dependencies. Raises UsageError, NotFound, SpecError."""
-    position = file_position(words)
+    position = script_position(words)
     if position is None:
         raise UsageError("no file is named", hint="hpc submit train.yaml --where auto")
     path = Path(client.cwd, words[position])
     content = read_file(path)
-    if is_script(content, str(path)):
+    if is_sbatch_script(content, str(path)):
+        from hybridhpc.spec.read import read_script
+
         specs = [read_script(content, str(path), flags=words[:position], args=words[position + 1 :], env=client.env)]
     else:
         specs = _read_specs(client, words, position)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hybridhpc.decide.candidate import Candidate
 from hybridhpc.decide.limits import Case, gpus_on, native_kind, over_limits, walltime_of
 from hybridhpc.decide.native import Refusal, node_names, on_here, on_slurm, with_features
 from hybridhpc.decide.profile import Need
-from hybridhpc.model import Gpus, JobSpec, Seconds
+from hybridhpc.model import Gpus, JobSpec, Mebibytes, Seconds
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition, Snapshot
 
@@ -53,6 +53,8 @@ def _fit(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> Fit:
     partition = snapshot.partition(candidate.partition)
     if partition is None:
         return _absent(candidate, snapshot)
+    if spec.resources.spread:
+        spec, candidate = _spread(spec, candidate, snapshot)
     case = _case(spec, candidate, snapshot, partition)
     names, notes = _names(case)
     return Fit(
@@ -64,6 +66,28 @@ def _fit(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> Fit:
         refusals=(*names, *over_limits(case)),
         notes=tuple(notes),
     )
+
+
+def _spread(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> tuple[JobSpec, Candidate]:
+    """Share out a job that does not say over how many nodes, as Slurm would: over as many as its totals need."""
+    asked, gpus = spec.resources, candidate.gpus
+    nodes = snapshot.nodes_of(candidate.partition)
+    cpus_there = max((node.cpus for node in nodes), default=0)
+    gpus_there = max((gpus_on(candidate, node) for node in nodes), default=0)
+    needs = [asked.nodes]
+    if (asked.cpus or 0) > cpus_there > 0:
+        needs.append(math.ceil((asked.cpus or 0) * asked.nodes / cpus_there))
+    if gpus and gpus.count > gpus_there > 0:
+        needs.append(math.ceil(gpus.count * asked.nodes / gpus_there))
+    part = asked.nodes / max(needs)
+    shared = replace(
+        asked,
+        nodes=max(needs),
+        cpus=math.ceil((asked.cpus or 1) * part),
+        memory=None if asked.memory is None else Mebibytes(math.ceil(asked.memory * part)),
+    )
+    each = replace(gpus, count=math.ceil(gpus.count * part)) if gpus else None
+    return replace(spec, resources=shared), replace(candidate, gpus=each)
 
 
 def _need(case: Case) -> Need:

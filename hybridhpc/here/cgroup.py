@@ -60,8 +60,8 @@ def keeping(proc: Path = PROC, *, trial: bool = True) -> Keeping:
     kept = Keeping(f"cgroup v{found.version}", str(base), f"{base} may be divided by you")
     if not trial:
         return kept
-    group = make(kept, f"trial-{os.getpid()}", 64)
-    if group is None:
+    group = group_path(kept, f"trial-{os.getpid()}")
+    if not make(kept, group, 64):
         return Keeping("watching", "", f"{base} refuses new groups; {_HINT}")
     remove(group)
     return kept
@@ -75,11 +75,13 @@ def memory_hold() -> str:
     return f"jobs are held to their memory by watching them four times a second: {kept.why}"
 
 
-def make(kept: Keeping, name: str, mebibytes: int) -> Path | None:
-    """Make the group of a job with its limit; None where that is impossible. Swap does not widen the limit."""
-    if not kept.base:
-        return None
-    group = Path(kept.base, _OURS + name)
+def group_path(kept: Keeping, name: str) -> Path:
+    """Return where the group of a job lies, made or not."""
+    return Path(kept.base, _OURS + name)
+
+
+def make(kept: Keeping, group: Path, mebibytes: int) -> bool:
+    """Make the group of a job with its limit; False where that is impossible. Swap does not widen the limit."""
     limit = str(mebibytes * _MIB)
     try:
         group.mkdir(exist_ok=True)
@@ -93,8 +95,8 @@ def make(kept: Keeping, name: str, mebibytes: int) -> Path | None:
             _if_there(group / "memory.oom.group", "1")
     except OSError:
         remove(group)
-        return None
-    return group
+        return False
+    return True
 
 
 def join(group: Path, pid: int) -> bool:

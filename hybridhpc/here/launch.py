@@ -7,8 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from hybridhpc.here import cgroup, slots, surroundings
-from hybridhpc.here.place import Place
+from hybridhpc.here import cgroup, surroundings
 from hybridhpc.here.queue import Machine
 from hybridhpc.here.request import file_name
 from hybridhpc.here.slots import Claim
@@ -21,7 +20,7 @@ class StartError(Exception):
     """The script could not be started; says why."""
 
 
-def start_script(place: Place, machine: Machine, claim: Claim, group: Path | None) -> tuple[int, Path | None]:
+def start_script(machine: Machine, claim: Claim, group: Path | None) -> tuple[int, Path | None]:
     """Start the script in a session of its own; it goes on once it is in its group.
 
     Returns its process id and the group it really is in. Raises StartError, OSError.
@@ -43,7 +42,7 @@ def start_script(place: Place, machine: Machine, claim: Claim, group: Path | Non
             os._exit(127)
     for descriptor in (go, say, *files):
         os.close(descriptor)
-    joined = _join(place, claim, leader, group)
+    joined = group if group and cgroup.join(group, leader) else None
     os.close(let_go)
     complaint = os.read(words, 4000)
     os.close(words)
@@ -56,16 +55,6 @@ def start_script(place: Place, machine: Machine, claim: Claim, group: Path | Non
 def be_subreaper(wanted: bool) -> None:
     """Become (or cease to be) the parent of orphans below this process; daemons of the job stay findable by that."""
     _prctl(_PR_SET_CHILD_SUBREAPER, int(wanted))
-
-
-def _join(place: Place, claim: Claim, leader: int, group: Path | None) -> Path | None:
-    if group is None:
-        return None
-    if not cgroup.join(group, leader):
-        cgroup.remove(group)
-        return None
-    slots.note_group(place, claim.task.id, str(group))
-    return group
 
 
 def _become_script(

@@ -196,18 +196,27 @@ class Supervision:
 
 def _see_through(place: Place, machine: Machine, claim: Claim) -> None:
     """Run a claimed task to its end and record that."""
-    kept = cgroup.keeping(trial=False)
-    group = cgroup.make(kept, f"{os.getpid()}-{claim.task.id}", claim.request.memory)
+    group = _make_group(place, claim)
     try:
-        leader, group = start_script(place, machine, claim, group)
+        leader, joined = start_script(machine, claim, group)
     except (StartError, OSError) as error:
         _record(place, claim, ("FAILED", f"could not be started: {error}"), (None, None))
     else:
-        supervision = Supervision(place, claim, leader, group)
+        supervision = Supervision(place, claim, leader, joined)
         supervision.run()
         _record(place, claim, supervision.end(), supervision.exit())
     if group:
         cgroup.remove(group)
+
+
+def _make_group(place: Place, claim: Claim) -> Path | None:
+    """Make the task's control group; it is written down before, so that it is never left behind."""
+    kept = cgroup.keeping(trial=False)
+    if not kept.base:
+        return None
+    group = cgroup.group_path(kept, f"{os.getpid()}-{claim.task.id}")
+    slots.note_group(place, claim.task.id, str(group))
+    return group if cgroup.make(kept, group, claim.request.memory) else None
 
 
 def _record(place: Place, claim: Claim, end: tuple[str, str], exit_: tuple[int | None, int | None]) -> None:

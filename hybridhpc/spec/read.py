@@ -1,21 +1,79 @@
-"""temporary"""
+"""An sbatch script taken as it is becomes a JobSpec: what routing needs of it, the rest untouched."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from hybridhpc.model import JobSpec
-
-
-def file_position(words: Sequence[str]) -> int | None:
-    return next((i for i, w in enumerate(words) if not w.startswith("-")), None)
-
-
-def is_script(content: bytes, path: str) -> bool:
-    return content.startswith(b"#!")
+from hybridhpc.errors import UsageError
+from hybridhpc.model import Array, Gpus, JobSpec, Resources, Script
+from hybridhpc.spec.sbatch import default_name, merge, parse_flags, parse_script
+from hybridhpc.spec.sbatch_routing import RoutingView, routing
 
 
 def read_script(
-    content: bytes, path: str, *, flags: Sequence[str], args: Sequence[str], env: Mapping[str, str]
+    content: bytes, path: str, *, flags: Sequence[str] = (), args: Sequence[str] = (), env: Mapping[str, str]
 ) -> JobSpec:
-    raise RuntimeError
+    """Read a script with the options of the command line before it, and sbatch's own precedence among them.
+
+    Raises SpecError with every problem, UsageError if it asks not to be submitted.
+    """
+    script = parse_script(content, path, args=args)
+    merged = merge(script, flags=parse_flags(flags), environment=env)
+    views = [routing(options, script) for options in merged]
+    if any(view.test_only for view in views):
+        raise UsageError(
+            "the script asks for --test-only: nothing would be submitted", hint="hpc plan shows where it would run"
+        )
+    first = views[0]
+    return JobSpec(
+        name=first.name or default_name(path),
+        file=path,
+        digest=hashlib.sha256(content).hexdigest(),
+        resources=_together([_resources(view) for view in views]),
+        payload=Script(
+            content=content,
+            path=path,
+            args=tuple(args),
+            flags=tuple(flags),
+            hold=first.hold,
+            comment=any(view.comment is not None for view in views),
+        ),
+        array=_array(first),
+        native=first.native,
+    )
+
+
+def _resources(view: RoutingView) -> Resources:
+    return Resources(
+        nodes=view.nodes,
+        gpus=_gpus(view),
+        cpus=view.cpus,
+        memory=view.memory,
+        whole_nodes=view.exclusive == "exclusive",
+        walltime=view.walltime,
+        spread=view.most_nodes is None,
+        approximate=bool(view.approximate),
+    )
+
+
+def _gpus(view: RoutingView) -> tuple[Gpus, ...]:
+    """Return the GPUs of one node. Several types at once are counted together: no site is chosen by their mixture."""
+    if len(view.gpus) > 1:
+        return (Gpus(count=sum(count for _, count in view.gpus)),)
+    return tuple(Gpus(kind=kind, count=count) for kind, count in view.gpus)
+
+
+def _together(components: list[Resources]) -> Resources:
+    """Return what a heterogeneous job takes: the nodes of all components, each as large as the largest."""
+    if len(components) == 1:
+        return components[0]
+    largest = max(components, key=lambda component: (component.gpus_per_node, component.cpus or 0))
+    return replace(largest, nodes=sum(component.nodes for component in components), spread=False, approximate=True)
+
+
+def _array(view: RoutingView) -> Array | None:
+    if view.array is None or view.array_text is None:
+        return None
+    return Array(text=view.array_text, tasks=view.array.tasks, throttle=view.array.throttle)

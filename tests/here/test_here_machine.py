@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridhpc.here.cgroup import keeping, leave_job, lineage, make, memory_hold, out_of_memory
+from hybridhpc.here.cgroup import group_path, keeping, leave_job, lineage, make, memory_hold, out_of_memory
 from hybridhpc.here.machine import boot_id, cpu_quota, gpu_kind, gpu_kinds, lendable, this_machine, total_memory
 from hybridhpc.here.place import file_system
 from hybridhpc.here.request import Refusal
@@ -169,8 +169,9 @@ def test_a_container_sees_its_own_part_of_the_hierarchy(tmp_path: Path) -> None:
 def test_the_group_of_a_job_gets_its_limit_and_no_swap(tmp_path: Path) -> None:
     world = World(tmp_path, 2, "/a")
     world.group("", **{"cgroup.subtree_control": "memory", "cgroup.controllers": "memory"})
-    group = make(keeping(world.proc, trial=False), "x", 100)
-    assert group is not None
+    kept = keeping(world.proc, trial=False)
+    group = group_path(kept, "x")
+    assert make(kept, group, 100)
     assert (group / "memory.max").read_text() == str(100 << 20)
 
 

@@ -284,16 +284,20 @@ def test_an_answer_that_never_came_leaves_one_job_after_the_repetition(
     assert (Path(submission.job_dir) / "ran").read_text() == "ran\n"
 
 
-def test_killed_anywhere_and_repeated_it_makes_exactly_one_job(desk: Desk) -> None:
+def test_killed_anywhere_and_repeated_it_makes_exactly_one_job(
+    desk: Desk, fake: Callable[[str], dict[str, str]]
+) -> None:
     chance = random.Random(20261120)
-    lines = _traced(desk, desk.prepare(RAN, *SMALL), SHELLS[0], None, "")
+    # A slow sbatch is still at work when the repetition begins.
+    slow = fake('sleep 0.1\nexec $real "$@"')
+    lines = _traced(desk, desk.prepare(RAN, *SMALL), SHELLS[0], None, "", {})
     made: list[tuple[str, Submission, Submitted]] = []
     for number in range(KILLS):
         shell, marker = SHELLS[number % len(SHELLS)], MARKERS[number // 3 % 3]
         whom = ("shell", "shell and sbatch", "whole group")[number // 9 % 3]
         submission = desk.prepare(RAN, *SMALL, marker=marker)
         for _ in range(1 + number % 2):
-            _traced(desk, submission, shell, chance.randint(1, lines), whom)
+            _traced(desk, submission, shell, chance.randint(1, lines), whom, slow if number % 4 else {})
         what = f"kill {number} of the {whom} in {shell[0]} with marker {marker}"
         made.append((what, submission, desk.submit(submission)))
     for what, submission, submitted in made:
@@ -303,13 +307,15 @@ def test_killed_anywhere_and_repeated_it_makes_exactly_one_job(desk: Desk) -> No
         assert list(desk.copies(submission)) == [submitted.job_id], what
 
 
-def _traced(desk: Desk, submission: Submission, shell: list[str], kill_at: int | None, whom: str) -> int:
+def _traced(
+    desk: Desk, submission: Submission, shell: list[str], kill_at: int | None, whom: str, env: dict[str, str]
+) -> int:
     """Run submit-once under `sh -x`, kill it when so many lines were traced, and return how many were."""
     command = DIALECT.submit_command(desk.site, submission)
     process = subprocess.Popen(
         [*shell, "-x", *command.argv[1:]],
         cwd=submission.cwd,
-        env={**desk.env, **dict(command.env)},
+        env={**desk.env, **env, **dict(command.env)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
