@@ -63,9 +63,12 @@ class Client:
         """The ledger, made on first use."""
         return SqliteLedger(self.paths.ledger)
 
-    def planner(self) -> Planner:
-        """Ask all sites once, for as many plans as are wanted."""
-        return Planner(self.sites, self.env, self.clock)
+    def planner(self, where: str | None = None) -> Planner:
+        """Ask the sites that `where` (as in --where) can mean, once for as many plans as are wanted."""
+        named = {word.partition("/")[0] for word in (where or "auto").split(",")}
+        known = {site.name: site for site in self.sites}
+        sites = [known[name] for name in sorted(named)] if named <= set(known) else self.sites
+        return Planner(sites, self.env, self.clock)
 
     def take_up(self, wish: Wish) -> Outcome | None:
         """Finish a submission of the same wish that was interrupted, if there is one. Raises what submit raises."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from hybridhpc import registry
 from hybridhpc.errors import HpcError
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, JobStatus
-from hybridhpc.probe import at_once, run_all
+from hybridhpc.probe import AtOnce, run_all
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
@@ -23,8 +24,8 @@ def ask(records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Map
     for record in records:
         if record.phase is Phase.SUBMITTED and not record.state.final:
             by_site.setdefault(record.plan.site, []).append(record)
-    calls = {name: (lambda name=name: _ask_site(name, by_site[name], sites, env)) for name in by_site}
-    answers = at_once(calls, _patience(by_site, sites))
+    calls = {name: partial(_ask_site, name, asked, sites, env) for name, asked in by_site.items()}
+    answers = AtOnce(calls, _patience(by_site, sites)).answers()
     found: dict[str, JobStatus] = {}
     for name, asked in by_site.items():
         silence = {record.token: unknown(record, f"site {name} gave no answer in time") for record in asked}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 from hybridhpc import probe, registry
 from hybridhpc.clock import Clock
@@ -51,16 +52,27 @@ class Planned:
 
 
 class Planner:
-    """Plans one wish after another over sites that were asked once."""
+    """Plans one wish after another over sites that are asked once, as soon as it is made."""
 
     def __init__(self, sites: Sequence[Site | InvalidSite], env: Mapping[str, str], clock: Clock) -> None:
         self._env = env
         self._clock = clock
-        usable = [site for site in sites if isinstance(site, Site)]
-        self._dialects: dict[str, Scheduler] = {site.name: registry.scheduler(site.scheduler) for site in usable}
-        answers = probe.survey(usable, env, clock)
-        self._seen: list[Sighting] = [(site, answers.get(site.name)) for site in sites]
-        self._snapshots = {name: answer for name, answer in answers.items() if isinstance(answer, Snapshot)}
+        self._sites = sites
+        self._usable = [site for site in sites if isinstance(site, Site)]
+        self._survey = probe.Survey(self._usable, env, clock)
+
+    @cached_property
+    def _dialects(self) -> dict[str, Scheduler]:
+        return {site.name: registry.scheduler(site.scheduler) for site in self._usable}
+
+    @cached_property
+    def _seen(self) -> list[Sighting]:
+        answers = self._survey.answers()
+        return [(site, answers.get(site.name)) for site in self._sites]
+
+    @cached_property
+    def _snapshots(self) -> dict[str, Snapshot]:
+        return {site.name: answer for site, answer in self._seen if isinstance(answer, Snapshot)}
 
     def plan(self, wish: Wish, history: Sequence[PastJob]) -> Planned:
         """Decide where a wish is met and draft it."""
@@ -107,8 +119,9 @@ class Planner:
             command = self._dialects[site.name].start_estimate_command(site, made.options, made.script)
             if command is not None:
                 transport = registry.transport(site, self._env)
-                calls[candidate.key] = lambda t=transport, c=command: probe.answer(t, c)
-        answers = probe.at_once(calls, max((candidate.site.probe_deadline for candidate in candidates), default=0))
+                calls[candidate.key] = partial(probe.answer, transport, command)
+        deadline = max((candidate.site.probe_deadline for candidate in candidates), default=0)
+        answers = probe.AtOnce(calls, deadline).answers()
         dialects = {candidate.key: self._dialects[candidate.site.name] for candidate in candidates}
         return {
             key: dialects[key].parse_start_estimate(answer)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 from hybridhpc import registry
 from hybridhpc.clock import Clock
@@ -18,14 +19,23 @@ from hybridhpc.transports.base import Transport
 Answer = TypeVar("Answer")
 
 
+class Survey:
+    """A question to every site, asked when it is made; the answers are collected when they are wanted."""
+
+    def __init__(self, sites: Sequence[Site], env: Mapping[str, str], clock: Clock) -> None:
+        self._sites = sites
+        calls = {site.name: partial(_survey_one, site, env, clock) for site in sites}
+        self._asked = AtOnce(calls, max((site.probe_deadline for site in sites), default=0))
+
+    def answers(self) -> dict[str, Snapshot | Silence]:
+        """Return, by site name, what each answered. Takes as long as the slowest, never more than its deadline."""
+        answers = self._asked.answers()
+        return {site.name: answers.get(site.name) or _silent(site) for site in self._sites}
+
+
 def survey(sites: Sequence[Site], env: Mapping[str, str], clock: Clock) -> dict[str, Snapshot | Silence]:
-    """Return, by site name, what each answered. Takes as long as the slowest site, never more than its deadline."""
-    asked: dict[str, Callable[[], Snapshot | Silence]] = {}
-    for site in sites:
-        asked[site.name] = lambda site=site: _survey_one(site, env, clock)  # type: ignore[misc]
-    deadline = max((site.probe_deadline for site in sites), default=0)
-    answers = at_once(asked, deadline)
-    return {site.name: answers.get(site.name) or _silent(site) for site in sites}
+    """Ask every site and wait for the answers: see Survey."""
+    return Survey(sites, env, clock).answers()
 
 
 def _silent(site: Site) -> Silence:
@@ -46,10 +56,8 @@ def run_all(transport: Transport, commands: Sequence[Command], deadline: float) 
     """Run commands side by side and return the answers in their order. Raises the first error among them."""
     if len(commands) == 1:
         return (transport.run(commands[0]),)
-    asked: dict[str, Callable[[], CommandResult | HpcError]] = {}
-    for number, command in enumerate(commands):
-        asked[str(number)] = lambda command=command: answer(transport, command)  # type: ignore[misc]
-    answers = at_once(asked, deadline)
+    asked = {str(number): partial(answer, transport, command) for number, command in enumerate(commands)}
+    answers = AtOnce(asked, deadline).answers()
     found: list[CommandResult] = []
     for number, command in enumerate(commands):
         told = answers.get(str(number)) or HpcError(f"{command.argv[0]} gave no answer within {deadline} s")
@@ -67,16 +75,23 @@ def answer(transport: Transport, command: Command) -> CommandResult | HpcError:
         return error
 
 
-def at_once(calls: Mapping[str, Callable[[], Answer]], deadline: float) -> dict[str, Answer]:
-    """Call everything in threads of its own and return what came back before the deadline (seconds)."""
-    answers: dict[str, Answer] = {}
-    threads = [
-        threading.Thread(target=lambda key=key, call=call: answers.__setitem__(key, call()), daemon=True)
-        for key, call in calls.items()
-    ]
-    for thread in threads:
-        thread.start()
-    until = time.monotonic() + deadline
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
-    return dict(answers)
+class AtOnce(Generic[Answer]):
+    """Calls made at once, each in a thread of its own; what comes back before the deadline (seconds) counts."""
+
+    def __init__(self, calls: Mapping[str, Callable[[], Answer]], deadline: float) -> None:
+        self._until = time.monotonic() + deadline
+        self._answers: dict[str, Answer] = {}
+        self._threads = [
+            threading.Thread(target=self._call, args=(key, call), daemon=True) for key, call in calls.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _call(self, key: str, call: Callable[[], Answer]) -> None:
+        self._answers[key] = call()
+
+    def answers(self) -> dict[str, Answer]:
+        """Wait, at most until the deadline, and return the answers by key."""
+        for thread in self._threads:
+            thread.join(max(0.0, self._until - time.monotonic()))
+        return dict(self._answers)

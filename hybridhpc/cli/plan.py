@@ -22,7 +22,7 @@ def command(ctx: click.Context, where: str | None, goal: str | None, as_json: bo
     Example: hpc plan train.yaml --where auto --json
     """
     client = new_client()
-    planner = client.planner()
+    planner = client.planner(where)
     wishes = read_wishes(client, ctx.meta["rest"], where, goal)
     planned = [(wish, planner.plan(with_dependencies(client, wish), client.ledger.history())) for wish in wishes]
     if as_json:

@@ -24,7 +24,7 @@ def command(ctx: click.Context, where: str | None, goal: str | None, as_json: bo
     Example: hpc render train.yaml --where onprem/batch
     """
     client = new_client()
-    planner = client.planner()
+    planner = client.planner(where)
     for wish in read_wishes(client, ctx.meta["rest"], where, goal):
         plan = planner.plan(with_dependencies(client, wish), client.ledger.history()).chosen()
         if as_json:

@@ -44,13 +44,11 @@ def command(
     Example: hpc submit train.yaml --where auto
     """
     client = new_client()
-    wishes = read_wishes(client, ctx.meta["rest"], where, goal)
-    planner: Planner | None = None
+    planner = client.planner(where)
     outcomes: list[Outcome] = []
-    for wish in wishes:
+    for wish in read_wishes(client, ctx.meta["rest"], where, goal):
         outcome = None if again or dry_run else client.take_up(wish)
         if outcome is None:
-            planner = planner or client.planner()
             outcome = _submit(client, planner, wish, quiet=quiet or as_json, dry_run=dry_run, as_json=as_json)
         if outcome is not None:
             outcomes.append(outcome)

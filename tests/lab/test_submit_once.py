@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -296,8 +297,12 @@ def test_killed_anywhere_and_repeated_it_makes_exactly_one_job(
         shell, marker = SHELLS[number % len(SHELLS)], MARKERS[number // 3 % 3]
         whom = ("shell", "shell and sbatch", "whole group")[number // 9 % 3]
         submission = desk.prepare(RAN, *SMALL, marker=marker)
+        env = slow if number % 4 else {}
         for _ in range(1 + number % 2):
-            _traced(desk, submission, shell, chance.randint(1, lines), whom, slow if number % 4 else {})
+            if chance.random() < 0.5:
+                _traced(desk, submission, shell, chance.randint(1, lines), whom, env)
+            else:
+                _timed(desk, submission, shell, chance.uniform(0, 0.25), whom, env)
         what = f"kill {number} of the {whom} in {shell[0]} with marker {marker}"
         made.append((what, submission, desk.submit(submission)))
     for what, submission, submitted in made:
@@ -330,6 +335,26 @@ def _traced(
     process.stderr.close()
     process.wait()
     return seen
+
+
+def _timed(
+    desk: Desk, submission: Submission, shell: list[str], seconds: float, whom: str, env: dict[str, str]
+) -> None:
+    """Run submit-once and kill it after so many seconds: mostly while it waits for something."""
+    command = DIALECT.submit_command(desk.site, submission)
+    process = subprocess.Popen(
+        [*shell, *command.argv[1:]],
+        cwd=submission.cwd,
+        env={**desk.env, **env, **dict(command.env)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+        return
+    _kill(process.pid, Path(submission.job_dir), whom)
+    process.wait()
 
 
 def _kill(pid: int, job_dir: Path, whom: str) -> None:
