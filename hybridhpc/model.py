@@ -185,6 +185,8 @@ class Script:
     """The person asked for a held job: it is not released."""
     comment: bool = False
     """The person uses the comment for something: it is never replaced."""
+    calls_slurm: str = ""
+    """The first command of Slurm's that it calls (srun, scontrol ...); empty: none was seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

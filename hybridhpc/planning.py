@@ -13,7 +13,7 @@ from hybridhpc.decide.route import Sighting, candidates_that_fit, decide
 from hybridhpc.errors import HpcError, NoCandidate
 from hybridhpc.model import JobSpec
 from hybridhpc.schedulers.base import Scheduler
-from hybridhpc.script.make import Draft, draft, make_plan, partition_refusal
+from hybridhpc.script.make import Draft, draft, make_plan, script_refusal
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Snapshot, StartEstimate
@@ -97,10 +97,12 @@ class Planner:
     def _draft(self, wish: Wish, candidate: Candidate) -> Draft:
         """Draft a candidate. Raises NoCandidate if it cannot be asked for what the wish needs."""
         site = candidate.site.name
+        if site == registry.HERE and len(self._sites) > 1 and not _names_here(wish.spec):
+            raise NoCandidate("where there are other sites, this machine is used only if it is named: --where here")
         elsewhere = [f"{place}:{job_id}" for _, place, job_id in wish.dependencies if place != site]
         if elsewhere:
             raise NoCandidate(f"it comes after {elsewhere[0]}, and {site} knows nothing of that job")
-        refusal = partition_refusal(wish.spec, candidate, self._snapshots[site])
+        refusal = script_refusal(wish.spec, candidate, self._snapshots[site])
         if refusal:
             raise NoCandidate(refusal)
         dependencies = tuple(f"--dependency=after{kind}:{job_id}" for kind, _, job_id in wish.dependencies)
@@ -135,3 +137,8 @@ class Planner:
             return None
         made = drafts[winner.candidate.key]
         return make_plan(wish.spec, winner.candidate, made, winner.quote.per_hour, wish.cwd)
+
+
+def _names_here(spec: JobSpec) -> bool:
+    """Whether a person asked for this machine: it may be a login node, which `auto` must not load with jobs."""
+    return any(entry.partition("/")[0] == registry.HERE for entry in spec.where)

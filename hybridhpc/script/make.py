@@ -26,15 +26,16 @@ def at_home(spec: JobSpec, site: Site) -> bool:
     return isinstance(spec.payload, Script) and site.scheduler == "slurm" and site.transport == "local"
 
 
-def partition_refusal(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> str:
-    """Say why an sbatch script that names no partition is not sent to this one; empty if it may be.
+def script_refusal(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> str:
+    """Say why an sbatch script is not sent to a candidate; empty if it may be.
 
-    Plain sbatch would send it to the default partition: only the person's own `--where` sends it elsewhere.
+    Plain sbatch would send a script that names no partition to the default one: only `--where` sends it elsewhere.
     """
-    if not _chooses_partition(spec, candidate, snapshot):
-        return ""
-    place = f"{candidate.site.name}/{candidate.partition}"
-    if place in spec.where:
+    site = candidate.site
+    if isinstance(spec.payload, Script) and spec.payload.calls_slurm and site.scheduler != "slurm":
+        return f"the script calls {spec.payload.calls_slurm}, which only a Slurm has"
+    place = f"{site.name}/{candidate.partition}"
+    if not _chooses_partition(spec, candidate, snapshot) or place in spec.where:
         return ""
     return f"the script names no partition, and this is not the default one; --where {place} sends it here"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./-][A-Za-z0-9_@%+=:,./-]*")
 _SBATCH_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./*\[\]()|&^~-]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEPT_BY_BASH = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -39,10 +40,17 @@ def read_script(
             flags=tuple(flags),
             hold=first.hold,
             comment=any(view.comment is not None for view in views),
+            calls_slurm=_slurm_command(content),
         ),
         array=_array(first),
         native=first.native,
     )
+
+
+def _slurm_command(content: bytes) -> str:
+    """Return the first command of Slurm's that a script seems to call; words in comments do not count."""
+    found = re.search(rb"(?m)^(?!\s*#).*?\b(srun|sbcast|scontrol|squeue|sattach|sbatch|salloc)\b", content)
+    return found.group(1).decode() if found else ""
 
 
 def _resources(view: RoutingView) -> Resources:

@@ -14,9 +14,8 @@ export HPC_JOB_DIR
 hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
 hpc_files=$HPC_JOB_DIR/script-4d42817caff5
 hpc_pid=
-hpc_leads=
+hpc_told=.
 hpc_stopped=
-hpc_payload_runs=
 hpc_code=1
 
 hpc_say() {
@@ -44,15 +43,18 @@ hpc_leave() {
   exit "$code"
 }
 
-# hpc_processes PATTERN: the payload's processes on this node that catch or await a signal, by the pattern of its mask.
+# hpc_processes WHICH: processes of the payload on this node. WHICH is first, or a pattern for a mask of signals: all
+# those that catch or await one of them.
 hpc_processes() {
-  cat /proc/[0-9]*/status 2>/dev/null | awk -v root="$hpc_pid" -v mask="$1" '
+  cat /proc/[0-9]*/status 2>/dev/null | awk -v root="$hpc_pid" -v which="$1" '
     $1 == "Pid:" { pid = $2 }
     $1 == "PPid:" { parent[pid] = $2 }
-    ($1 == "SigBlk:" || $1 == "SigCgt:") && $2 ~ mask { found[pid] }
+    ($1 == "SigBlk:" || $1 == "SigCgt:") && (which == "first" || $2 ~ which) { found[pid] }
     END {
       for (pid in found) {
-        for (at = pid; at != root && (at in parent); at = parent[at]);
+        at = pid
+        if (which == "first") at = parent[pid]
+        else while (at != root && (at in parent)) at = parent[at]
         if (at == root) print pid
       }
     }'
@@ -61,29 +63,31 @@ hpc_processes() {
 # TERM, INT, HUP: pass TERM on to the payload. If the witness is dead, the signal was sent to every process of the job
 # and the payload has had it: a second TERM makes torchrun leave its workers behind.
 hpc_stop() {
-  hpc_woken=1
   hpc_stopped=1
   [ -n "$hpc_pid" ] || exit 143
   sleep 0.2
   if kill -0 "$hpc_witness" 2>/dev/null; then
     # shellcheck disable=SC2046
-    kill -s TERM $(if [ -n "$hpc_leads" ]; then echo "$hpc_pid"; else hpc_processes .; fi) 2>/dev/null
+    kill -s TERM $(hpc_processes "$hpc_told") 2>/dev/null
   fi
 }
 
-# hpc_await COMMAND: runs it in the background, so that signals are heard at once, and returns its exit code.
+# hpc_await COMMAND: runs it in the background, so that signals are heard at once, and returns its exit code. The code
+# comes through a pipe: wait loses it if a signal arrives in the moment the command ends (seen in bash 5.2).
 hpc_await() {
   local code
   [ -z "$hpc_stopped" ] || exit 143
-  "$@" <&0 &
+  (
+    trap : TERM INT HUP
+    ("$@") {hpc_codes}>&-
+    echo $? >&"$hpc_codes"
+  ) <&0 &
   hpc_pid=$!
-  while :; do
-    hpc_woken=
+  while kill -0 "$hpc_pid" 2>/dev/null; do
     wait "$hpc_pid"
-    code=$?
-    [ -n "$hpc_woken" ] || break
   done
   hpc_pid=
+  read -r -t 1 code <&"$hpc_codes" || code=137
   return "$code"
 }
 
@@ -97,6 +101,7 @@ hpc_file() {
   [ -e "$file" ] || hpc_die "$file cannot be written"
 }
 
+exec {hpc_codes}<> <(:)
 (trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
 hpc_witness=$!
 trap hpc_leave EXIT
@@ -164,7 +169,6 @@ hpc_payload() {
   . "$hpc_files/env.sh"
   exec "${hpc_container[@]}" /bin/bash "$hpc_files/run.sh"
 }
-hpc_payload_runs=1
 hpc_await hpc_payload
 hpc_code=$?
 # srun answers 0 for a step that was cancelled (seen in 22.05); what was stopped has not completed.

@@ -62,7 +62,7 @@ def test_the_same_binds_give_the_same_words_twice():
 @pytest.mark.parametrize("path", ["relative", "/a:b", "/a,b", '/a"b', "/a\\b", "/a\nb", ""])
 def test_a_path_that_apptainer_would_read_otherwise_is_refused(path):
     for bind in (Bind(source=path, target="/x"), Bind(source="/x", target=path)):
-        with pytest.raises(ValueError, match="absolute|cannot bind"):
+        with pytest.raises(ValueError, match=r"absolute|cannot bind"):
             container_words("apptainer", [bind], gpus=False)
 
 

@@ -30,7 +30,7 @@ def test_what_efa_s_plugin_sets_by_itself_is_left_alone():
 
 
 def test_an_unknown_fabric_is_a_fault_of_the_site_file():
-    with pytest.raises(SiteFileError, match="fabric: 'ethernet' is no fabric .* tcpxo"):
+    with pytest.raises(SiteFileError, match=r"fabric: 'ethernet' is no fabric .* tcpxo"):
         render(site={"fabric": "ethernet"})
 
 

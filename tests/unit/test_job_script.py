@@ -1,4 +1,4 @@
-"""What a rendered script does when it runs: markers, exit codes, signals, variables. Under real bash, in real processes."""
+"""What a rendered script does when it runs: markers, exit codes, signals, variables. Real bash, real processes."""
 
 from __future__ import annotations
 
@@ -109,6 +109,15 @@ def test_a_stop_signal_to_every_process_of_the_job_is_not_given_twice(job):
     os.killpg(script.pid, signal.SIGTERM)
     assert script.wait(10) == 5
     assert job.log.split("\n").count("heard 15") == 1
+
+
+def test_the_exit_code_is_known_even_if_the_payload_ends_in_the_moment_of_a_signal(job):
+    run = "trap 'exit 7' USR1; trap 'exit 8' TERM; echo ready; while :; do sleep 0.01; done"
+    for number, code in [(signal.SIGUSR1, 7), (signal.SIGTERM, 8)] * 4:
+        script = listening(job, run, checkpoint=CHECKPOINT)
+        os.killpg(script.pid, number)
+        assert script.wait(10) == code
+        assert job.marker("exit.-.0")[0] == str(code)
 
 
 def test_a_payload_that_was_stopped_has_not_completed_though_it_says_0(job):

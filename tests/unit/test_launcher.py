@@ -101,12 +101,13 @@ def test_torchrun_takes_the_place_of_the_first_word_only(run, text):
 @pytest.mark.parametrize(
     "run",
     [
-        "cd src && python train.py", "python a.py; python b.py", "python a.py\npython b.py", "python train.py | tee log",
-        "python train.py &", "(python train.py)", "A=1 python train.py", "if true; then python train.py; fi", "bash x.sh",
-        "python", "python  ", "train", "python -c 'print(1)'", "python -O train.py", "python 'train.py", 'python "x',
-        "python train.py <<EOF\nx\nEOF", "python train.py `id", "# nothing\n", "$(python train.py)", "\\python train.py",
-        "torchrun --nnodes=2 train.py", "torchrun \\\n --nproc_per_node 8 train.py", "torchrun --rdzv-backend=c10d a.py",
-        "torchrun --standalone train.py", "exec python train.py", "srun python train.py",
+        "cd src && python train.py", "python a.py; python b.py", "python a.py\npython b.py", "python train.py &",
+        "python train.py | tee log", "(python train.py)", "A=1 python train.py", "if true; then python train.py; fi",
+        "python", "python  ", "train", "bash x.sh", "python -c 'print(1)'", "python -O train.py", "python 'train.py",
+        'python "x', "python train.py <<EOF\nx\nEOF", "python train.py `id", "# nothing\n", "$(python train.py)",
+        "\\python train.py", "torchrun --nnodes=2 train.py", "torchrun \\\n --nproc_per_node 8 train.py",
+        "torchrun --rdzv-backend=c10d a.py", "torchrun --standalone train.py", "exec python train.py",
+        "srun python train.py",
     ],
 )  # fmt: skip
 def test_what_is_no_single_training_command_is_refused_with_a_way_out(run):
@@ -145,7 +146,7 @@ def test_arguments_arrive_as_the_shell_reads_them_and_the_checkpoint_signal_cann
 @pytest.mark.parametrize("signal", ["TERM", "HUP", "INT", "ALRM"])
 def test_a_signal_at_which_srun_would_kill_its_tasks_is_refused(signal):
     checkpoint = Checkpoint(directory="ckpt", signal=signal)
-    with pytest.raises(SpecError, match="checkpoint: .* write USR1 or USR2"):
+    with pytest.raises(SpecError, match=r"checkpoint: .* write USR1 or USR2"):
         render(launcher=Launcher.SRUN, tasks_per_node=1, scheduler="slurm", checkpoint=checkpoint)
 
 

@@ -12,7 +12,8 @@ from hybridhpc.script.quote import assignment, heredoc_end, home_path, sbatch_wo
 
 VALUES = [
     "", " ", "-rf", "a b", "it's", 'say "x"', "$(touch x)", "`touch x`", "${HOME}", "~", "*", "back\\slash", "end\\",
-    "two\nlines", "\n", "tab\t", "ünï", "日本", "#no", "a;b&c|d", "!!", "\r", "'\"'\"'", "=", "a=b", "{a,b}", "\x01\x7f",
+    "two\nlines", "\n", "tab\t", "ünï", "日本", "#no", "a;b&c|d", "!!", "\r", "'\"'\"'", "=", "a=b", "{a,b}",
+    "\x01\x7f",
 ]  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def test_bash_reads_back_any_text(values):
 @pytest.mark.parametrize("value", ["a\0b", "\0", "\ud800"])
 @pytest.mark.parametrize("quote", [shell_word, sbatch_word, heredoc_end, lambda value: assignment("A", value)])
 def test_what_no_shell_can_carry_is_refused(quote, value):
-    with pytest.raises(ValueError, match="NUL|UTF-8"):
+    with pytest.raises(ValueError, match=r"NUL|UTF-8"):
         quote(value)
 
 

@@ -154,7 +154,32 @@ def test_a_broken_site_file_costs_one_line_and_not_the_run(person: Person) -> No
     assert not sites["broken"]["ok"]
     assert "scheduler" in sites["broken"]["error"]
     assert sites["here"]["ok"]
-    person.hpc("submit", person.spec(QUICK), "-f")
+    person.hpc("submit", person.spec(QUICK), "-f", "--where", "here")
+
+
+def test_where_a_site_is_configured_this_machine_is_used_only_if_named(person: Person) -> None:
+    folder = person.home / "config" / "sites"
+    folder.mkdir(parents=True)
+    (folder / "lab.yaml").write_text("name: lab\nscheduler: slurm\ntransport: local\nslurm_conf: /nowhere/slurm.conf\n")
+    answer = person.try_hpc("submit", person.spec(QUICK))
+    assert answer.returncode == 5
+    assert "--where here" in answer.stderr
+
+
+def test_a_script_that_calls_srun_is_not_run_without_a_slurm(person: Person) -> None:
+    answer = person.try_hpc("submit", person.spec("#!/bin/bash\n# srun\nsrun hostname\n", "job.sbatch"))
+    assert answer.returncode == 5
+    assert "calls srun" in answer.stderr
+
+
+def test_an_sbatch_script_without_srun_runs_here(person: Person) -> None:
+    script = (
+        "#!/bin/bash\n#SBATCH -n2 -t 1 --mem=50 --array=1-2\necho task $SLURM_ARRAY_TASK_ID $1 of $SLURM_JOB_NAME\n"
+    )
+    ref = json.loads(person.hpc("submit", person.spec(script, "job.sbatch"), "x", "--json"))["ref"]
+    person.hpc("wait", ref)
+    assert person.hpc("logs", ref, "--task", "2") == "task 2 x of job.sbatch\n"
+    assert (person.home / "slurm-1_1.out").exists()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
