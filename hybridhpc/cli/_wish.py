@@ -16,7 +16,6 @@ from hybridhpc.config import read_file, settings
 from hybridhpc.errors import NotFound, UsageError
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.planning import Wish
-from hybridhpc.spec.sbatch import is_sbatch_script, script_position
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -30,26 +29,31 @@ goal_option: Callable[[Verb], Verb] = click.option(
 
 def read_wishes(client: Client, words: Sequence[str], where: str | None, goal: str | None) -> list[Wish]:
     """Return what is asked for, in the order of dependencies. Raises UsageError, NotFound, SpecError."""
+    is_yaml = bool(words) and words[0].endswith((".yaml", ".yml")) and not words[0].startswith("-")
+    specs = _read_specs(client, words) if is_yaml else _read_script(client, words)
+    return [_wish(client, _placed(client, spec, where, goal), words) for spec in specs]
+
+
+def _read_script(client: Client, words: Sequence[str]) -> list[JobSpec]:
+    from hybridhpc.spec.read import read_script
+    from hybridhpc.spec.sbatch import is_sbatch_script, script_position
+
     position = script_position(words)
     if position is None:
         raise UsageError("no file is named", hint="hpc submit train.yaml --where auto")
     path = Path(client.cwd, words[position])
     content = read_file(path)
     if is_sbatch_script(content, str(path)):
-        from hybridhpc.spec.read import read_script
-
-        specs = [read_script(content, str(path), flags=words[:position], args=words[position + 1 :], env=client.env)]
-    else:
-        specs = _read_specs(client, words, position)
-    return [_wish(client, _placed(client, spec, where, goal), words) for spec in specs]
+        return [read_script(content, str(path), flags=words[:position], args=words[position + 1 :], env=client.env)]
+    if position:
+        raise UsageError(f"{words[0]!r} is an option of sbatch", hint="write it into the spec, under `slurm:`")
+    return _read_specs(client, words)
 
 
-def _read_specs(client: Client, words: Sequence[str], position: int) -> list[JobSpec]:
+def _read_specs(client: Client, words: Sequence[str]) -> list[JobSpec]:
     from hybridhpc.spec.dependencies import check_dependencies
     from hybridhpc.spec.yaml import parse_spec
 
-    if position:
-        raise UsageError(f"{words[0]!r} is an option of sbatch", hint="write it into the spec, under `slurm:`")
     paths = [Path(client.cwd, word) for word in words]
     specs = [parse_spec(read_file(path), str(path), now=client.clock()) for path in paths]
     return list(check_dependencies(specs, known=_Known(client)))

@@ -65,10 +65,15 @@ submit --begin=now+1hour -N2 --exclusive sleep.sh
 submit -p batch,all --hold sleep.sh
 submit sleep.sh && suspended=$id
 scontrol release "${split}_2"
-sleep 3
+await() { # STATE JOB
+    until squeue -h -t "$1" -j "$2" -o %T | grep -q "$1"; do sleep 1; done
+}
+await RUNNING "$cancelled"
+await RUNNING "${split}_2"
+await RUNNING "$suspended"
 scancel "$cancelled" "$never" "${split}_4"
 scontrol suspend "$suspended"
-until squeue -h -t TIMEOUT -j "$timeout" -o %T | grep -q TIMEOUT; do sleep 1; done
+await TIMEOUT "$timeout"
 sleep 2
 
 echo "recorded by record.sh, jobs:$jobs" >"$into"

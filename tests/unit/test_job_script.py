@@ -56,6 +56,11 @@ def test_death_by_a_signal_counts_as_shells_count(job):
     assert job.marker("exit.-.0")[0] == "137"
 
 
+def test_a_payload_whose_end_nobody_saw_counts_as_killed(job):
+    assert job.run(render(run="kill -9 $PPID; sleep 0.2")) == 137
+    assert job.marker("exit.-.0")[0] == "137"
+
+
 def test_markers_carry_the_array_task_and_the_restart(job):
     job.env |= {"SLURM_ARRAY_TASK_ID": "7", "SLURM_RESTART_COUNT": "2"}
     assert job.run(render()) == 0
@@ -102,6 +107,18 @@ def test_a_stop_signal_to_the_script_alone_is_passed_on_and_its_answer_awaited(j
         assert script.wait(10) == 5
         assert job.log.split("\n").count("heard 15") == 1
         assert job.marker("exit.-.0")[0] == "5"
+
+
+def test_only_a_launcher_is_told_to_stop_since_it_tells_its_tasks(job):
+    fake = job.path / "bin/mpirun"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/bash\ntrap 'echo leader told' TERM\nshift 2\n\"$@\" &\nwait $!\nwait $!\n")
+    fake.chmod(0o755)
+    job.env["PATH"] = f"{fake.parent}:{job.env['PATH']}"
+    script = listening(job, "exec python3 listen.py 0.6 5", launcher=Launcher.MPIRUN, tasks_per_node=2)
+    script.send_signal(signal.SIGTERM)
+    assert script.wait(10) == 5
+    assert "leader told" in job.log and "heard 15" not in job.log
 
 
 def test_a_stop_signal_to_every_process_of_the_job_is_not_given_twice(job):

@@ -1,0 +1,36 @@
+"""What a look at one thing found. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+FAULT, WARNING, FINE = "fault", "warning", "fine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at. `level`: fault (jobs fail or are refused), warning, or fine."""
+
+    level: str
+    where: str
+    what: str
+    fix: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+def fault(where: object, what: str, fix: str) -> Finding:
+    """Return something that must be mended."""
+    return Finding(level=FAULT, where=str(where), what=what, fix=fix)
+
+
+def warning(where: object, what: str, fix: str) -> Finding:
+    """Return something a person should know."""
+    return Finding(level=WARNING, where=str(where), what=what, fix=fix)
+
+
+def fine(where: object, what: str) -> Finding:
+    """Return something that is as it should be."""
+    return Finding(level=FINE, where=str(where), what=what)

@@ -1,0 +1,93 @@
+"""The ledger: whether it can be read, and submissions that were cut short. It is looked at, never made or changed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from hybridhpc.checking.finding import Findings, fault, fine, warning
+from hybridhpc.client import Client
+from hybridhpc.errors import LedgerError
+from hybridhpc.ledger.base import Phase, Record
+
+LOCKS = Path("/proc/locks")
+
+
+def look_at_ledger(client: Client) -> Findings:
+    """Read all of it, if there is one."""
+    path = client.paths.ledger
+    if not path.exists():
+        yield fine("ledger", f"{path} is made by the first job")
+        return
+    broken = _damage(path)
+    if broken:
+        yield fault(path, f"is damaged: {broken}", _set_aside(path))
+        return
+    if not os.access(path, os.W_OK):
+        yield fault(path, "you cannot write to it", f"chmod u+rw {shlex.quote(str(path))}, {_elsewhere()}")
+        return
+    try:
+        records = client.ledger.records(live_only=True)
+    except LedgerError as error:
+        yield fault("ledger", error.message, f"{error.hint}; {_elsewhere()}")
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        yield fault(path, f"holds a job that cannot be read: {error}", _set_aside(path))
+        return
+    yield from _interrupted(client, records)
+    yield fine("ledger", str(path))
+
+
+def _damage(path: Path) -> str:
+    """Say what SQLite finds wrong with the file; empty if nothing. It is opened for reading only."""
+    if path.stat().st_size == 0:
+        return "it is empty"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as database:
+            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        return ""  # not damage: a lock, a right or a disk is missing, and opening it properly says which
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return "" if found == "ok" else str(found).replace("\n", " ")
+
+
+def _set_aside(path: Path) -> str:
+    state = shlex.quote(str(path.parent))
+    return (
+        f"keep it aside: mkdir {state}/damaged && mv {state}/{path.name}* {state}/damaged/. "
+        "The next job begins a new one; running jobs go on, but hpc forgets them (`squeue --me` lists Slurm's)"
+    )
+
+
+def _elsewhere() -> str:
+    return "or set HPC_STATE_DIR to another directory, where hpc begins a new ledger"
+
+
+def _interrupted(client: Client, records: tuple[Record, ...]) -> Findings:
+    owned = _locked_files()
+    for record in records:
+        if record.phase is not Phase.INTENT or _inode(client.paths.state / "owners" / record.token) in owned:
+            continue
+        what = f"the submission of {record.name} to {record.plan.site} was interrupted (token {record.token[:8]})"
+        fix = "repeat its command, from the same directory: it finds out, and never makes a second job"
+        yield warning("ledger", what, fix)
+
+
+def _inode(path: Path) -> str:
+    try:
+        return str(path.stat().st_ino)
+    except OSError:
+        return ""
+
+
+def _locked_files() -> frozenset[str]:
+    """Return the inodes that are locked now, as the kernel lists them: trying a lock could disturb its owner."""
+    try:
+        lines = LOCKS.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(word.rpartition(":")[2] for line in lines for word in line.split() if word.count(":") == 2)

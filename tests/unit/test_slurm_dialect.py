@@ -1,0 +1,151 @@
+"""The dialect's pairs: submission, start estimate, finding, cancelling."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybridhpc.command import CommandResult
+from hybridhpc.errors import HpcError, SchedulerError, Undecided
+from hybridhpc.schedulers.base import Submission
+from hybridhpc.schedulers.slurm import SlurmScheduler
+from hybridhpc.sites.site import Site
+
+DIALECT = SlurmScheduler()
+SITE = Site(name="lab", file=None, scheduler="slurm", transport="local")
+DIR = "/jobs/0123abcd/1"
+SUBMISSION = Submission(
+    token="0123abcd",
+    job_dir=DIR,
+    script=f"{DIR}/job.sh",
+    options=("--partition=batch", "--time=10"),
+    args=("a b", "-x"),
+    cwd="/home/a",
+)
+SHOWN = (
+    "JobId={id} JobName=train UserId=a(1) GroupId=a(1) MCS_label=N/A Priority=0 Nice=0 Account=(null) QOS=(null)"
+    " JobState=PENDING Reason=None Dependency=(null) TimeLimit={time} Partition={partition} NumNodes=1 NumCPUs=1"
+    " TRES=cpu=1,node=1 Command=/jobs/job.sh a Partition=evil WorkDir=/jobs Comment=StdOut=/evil StdErr=/jobs/x"
+    " StdIn=/dev/null StdOut={out} Power= TresPerNode=gres:gpu:h100:2 "
+)
+
+
+def answered(stdout: str = "", exit_code: int = 0, stderr: str = "", argv: tuple[str, ...] = ()) -> CommandResult:
+    return CommandResult(argv=argv, exit_code=exit_code, stdout=stdout.encode(), stderr=stderr.encode())
+
+
+def shown(**fields: str) -> str:
+    words = {"id": "7", "time": "00:10:00", "partition": "batch", "out": "/jobs/slurm-7.out", **fields}
+    return f"readback=scontrol: show job 7\nreadback={SHOWN.format(**words)}\n"
+
+
+def test_the_command_names_all_that_submit_once_needs() -> None:
+    command = DIALECT.submit_command(SITE, SUBMISSION)
+    assert command.argv == (
+        "sh", f"{DIR}/submit-once.sh", "path", "0123abcd", "release", "/home/a", f"{DIR}/job.sh",
+        "--partition=batch", "--time=10", f"{DIR}/job.sh", "a b", "-x",
+    )  # fmt: skip
+    assert dict(command.env) == {"HPC_JOB_DIR": DIR}
+    assert DIALECT.on_site == ("submit-once.sh",)
+
+
+def test_a_submitted_job_has_its_id_its_log_and_no_notes() -> None:
+    argv = DIALECT.submit_command(SITE, SUBMISSION).argv
+    submitted = DIALECT.parse_submit(answered(f"job_id=7\n{shown()}asked= -N 1\n\ndone\n", argv=argv))
+    assert (submitted.job_id, submitted.log, submitted.notes) == ("7", "/jobs/slurm-7.out", ())
+
+
+def test_what_the_site_changed_is_said() -> None:
+    argv = DIALECT.submit_command(SITE, SUBMISSION).argv
+    text = f"note=a word\njob_id=7\n{shown(time='00:05:00', partition='slow')}asked= -p other --gres=gpu:4 # x\ndone\n"
+    assert DIALECT.parse_submit(answered(text, argv=argv)).notes == (
+        "a word",
+        "the site changed partition from batch to slow",
+        "the site changed the walltime from 00:10:00 to 00:05:00",
+        "the site changed the GPUs per node from 4 to 2",
+    )
+
+
+def test_the_log_of_an_array_has_the_task_in_its_pattern() -> None:
+    line = shown(id="7 ArrayJobId=7 ArrayTaskId=0-3", out="/jobs/out-7_4294967294.log")
+    assert DIALECT.parse_submit(answered(f"job_id=7\n{line}done\n")).log == "/jobs/out-7_%a.log"
+
+
+def test_a_job_name_with_newlines_hides_nothing() -> None:
+    line = shown().replace("JobName=train", "JobName=a\nreadback=b StdOut=/evil Partition=c")
+    assert DIALECT.parse_submit(answered(f"job_id=7\n{line}done\n")).log == "/jobs/slurm-7.out"
+
+
+@pytest.mark.parametrize(("exit_code", "hint"), [(65, "nothing was submitted"), (69, "controller was not reached")])
+def test_a_refusal_keeps_slurm_s_words(exit_code: int, hint: str) -> None:
+    words = "words=sbatch: error: invalid partition specified: x allocation failure: Invalid partition name\n"
+    with pytest.raises(SchedulerError, match="sbatch: invalid partition specified: x Invalid partition name") as caught:
+        DIALECT.parse_submit(answered(words, exit_code))
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answered("words=Socket timed out on send/recv operation\n", 75),
+        answered("job_id=7\n", 0),
+        answered("job_id=7\n", 137),
+        answered("done\n", 0),
+        answered("job_id=seven\ndone\n", 0),
+        answered("", 127, "sh: not found"),
+        answered("", 2),
+    ],
+)
+def test_half_an_answer_decides_nothing(answer: CommandResult) -> None:
+    with pytest.raises(Undecided, match="not known"):
+        DIALECT.parse_submit(answer)
+
+
+@given(st.text(max_size=200), st.sampled_from([0, 1, 65, 75, 137]))
+def test_no_answer_makes_a_traceback(text: str, exit_code: int) -> None:
+    for answer in (answered(text, exit_code), answered(f"job_id=7\nreadback={text}\nasked={text}\ndone", exit_code)):
+        try:
+            DIALECT.parse_submit(answer)
+        except HpcError as error:
+            assert error.message
+
+
+@pytest.mark.parametrize("extra", ["", " a", " on cluster x a"])
+def test_a_start_estimate_is_read_in_all_its_forms(extra: str) -> None:
+    words = f"sbatch: Job 4 to start at 1795218824{extra} using 1 processors on nodes dgx1 in partition batch\n"
+    assert DIALECT.parse_start_estimate(answered(stderr=words)).start == 1795218824.0
+
+
+def test_a_refused_estimate_is_a_value_and_silence_refuses_nothing() -> None:
+    refused = answered("", 1, "sbatch: error: Batch job submission failed: Invalid account\n")
+    assert DIALECT.parse_start_estimate(refused).refusal == "Invalid account"
+    silent = answered("", 1, "sbatch: error: Unable to contact slurm controller (connect failure)")
+    estimate = DIALECT.parse_start_estimate(silent)
+    assert (estimate.start, estimate.refusal) == (None, "")
+    command = DIALECT.start_estimate_command(SITE, ("-N2",), b"#!/bin/sh\n")
+    assert command is not None and command.argv == ("sbatch", "--test-only", "-N2") and command.stdin == b"#!/bin/sh\n"
+
+
+def test_jobs_are_found_by_comment_or_path_and_never_by_an_argument() -> None:
+    rows = [
+        ("7", "hpc:0123abcd", "/home/a/x.sh"),
+        ("8_[0-3]", "(null)", "/jobs/0123abcd/1/job.sh an argument"),
+        ("9+1", "(null)", "/jobs/0123abcd/2/job.sh"),
+        ("10", "(null)", "/home/a/x.sh /jobs/0123abcd/1/job.sh"),
+        ("11", "hpc:0123abcde", "/jobs/0123abcde/1/job.sh"),
+        ("12", "(null)", "/jobs/x0123abcd/1/job.sh"),
+        ("x", "hpc:0123abcd", "/jobs/0123abcd/1/job.sh"),
+    ]
+    text = "".join("".join(f"{field}\x1f" for field in row) + "\n" for row in rows) + "broken\n"
+    assert DIALECT.parse_find(answered(text), "0123abcd") == ("7", "8", "9")
+    assert DIALECT.parse_find(answered(text), "") == ()
+    with pytest.raises(SchedulerError):
+        DIALECT.parse_find(answered("", 1, "Unable to contact slurm controller"), "0123abcd")
+
+
+def test_cancelling_says_what_scancel_says() -> None:
+    assert DIALECT.cancel_command(SITE, ["7", "8_1"]).argv == ("scancel", "7", "8_1")
+    DIALECT.parse_cancel(answered())
+    with pytest.raises(SchedulerError, match="Access/permission denied"):
+        DIALECT.parse_cancel(answered("", 1, "scancel: error: Kill job error on job id 7: Access/permission denied"))
