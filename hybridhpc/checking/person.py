@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from hybridhpc.config import data_path, settings
 from hybridhpc.errors import HpcError
 from hybridhpc.spec.flags import parse_goal, parse_where
 
-PARTS = ("click", "jinja2", "pydantic_core", "yaml")
-TRAINING = ("torch", "numpy", "sklearn", "matplotlib")
+PARTS = {"click": "click", "jinja2": "jinja2", "pydantic_core": "pydantic", "yaml": "pyyaml"}
+TRAINING = {"torch": "torch", "numpy": "numpy", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
+"""Modules, and the packages that bring them."""
 _LACKING = "import importlib.util as u, sys; print(*[name for name in sys.argv[1:] if u.find_spec(name) is None])"
 _READERS: Mapping[str, Callable[[str], Any]] = {"goal": parse_goal, "where": parse_where}
 
@@ -28,11 +30,13 @@ _READERS: Mapping[str, Callable[[str], Any]] = {"goal": parse_goal, "where": par
 def look_at_installation(client: Client) -> Findings:
     """Look for what hpc itself is made of, and for what the reference training job needs of the job's Python."""
     yield fine("python", f"{sys.version.split()[0]} ({sys.executable})")
-    for name in PARTS:
+    for name, package in PARTS.items():
         try:
             import_module(name)
         except ImportError as error:
-            yield fault("installation", f"{name} cannot be imported: {error}", "pip install --force-reinstall hybridhpc")
+            yield fault(
+                "installation", f"{name} cannot be imported: {error}", f"{sys.executable} -m pip install {package}"
+            )
     for name in ("templates", "configs"):
         data_path(name)
     yield _training(client)
@@ -48,10 +52,17 @@ def _training(client: Client) -> Finding:
     answer = here.run(Command(argv=(python, "-c", _LACKING, *TRAINING)), cwd="/")
     if not answer.ok:
         return warning("train", f"{python} does not work: {answer.complaint}", "repair it, or put another on PATH")
-    if answer.text.split():
-        what = f"the reference training job would lack {', '.join(answer.text.split())} in {python}"
-        return warning("train", what, f"{python} -m pip install 'hybridhpc[train]'; other jobs do not need it")
+    lacking = answer.text.split()
+    if lacking:
+        what = f"the reference training job would lack {', '.join(lacking)} in {python}; other jobs need none of it"
+        return warning("train", what, _more_modules(python, lacking))
     return fine("train", f"{python} has what the reference training job needs")
+
+
+def _more_modules(python: str, lacking: list[str]) -> str:
+    if all(find_spec(name) for name in TRAINING):
+        return f"put {Path(sys.executable).parent}, which has them, first on PATH"
+    return f"{python} -m pip install {' '.join(TRAINING[name] for name in lacking)}"
 
 
 def look_at_settings(client: Client) -> Findings:

@@ -55,11 +55,11 @@ def _content(path: Path, first: dict[str, Path]) -> Iterator[Finding]:
     site = parse_site(path.read_bytes(), str(path))
     if isinstance(site, InvalidSite):
         for problem in site.problems:
-            yield fault(_place(problem), _words(problem), problem.hint or "docs/sites.md shows how every key is written")
+            yield fault(_place(problem), _words(problem), problem.hint or "docs/sites.md has every key")
         return
     if site.name in first:
         what = f"is called {site.name}, as {first[site.name]} is: that one is not used"
-        yield fault(path, what, f"give it another name, as in name: {path.stem}-2, or remove one of them")
+        yield fault(path, what, "give it another `name:`, or remove one of the two files")
     first[site.name] = path
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from hybridhpc.checking import check
+from hybridhpc.checking.check import check
+from hybridhpc.checking.finding import FAULT, FINE, WARNING, Finding
 from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._output import clean, say, show_json
 from hybridhpc.errors import CheckFailed
 
-MARKS = {"fine": "ok", "warning": "warning", "fault": "FAULT"}
+MARKS = {FINE: "ok", WARNING: "warning", FAULT: "FAULT"}
 
 
 @click.command()
@@ -21,16 +24,30 @@ def command(verbose: bool, as_json: bool) -> None:
     Example: hpc check --verbose
     """
     found = check(new_client())
-    faults = [finding for finding in found if finding.level == "fault"]
+    faults = sum(finding.level == FAULT for finding in found)
     if as_json:
         show_json([{"level": f.level, "where": f.where, "what": f.what, "fix": f.fix} for f in found])
     else:
-        for finding in found:
-            if verbose or finding.level != "fine":
-                say(clean(f"{MARKS[finding.level]:7}  {finding.where}: {finding.what}"))
-                if finding.fix:
-                    say(clean(f"         fix: {finding.fix}"))
-        warnings = sum(finding.level == "warning" for finding in found)
-        say(f"{len(found)} things looked at: {len(faults)} faults, {warnings} warnings")
+        _show([finding for finding in found if verbose or finding.level != FINE])
+        say(_summary(found, faults))
     if faults:
-        raise CheckFailed(f"{len(faults)} faults", hint="each has its fix above; then check again")
+        raise CheckFailed(_count(faults, "fault"), hint="each has its fix beside it; then check again")
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        say(clean(f"{MARKS[finding.level]:7}  {finding.where}: {finding.what}"))
+        if finding.fix:
+            say(clean(f"         fix: {finding.fix}"))
+
+
+def _summary(found: Sequence[Finding], faults: int) -> str:
+    warnings = sum(finding.level == WARNING for finding in found)
+    looked = f"{_count(len(found), 'thing')} looked at"
+    if not faults and not warnings:
+        return f"{looked}: all is well"
+    return f"{looked}: {_count(faults, 'fault')}, {_count(warnings, 'warning')}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number or 'no'} {word}{'' if number == 1 else 's'}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -12,12 +11,14 @@ import click
 
 from hybridhpc import probe, registry
 from hybridhpc.cli._context import dry_run_option, json_option, new_client
+from hybridhpc.cli._first_site import site_text
 from hybridhpc.cli._output import say, show_json
 from hybridhpc.client import Client
 from hybridhpc.command import Command
-from hybridhpc.errors import HpcError
+from hybridhpc.errors import HpcError, UsageError
+from hybridhpc.sites.schema import read_site_name
 from hybridhpc.sites.site import Site
-from hybridhpc.sites.snapshot import Snapshot
+from hybridhpc.sites.snapshot import Silence, Snapshot
 
 SPEC = """\
 # A first job. `hpc plan job.yaml` shows where it would run; `hpc submit job.yaml --where auto -f` runs it.
@@ -40,77 +41,92 @@ def command(name: str | None, dry_run: bool, as_json: bool) -> None:
     Example: hpc init
     """
     client = new_client()
-    files = {Path(client.cwd) / "job.yaml": SPEC}
-    remarks = []
-    site = find_slurm(client, name)
-    if site is None:
-        remarks.append("no Slurm answers on this machine: jobs run on the embedded site `here`, which needs no file")
-    else:
-        files[client.paths.config / "sites" / f"{site.name}.yaml"] = site_file(site)
-    written = [path for path, text in files.items() if not path.exists() and (dry_run or _write(path, text))]
+    if name is not None and (fault := _name_fault(name)):
+        raise UsageError(f"--name: {fault}", hint="write --name dgx")
+    site_file, remark = _site_file(client, name)
+    files = {Path(client.cwd) / "job.yaml": SPEC, **site_file}
+    outcomes = {path: _write(path, text, dry_run) for path, text in files.items()}
+    _report(outcomes, [remark] if remark else [], dry_run, as_json)
+    failed = [f"{path}: {outcome}" for path, outcome in outcomes.items() if outcome not in ("written", "kept")]
+    if failed:
+        raise HpcError("; ".join(failed), hint="make room or get the right to write there; or set HPC_CONFIG_DIR")
+
+
+def _name_fault(name: str) -> str:
+    if name == registry.HERE:
+        return f"{name!r} is the name of this machine as a site of its own"
+    try:
+        read_site_name(name)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _write(path: Path, text: str, dry_run: bool) -> str:
+    """Write a file unless it is there; return `written`, `kept`, or why that was impossible."""
+    try:
+        if path.exists() or path.is_symlink():
+            return "kept"
+        if not dry_run:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_whole(path, text)
+    except FileExistsError:
+        return "kept"
+    except OSError as error:
+        return f"cannot be written: {(error.strerror or str(error)).lower()}"
+    return "written"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise
+
+
+def _report(outcomes: dict[Path, str], remarks: list[str], dry_run: bool, as_json: bool) -> None:
+    written = [str(path) for path, outcome in outcomes.items() if outcome == "written"]
+    kept = [str(path) for path, outcome in outcomes.items() if outcome == "kept"]
     if as_json:
-        kept = [str(path) for path in files if path not in written]
-        show_json({"written": [str(path) for path in written], "kept": kept, "remarks": remarks})
+        show_json({"written": written, "kept": kept, "remarks": remarks, "dry_run": dry_run})
         return
-    verb = "would write" if dry_run else "wrote"
-    for path in files:
-        say(f"{verb} {path}" if path in written else f"kept {path}: it is there already")
+    for path in written:
+        say(f"{'would write' if dry_run else 'wrote'} {path}")
+    for path in kept:
+        say(f"kept {path}: it is there already")
     for remark in remarks:
         say(remark)
     say("next: hpc check; hpc submit job.yaml --where auto -f")
 
 
-def _write(path: Path, text: str) -> bool:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise HpcError(f"{path} cannot be written: {error.strerror}") from error
-    return True
-
-
-def find_slurm(client: Client, name: str | None) -> Site | None:
-    """Return the Slurm that this machine speaks to, its partitions included; None if none answers."""
-    if shutil.which("sinfo", path=client.env.get("PATH", os.defpath)) is None:
-        return None
-    draft = Site(name="slurm", file=None, scheduler="slurm", transport="local", slurm_conf=client.env.get("SLURM_CONF"))
+def _site_file(client: Client, name: str | None) -> tuple[dict[Path, str], str]:
+    """Return the site file to write for the Slurm that this machine speaks to, or why there is none."""
+    if shutil.which("sinfo", path=client.env.get("PATH")) is None:
+        return {}, "no Slurm on this machine (no sinfo on PATH): jobs run on the embedded site `here`"
+    conf = client.env.get("SLURM_CONF")
+    if conf and not Path(conf).is_file():
+        return {}, f"SLURM_CONF names {conf}, which does not exist: no site file; correct it, then hpc init again"
+    draft = Site(name="slurm", file=None, scheduler="slurm", transport="local", slurm_conf=conf)
     answer = probe.survey([draft], client.env, client.clock)["slurm"]
-    if not isinstance(answer, Snapshot):
-        return None
-    return Site(
-        name=name or _cluster_name(client, draft),
-        file=None,
-        scheduler="slurm",
-        transport="local",
-        slurm_conf=draft.slurm_conf,
-        partitions=tuple(draft.partition(partition.name) for partition in answer.partitions),
-    )
+    if isinstance(answer, Silence):
+        return {}, f"Slurm is installed but does not answer, so no site file: {answer.why}; then hpc init again"
+    return _found(client, draft, answer, name or _cluster_name(client, draft))
+
+
+def _found(client: Client, draft: Site, answer: Snapshot, name: str) -> tuple[dict[Path, str], str]:
+    path = client.paths.config / "sites" / f"{name}.yaml"
+    known = [site for site in client.usable_sites if site.file and site.file != str(path)]
+    for site in known:
+        if site.name == name or (site.scheduler == "slurm" and site.slurm_conf and site.slurm_conf == draft.slurm_conf):
+            return {}, f"this Slurm is the site {site.name} already: {site.file}"
+    return {path: site_text(name, draft.slurm_conf, answer)}, ""
 
 
 def _cluster_name(client: Client, site: Site) -> str:
     question = Command(argv=("scontrol", "show", "config"))
     answer = registry.transport(site, client.env).run(question)
-    match = re.search(r"^ClusterName\s*=\s*([A-Za-z0-9_-]+)", answer.text, re.MULTILINE)
-    return match.group(1) if match else "slurm"
-
-
-def site_file(site: Site) -> str:
-    """Return the text of a first site file, with what an admin will want to fill in as comments."""
-    lines = [
-        f"# Site file of {site.name}: docs/sites.md has every key. `hpc check` reads it, `hpc sites` asks the site.",
-        f"name: {site.name}",
-        "scheduler: slurm",
-        "transport: local",
-        *([f"slurm_conf: {site.slurm_conf}"] if site.slurm_conf else []),
-        "# Must be visible from the login node and from every compute node.",
-        "job_root: ~/.hybridhpc/jobs",
-        "# What an hour costs. Without prices every partition counts as free, and says so.",
-        "partitions:",
-    ]
-    lines += [
-        f"  {json.dumps(partition.name)}: {{gpu_price: 0 USD/h, node_price: 0 USD/h}}" for partition in site.partitions
-    ]
-    return "\n".join(lines) + "\n"
+    match = re.search(r"^ClusterName\s*=\s*(\S+)", answer.text, re.MULTILINE)
+    return match.group(1) if match and not _name_fault(match.group(1)) else "slurm"

@@ -36,7 +36,7 @@ def submitted(job_id: str, said: Mapping[str, Sequence[str]], options: Sequence[
     jobs = [line for line in _joined(said.get("readback", ())) if " JobState=" in line]
     mine = next((line for line in reversed(jobs) if _of(line, job_id)), "")
     fields = _fields(mine)
-    notes = [*said.get("note", ())]
+    notes = [note.strip() for note in said.get("note", ())]
     if "cluster" in said:
         notes.append(f"sbatch sent it to cluster {said['cluster'][0]}")
     if fields:

@@ -121,7 +121,8 @@ def _fabric_strings(fabric: Fabric) -> dict[str, Any]:
         "template": f"fabric/{fabric.template}.sh.j2",
         "source": fabric.source,
         "exports": [assignment(name, value) for name, value in fabric.env],
-        "binds": [shell_word(path) for path in fabric.binds],
+        "binds": shell_words(word for path in fabric.binds for word in ("--bind", path)),
+        "needs": shell_words((*fabric.binds, *((fabric.profile,) if fabric.profile else ()))),
         "profile": shell_word(fabric.profile) if fabric.profile else "",
         "profile_env": profile_env,
     }
@@ -159,4 +160,5 @@ def _templates() -> Environment:
 
     loader = FileSystemLoader(data_path("templates"))
     # Shell is no HTML: values are quoted by quote.py, and autoescape would spoil them.
-    return Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
+    layout = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    return Environment(loader=loader, undefined=StrictUndefined, autoescape=False, **layout)  # noqa: S701

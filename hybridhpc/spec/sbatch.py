@@ -130,6 +130,8 @@ def merge(
     """
     release = _release(version)
     from_environment, problems = _read_environment(environment or {}, release)
+    if problems:
+        raise SpecError(tuple(problems))
     count = max(len(script.components), len(flags))
     merged: list[tuple[Option, ...]] = []
     before: dict[str, Option] = {}
@@ -216,17 +218,25 @@ def _problem(file: str, option: Option, why: str) -> Problem:
 
 def _read_environment(environment: Mapping[str, str], release: Release | None) -> tuple[list[Option], list[Problem]]:
     """Read the variables that sbatch of the release reads; an empty one counts as set."""
-    options = []
+    options, problems = [], []
     for variable in VARIABLES:
         value = environment.get(variable.name)
         known = BY_NAME[variable.option]
-        late = release is not None and (release < variable.since or not known.exists_in(release))
-        if value is None or late:
+        if value is None or (release is not None and release < variable.since):
+            continue
+        if release is not None and release > known.until:
+            message = f"stands for --{known.name}, which {absent_from(known, release)}; sbatch ends without a word"
+            problems.append(
+                Problem(
+                    file="environment", line=None, key=variable.name, message=message, hint=f"unset {variable.name}"
+                )
+            )
             continue
         flag = known.argument_in(release) is Argument.NONE
         given = None if flag or (value == "" and known.argument is Argument.OPTIONAL) else value
         options.append(Option(name=known.name, value=given, line=None, origin="environment", spelling=variable.name))
-    return options, [_problem("", option, why) for option in options if (why := value_problem(option, release))]
+    problems += [_problem("", option, why) for option in options if (why := value_problem(option, release))]
+    return options, problems
 
 
 def _last_of_each(options: Iterable[Option]) -> dict[str, Option]:

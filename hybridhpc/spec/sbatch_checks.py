@@ -53,8 +53,8 @@ def _shaped(pattern: str, say: str) -> Check:
 
 _MAIL = "NONE|BEGIN|END|FAIL|REQUEUE|ALL|INVALID_DEPEND|STAGE_OUT|TIME_LIMIT|TIME_LIMIT_90|TIME_LIMIT_80|TIME_LIMIT_50"
 _SIGNALS = "HUP|INT|QUIT|ABRT|KILL|ALRM|TERM|USR1|USR2|URG|CONT|STOP|TSTP|TTIN|TTOU|XCPU|PIPE|CHLD"
-_SECONDS = r"\s*(?:[0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
-_DISTRIBUTION = r"(?:\*|block|cyclic)(?::(?:\*|block|cyclic|fcyclic)?){0,3}|arbitrary|plane=\s*[1-9]\d*"
+_SIXTEEN_BITS = r"\s*(?:[0-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_LAYOUT = r"(?:\*|block|cyclic)(?::(?:\*|block|cyclic|fcyclic)?){0,2}"
 _HINT = "(?:compute_bound|memory_bound|multithread|nomultithread)"
 _GRES_FLAG = "(?:disable-binding|enforce-binding|one-task-per-sharing|multiple-tasks-per-sharing|)"
 
@@ -83,8 +83,12 @@ _CHECKS: Mapping[str, Check] = {
     "acctg-freq": _shaped(r"(?:\d+|(?:task|energy|network|filesystem)=\d+|)(?:,(?:\d+|[a-z]+=\d+|))*", "task=30"),
     "array": parse_array,
     "core-spec": lambda text: text and parse_whole(text),
-    "distribution": _shaped(rf"(?:{_DISTRIBUTION})?(?:,?(?:pack|nopack)?)?", "block, cyclic or plane=4"),
+    "delay-boot": parse_time,
+    "distribution": _shaped(
+        rf"{_LAYOUT}(?:,(?:pack|nopack)?)?|(?:no)?pack|arbitrary|plane=\s*[1-9]\d*", "block, cyclic or plane=4"
+    ),
     "exclusive": _shaped("(?:user|mcs|topo|exclusive)?", "--exclusive, --exclusive=user, =mcs or =topo"),
+    "extra-node-info": _shaped(r"(?:\*|\d+(?:-\d+)?)(?::(?:\*|\d+(?:-\d+)?|)){0,3}", "sockets:cores:threads"),
     "get-user-env": _shaped(r"-?\d*[sl]?\d*", "--get-user-env, or a number of seconds and S or L"),
     "gres": parse_gres,
     "gres-flags": _shaped(rf"{_GRES_FLAG}(?:,{_GRES_FLAG})*", "disable-binding or enforce-binding"),
@@ -96,10 +100,13 @@ _CHECKS: Mapping[str, Check] = {
     "nodes": parse_nodes,
     "oom-kill-step": _shaped("[01]?", "0 or 1"),
     "open-mode": _shaped("[at].*", "append or truncate"),
+    "requeue": _shaped("(?:expedite)?", "--requeue, or --requeue=expedite"),
+    "resv-ports": lambda text: text and parse_whole(text),
     "priority": _shaped(r"\s*(?!-).*", "a number, or TOP"),
     "segment": _shaped(r"\d*", "a number of nodes"),
     "signal": _shaped(
-        rf"(?:(?:B|R|RB|BR):)?\s*(?:\+?0*[1-9]\d{{0,4}}|(?:SIG)?(?:{_SIGNALS}))\s*(?:@(?:{_SECONDS})?)?", "USR1@60"
+        rf"(?:(?:B|R|RB|BR):)?\s*(?:(?!0)\+?{_SIXTEEN_BITS}|(?:SIG)?(?:{_SIGNALS}))\s*(?:@(?:{_SIXTEEN_BITS})?)?",
+        "USR1@60",
     ),
     "switches": _shaped(r"\s*\+?0*[1-9]\d*(?:@.*)?", "2, or 2@10 to wait at most 10 minutes"),
     "tres-per-task": parse_tres_per_task,
@@ -170,9 +177,25 @@ def contradictions(given: Mapping[str, Option], release: Release | None) -> list
         if both and not _from_environment(one, given[one], given[other]):
             found.append((given[one], f"cannot be combined with --{other}"))
     for name, needs in _NEED:
-        if name in given and not any(need in given for need in needs):
+        if name in given and given[name].value not in ("0", "") and not any(need in given for need in needs):
             found.append((given[name], f"needs --{needs[0]} as well"))
-    return found
+    return found + _task_contradictions(given, known)
+
+
+def _task_contradictions(given: Mapping[str, Option], release: Release) -> list[tuple[Option, str]]:
+    """--tres-per-task names what other options may name as well, but not both."""
+    if "tres-per-task" not in given:
+        return []
+    asked = {tres.name for tres in parse_tres_per_task(given["tres-per-task"].value or "")}
+    rivals = [name for what, name, since in _PER_TASK if what in asked and name in given and release >= since]
+    return [(given["tres-per-task"], f"cannot be combined with --{name}") for name in rivals]
+
+
+_PER_TASK: tuple[tuple[str, str, Release], ...] = (
+    ("cpu", "cpus-per-task", (24, 11)),
+    ("cpu", "cpus-per-gpu", (24, 11)),
+    ("gpu", "gpus-per-task", (23, 11)),
+)
 
 
 def _from_environment(name: str, one: Option, other: Option) -> bool:

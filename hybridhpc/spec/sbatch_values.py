@@ -18,7 +18,7 @@ _MEBI = {"k": 1 / 1024, "": 1, "m": 1, "g": 1024, "t": 1024**2}
 _COUNT = re.compile(r"\s*\+?(\d{1,10})", re.ASCII)
 _MEMORY = re.compile(r"\s*\+?(\d{1,15})(?:([kmgt])b?)?", re.ASCII | re.IGNORECASE)
 _NODES = re.compile(r"\s*(?:\+?(\d{1,9})([km]?))?\s*(?:-\s*(\d{1,9})([km]?))?\s*", re.ASCII | re.IGNORECASE)
-_NODE_STEP = re.compile(r"\d+(?:-\d+(?::\d+)?)?", re.ASCII)
+_NODE_STEP = re.compile(r"\d{1,9}(?:-\d{1,9}(?::\d{1,9})?)?", re.ASCII)
 _ARRAY_PART = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::([1-9]\d{0,8}))?)?", re.ASCII)
 _TRES = re.compile(
     r"(?:gres[:/])?(?P<name>[^\s:/=()]+)(?::(?P<kind>[^\s\d:/=()][^\s:/=()]*))?"
@@ -65,7 +65,7 @@ def parse_count(text: str) -> int:
 def parse_whole(text: str) -> int:
     """Read a whole number; sbatch takes white space and a plus sign in front. Raises ValueError."""
     match = _COUNT.fullmatch(text)
-    if match is None or int(match[1]) > 2**31 - 1:
+    if match is None or int(match[1]) >= 2**31 - 1:
         raise ValueError(f"{text!r} is no whole number")
     return int(match[1])
 
@@ -112,7 +112,7 @@ def parse_memory(text: str) -> Mebibytes:
 
 def parse_time(text: str) -> Seconds | None:
     """Read a time limit; None: no limit, which 0 is too. sbatch rounds seconds up to the minute. Raises ValueError."""
-    if text != text.strip() or (text.startswith("-") and text != "-1"):
+    if text != text.strip() or not text.isascii() or (text.startswith("-") and text != "-1"):
         raise ValueError(f"{text!r} is no time; write minutes, HH:MM:SS or D-HH:MM:SS")
     seconds = parse_slurm_time(f"{text}0" if re.fullmatch(r"\d+-", text) else text)
     return Seconds(-(-seconds // 60) * 60) if seconds else None
@@ -122,12 +122,15 @@ def parse_gres(text: str) -> tuple[Tres, ...]:
     """Read --gres: `gpu`, `gpu:2`, `gpu:h100:2`, several with commas, `none`. Raises ValueError."""
     if text.lower() == "none":
         return ()
+    if text in ("help", "list"):
+        raise ValueError(f"{text!r} makes sbatch list what there is, and submit nothing")
     return last_of_each([_parse_tres(part) for part in text.split(",") if part])
 
 
 def parse_gpus(text: str) -> tuple[Tres, ...]:
     """Read --gpus and its kin: `4`, `h100:4`, `h100`, several with commas. Raises ValueError."""
-    return last_of_each([_parse_tres(f"gpu:{part.strip()}") for part in text.split(",") if part])
+    plain = [re.sub("^gres[:/]gpu[:/]", "", part.strip()) for part in text.split(",")]
+    return last_of_each([_parse_tres(f"gpu:{part}") for part in plain if part])
 
 
 def parse_tres_per_task(text: str) -> tuple[Tres, ...]:

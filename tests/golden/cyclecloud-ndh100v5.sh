@@ -124,8 +124,9 @@ hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be writ
 hpc_container=(singularity exec --nv --bind /data:/data:ro)
 
 # Interconnect: Azure/azhpc-images 8e9d055f ndv5.sh (nccl.conf); Azure/ai-infrastructure-on-azure a01b0731 launch.sb
-[ -e /opt/microsoft ] || hpc_die /opt/microsoft "is missing on $(uname -n), and the site's fabric needs it"
-[ -e /etc/nccl.conf ] || hpc_die /etc/nccl.conf "is missing on $(uname -n), and the site's fabric needs it"
+for hpc_path in /opt/microsoft /etc/nccl.conf; do
+  [ -e "$hpc_path" ] || hpc_die "$hpc_path is missing on $(uname -n), and the site's fabric needs it"
+done
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export NCCL_IB_PCI_RELAXED_ORDERING=1
 export NCCL_IB_QPS_PER_CONNECTION=4
@@ -137,8 +138,7 @@ export NCCL_SOCKET_IFNAME=eth0
 export NCCL_TOPO_FILE=/opt/microsoft/ndv5/topo.xml
 export UCX_NET_DEVICES=mlx5_ib0:1
 export UCX_TLS=rc
-hpc_container+=(--bind /opt/microsoft)
-hpc_container+=(--bind /etc/nccl.conf)
+hpc_container+=(--bind /opt/microsoft --bind /etc/nccl.conf)
 
 MASTER_ADDR=$(scontrol show hostnames "${SLURM_JOB_NODELIST:-}" 2>/dev/null | head -n 1)
 MASTER_ADDR=${MASTER_ADDR:-$(uname -n)}
@@ -173,6 +173,7 @@ HPC_END
 hpc_image=docker://nvcr.io/nvidia/pytorch:25.10-py3
 # Apptainer hands the environment on by itself; what an image overrides is set again inside (env.sh).
 hpc_container+=(--bind "$HPC_JOB_DIR" --pwd "$PWD" "$hpc_image")
+
 hpc_setup() {
   # shellcheck source=/dev/null
   . "$hpc_files/env.sh"

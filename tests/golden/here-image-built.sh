@@ -164,6 +164,7 @@ hpc_await hpc_make_image || {
 }
 # Apptainer hands the environment on by itself; what an image overrides is set again inside (env.sh).
 hpc_container+=(--bind "$HPC_JOB_DIR" --pwd "$PWD" "$hpc_image")
+
 hpc_payload() {
   # shellcheck source=/dev/null
   . "$hpc_files/env.sh"

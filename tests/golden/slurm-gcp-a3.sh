@@ -124,7 +124,9 @@ hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be writ
 hpc_container=(apptainer exec --nv --bind /data:/data:ro)
 
 # Interconnect: GoogleCloudPlatform/cluster-toolkit v1.95.0 a3-highgpu-8g run-nccl-tests.sh; slurm-gcp 13fd92b6
-[ -e /var/lib/tcpx/lib64 ] || hpc_die /var/lib/tcpx/lib64 "is missing on $(uname -n), and the site's fabric needs it"
+for hpc_path in /var/lib/tcpx/lib64; do
+  [ -e "$hpc_path" ] || hpc_die "$hpc_path is missing on $(uname -n), and the site's fabric needs it"
+done
 export NCCL_NET=GPUDirectTCPX_v7
 export NCCL_SOCKET_IFNAME=enp0s12
 export NCCL_GPUDIRECTTCPX_CTRL_DEV=enp0s12
@@ -215,6 +217,7 @@ hpc_await hpc_make_image || {
 }
 # Apptainer hands the environment on by itself; what an image overrides is set again inside (env.sh).
 hpc_container+=(--bind "$HPC_JOB_DIR" --pwd "$PWD" "$hpc_image")
+
 hpc_setup() {
   # shellcheck source=/dev/null
   . "$hpc_files/env.sh"

@@ -124,9 +124,9 @@ hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be writ
 hpc_container=(apptainer exec --nv --bind /data:/data:ro)
 
 # Interconnect: GoogleCloudPlatform/cluster-toolkit v1.95.0 a3-megagpu-8g nccl-tests; slurm-gcp 13fd92b6
-[ -e /var/lib/tcpxo/lib64 ] || hpc_die /var/lib/tcpxo/lib64 "is missing on $(uname -n), and the site's fabric needs it"
-[ -e /dev/aperture_devices ] || hpc_die /dev/aperture_devices "is missing on $(uname -n), and the site's fabric needs it"
-[ -r /var/lib/tcpxo/lib64/nccl-env-profile.sh ] || hpc_die /var/lib/tcpxo/lib64/nccl-env-profile.sh "is missing on $(uname -n), and the site's fabric needs it"
+for hpc_path in /var/lib/tcpxo/lib64 /dev/aperture_devices /var/lib/tcpxo/lib64/nccl-env-profile.sh; do
+  [ -e "$hpc_path" ] || hpc_die "$hpc_path is missing on $(uname -n), and the site's fabric needs it"
+done
 set +u
 # shellcheck source=/dev/null
 NCCL_LIB_DIR=/var/lib/tcpxo/lib64 . /var/lib/tcpxo/lib64/nccl-env-profile.sh
@@ -135,8 +135,7 @@ export NCCL_FASTRAK_CTRL_DEV=enp0s12
 export NCCL_FASTRAK_IFNAME=enp6s0,enp7s0,enp13s0,enp14s0,enp134s0,enp135s0,enp141s0,enp142s0
 export NCCL_SOCKET_IFNAME=enp0s12
 export NCCL_FASTRAK_LLCM_DEVICE_DIRECTORY=/dev/aperture_devices
-hpc_container+=(--bind /var/lib/tcpxo/lib64)
-hpc_container+=(--bind /dev/aperture_devices)
+hpc_container+=(--bind /var/lib/tcpxo/lib64 --bind /dev/aperture_devices)
 
 MASTER_ADDR=$(scontrol show hostnames "${SLURM_JOB_NODELIST:-}" 2>/dev/null | head -n 1)
 MASTER_ADDR=${MASTER_ADDR:-$(uname -n)}
@@ -204,6 +203,7 @@ hpc_await hpc_make_image || {
 }
 # Apptainer hands the environment on by itself; what an image overrides is set again inside (env.sh).
 hpc_container+=(--bind "$HPC_JOB_DIR" --pwd "$PWD" "$hpc_image")
+
 hpc_setup() {
   # shellcheck source=/dev/null
   . "$hpc_files/env.sh"

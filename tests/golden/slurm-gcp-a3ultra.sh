@@ -123,8 +123,9 @@ trap hpc_checkpoint USR1
 hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
 
 # Interconnect: GoogleCloudPlatform/cluster-toolkit v1.95.0 a3-ultragpu-8g nccl-tests, package nccl-gib 1.1.0
-[ -e /usr/local/gib ] || hpc_die /usr/local/gib "is missing on $(uname -n), and the site's fabric needs it"
-[ -r /usr/local/gib/scripts/set_nccl_env.sh ] || hpc_die /usr/local/gib/scripts/set_nccl_env.sh "is missing on $(uname -n), and the site's fabric needs it"
+for hpc_path in /usr/local/gib /usr/local/gib/scripts/set_nccl_env.sh; do
+  [ -e "$hpc_path" ] || hpc_die "$hpc_path is missing on $(uname -n), and the site's fabric needs it"
+done
 set +u
 # shellcheck source=/dev/null
 . /usr/local/gib/scripts/set_nccl_env.sh

@@ -63,8 +63,8 @@ def test_a_spec_becomes_all_its_options_in_order() -> None:
     place = site(gres=(("h100", "nvidia_h100_80gb_hbm3"),), account="ml", qos="high")
     assert directives(spec, place, "p5", H100) == (
         "--job-name=train", "--partition=p5", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=104",
-        "--mem=1843200M", "--exclusive", "--gpus-per-node=nvidia_h100_80gb_hbm3:8", "--time=12:01:00", "--array=0-99%10",
-        "--account=ml",
+        "--mem=1843200M", "--exclusive", "--gpus-per-node=nvidia_h100_80gb_hbm3:8", "--time=12:01:00",
+        "--array=0-99%10", "--account=ml",
         "--qos=high", "--signal=B:USR1@120", "--requeue", "--open-mode=append", "--output=%A_%a.log", "--export=ALL",
         "--constraint=ib",
     )  # fmt: skip

@@ -17,8 +17,10 @@ from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot
 
 FOLDER = Path(__file__).parents[1] / "recorded"
-NAMES = """timeout three killed fine again array het cancelled never evil throttled stepped split per_node per_task per_job
-    gres dependent hopeless later either suspended""".split()  # noqa: SIM905
+NAMES = (
+    "timeout", "three", "killed", "fine", "again", "array", "het", "cancelled", "never", "evil", "throttled", "stepped",
+    "split", "per_node", "per_task", "per_job", "gres", "dependent", "hopeless", "later", "either", "suspended",
+)  # fmt: skip
 DIALECT = SlurmScheduler()
 SITE = Site(name="lab", file=None, scheduler="slurm", transport="local")
 
@@ -168,7 +170,7 @@ def test_estimates(recorded: Recording) -> None:
 def test_finding_reads_what_every_version_says_of_comment_and_command(recorded: Recording) -> None:
     found = recorded["find"].text
     assert f"{recorded.jobs['three']}\x1f" in found and "/three.sh" in found
-    token = re.escape(found.split("/three.sh")[0].rsplit("/", 1)[1])
+    token = found.split("/three.sh")[0].rsplit("/", 1)[1]
     assert DIALECT.parse_find(recorded["find"], token) == ()
     lines = recorded["find"].stdout.replace(b"/tmp/", b"/jobs/").replace(b"/three.sh", b"/1/three.sh")
     moved = CommandResult(argv=("squeue",), exit_code=0, stdout=lines, stderr=b"")

@@ -1,0 +1,72 @@
+"""The text of a first site file: what the scheduler told, and what only a person knows as comments."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from hybridhpc.here.machine import gpu_kind
+from hybridhpc.sites.snapshot import Node, Snapshot
+from hybridhpc.units import format_memory
+
+_SLICE = re.compile(r"\d+g\.\d+gb", re.IGNORECASE)
+"""A part of a GPU (MIG), as in a100_1g.5gb, is no such GPU."""
+
+
+def site_text(name: str, slurm_conf: str | None, answer: Snapshot) -> str:
+    """Return the text of a site file for a Slurm on this machine."""
+    lines = [
+        f"# Site file of {name}. docs/sites.md has every key; `hpc check` looks at this file, `hpc sites` asks the site.",
+        f"name: {name}",
+        "scheduler: slurm",
+        "transport: local",
+        *([f"slurm_conf: {json.dumps(slurm_conf)}"] if slurm_conf else []),
+        "# Where jobs have their directories: must be visible from here and from every compute node.",
+        "job_root: ~/.hybridhpc/jobs",
+        *_gres(answer.nodes),
+        "# What an hour costs is not known here. A partition without a price counts as free, and hpc check says so:",
+        "# put in your own figure and take away the #.",
+        "partitions:",
+    ]
+    for partition in answer.partitions:
+        lines += _partition(partition.name, answer.nodes_of(partition.name))
+    return "\n".join(lines) + "\n"
+
+
+def _partition(name: str, nodes: Sequence[Node]) -> Iterator[str]:
+    kinds = dict.fromkeys(_spelled(node) for node in nodes)
+    yield f"  {json.dumps(name)}:  # {len(nodes)} nodes of {' or '.join(kinds)}" if nodes else f"  {json.dumps(name)}:"
+    yield f"    # {'gpu' if any(node.gpus for node in nodes) else 'node'}_price: 1.00 USD/h"
+
+
+def _spelled(node: Node) -> str:
+    gpus = f", {node.gpus} x {node.gpu_kind or 'gpu'}" if node.gpus else ""
+    return f"{node.cpus} CPUs, {format_memory(node.memory)}{gpus}"
+
+
+def _gres(nodes: Sequence[Node]) -> Iterator[str]:
+    """Map people's words for GPUs to the scheduler's where they differ by more than the capitals of the former."""
+    kinds = sorted({node.gpu_kind for node in nodes if node.gpu_kind})
+    if not kinds:
+        return
+    mapped = dict(_mapped(kinds))
+    plain = [kind for kind in kinds if kind not in mapped.values()]
+    if plain:
+        yield f"# GPUs that specs ask for by their own name: {', '.join(plain)}, as in `gpus: {plain[0]}:1`."
+    if mapped:
+        yield "# Your words for GPUs, and the scheduler's."
+        yield "gres:"
+        yield from (f"  {json.dumps(word)}: {json.dumps(kind)}" for word, kind in mapped.items())
+
+
+def _mapped(kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield a word for each kind whose own name does not serve. A word that could mean two of them means none."""
+    words = {kind: gpu_kind(kind.replace("_", " ")).upper() for kind in kinds if not _SLICE.search(kind)}
+    for kind in kinds:
+        word = words.get(kind, "")
+        alone = list(words.values()).count(word) == 1
+        if alone and word and word.lower() != kind:
+            yield word, kind
+        elif kind != kind.lower():
+            yield kind, kind

@@ -1,0 +1,276 @@
+"""submit-once.sh against small programs in Slurm's place, for the faults that a real one does not show on demand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hybridhpc.command import CommandResult
+from hybridhpc.errors import SchedulerError, Undecided
+from hybridhpc.schedulers.base import Submission, Submitted
+from hybridhpc.schedulers.slurm import SUBMIT_ONCE, SlurmScheduler
+from hybridhpc.sites.site import Site
+
+DIALECT = SlurmScheduler()
+SITE = Site(name="lab", file=None, scheduler="slurm", transport="local")
+SOURCE = Path(__file__).parents[2] / "hybridhpc" / "on_site" / SUBMIT_ONCE
+SHELLS = [shell for shell in (["dash"], ["bash"], ["busybox", "sh"]) if shutil.which(shell[0])] or [["sh"]]
+TOKEN = "0123abcd"
+SHOWN = "JobId={} JobName=x UserId=a(1) JobState=PENDING Reason={} Partition=p Command=/x WorkDir=/ StdOut=/tmp/7.out "
+PROGRAMS = {
+    "sbatch": 'case "$*" in *--test-only*) part=test ;; *) part=sbatch; echo "$*" >>"$FAKE/asked" ;; esac\n'
+    '. "$FAKE/$part"\n',
+    "scontrol": 'cat >>"$FAKE/scontrol.asked"\n. "$FAKE/scontrol"\n',
+    "squeue": '. "$FAKE/squeue"\n',
+    "scancel": 'echo "$*" >>"$FAKE/cancelled"\n',
+    "sinfo": '. "$FAKE/sinfo"\n',
+}
+
+
+class FakeSite:
+    """A site whose Slurm does what the test writes into `fake`."""
+
+    def __init__(self, home: Path, shell: Sequence[str] = ("sh",)) -> None:
+        self.fake, self.job, self.shell = home / "fake", home / "jobs" / TOKEN / "1", list(shell)
+        programs = home / "bin"
+        for folder in (self.fake, self.job, programs):
+            folder.mkdir(parents=True)
+        for name, body in PROGRAMS.items():
+            (programs / name).write_text(f"#!/bin/sh\n{body}")
+            (programs / name).chmod(0o755)
+        text = SOURCE.read_text()
+        assert "so_PATIENCE=1500" in text
+        (self.job / SUBMIT_ONCE).write_text(text.replace("so_PATIENCE=1500", "so_PATIENCE=20"))
+        (self.job / "job.sh").write_text("#!/bin/sh\n#SBATCH -t 10\ntrue\n")
+        self.env = {"PATH": f"{programs}:{os.environ['PATH']}", "FAKE": str(self.fake), "HOME": str(home)}
+        self.says(test="", sbatch="echo 7", scontrol=f"echo '{SHOWN.format(7, 'None')}'", squeue="", sinfo="")
+
+    def says(self, **bodies: str) -> None:
+        """Let the programs do this from now on."""
+        for name, body in bodies.items():
+            (self.fake / name).write_text(f"{body}\n")
+
+    def run(self, *options: str, marker: str = "path", hold: bool = False) -> CommandResult:
+        submission = Submission(
+            token=TOKEN,
+            job_dir=str(self.job),
+            script=str(self.job / "job.sh"),
+            options=options,
+            args=("an argument",),
+            cwd=str(self.job),
+            hold=hold,
+            marker=marker,
+        )
+        command = DIALECT.submit_command(SITE, submission)
+        done = subprocess.run(
+            [*self.shell, *command.argv[1:]],
+            cwd=self.job,
+            env={**self.env, **dict(command.env)},
+            capture_output=True,
+            start_new_session=True,
+            timeout=60,
+        )
+        return CommandResult(argv=command.argv, exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    def submit(self, *options: str, marker: str = "path", hold: bool = False) -> Submitted:
+        return DIALECT.parse_submit(self.run(*options, marker=marker, hold=hold))
+
+    def told(self, name: str) -> str:
+        """What a program was asked or told, by all runs."""
+        path = self.fake / name
+        return path.read_text() if path.exists() else ""
+
+    def queued(self, *jobs: tuple[str, str, str, str]) -> None:
+        """Let squeue show jobs: id, priority, session or comment ..., as submit-once asks for them."""
+        lines = ("".join(f"{field}\\037" for field in job) for job in jobs)
+        self.says(squeue="printf '" + "\\n".join(lines) + "\\n'")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> FakeSite:
+    return FakeSite(tmp_path)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_it_submits_held_records_and_releases_in_every_shell(tmp_path: Path, shell: list[str]) -> None:
+    site = FakeSite(tmp_path, shell)
+    assert site.submit("--nodes=2").job_id == "7"
+    assert site.told("asked") == f"--parsable --hold --nodes=2 {site.job}/job.sh an argument\n"
+    assert site.told("scontrol.asked") == "show job 7\nrelease 7\nshow job 7\n"
+    assert (site.job / "id").readlink() == Path("7")
+    assert all(path.is_symlink() or path.stat().st_mode & 0o077 == 0 for path in site.job.glob("*.1"))
+
+
+def test_a_repetition_asks_nobody(site: FakeSite) -> None:
+    first = site.submit()
+    assert site.submit() == first
+    assert site.told("asked").count("\n") == 1 and site.told("scontrol.asked").count("release") == 1
+
+
+def test_a_comment_is_set_while_held_and_cleared_before_the_release(site: FakeSite) -> None:
+    site.submit(marker="comment")
+    assert f"--comment=hpc:{TOKEN}" in site.told("asked")
+    assert site.told("scontrol.asked") == "show job 7\nupdate JobId=7 Comment=\nrelease 7\nshow job 7\n"
+
+
+def test_a_job_that_is_to_stay_held_is_not_released(site: FakeSite) -> None:
+    site.says(scontrol=f"echo '{SHOWN.format(7, 'JobHeldUser')}'")
+    assert site.submit("--hold", hold=True).notes == ()
+    assert "release" not in site.told("scontrol.asked")
+
+
+def test_a_job_that_an_administrator_holds_is_said_to_stay_held(site: FakeSite) -> None:
+    held = SHOWN.format(7, "JobHeldAdmin")
+    site.says(scontrol=f"echo '{held}'; echo 'Access/permission denied for job 7' >&2")
+    assert site.submit().notes == ("job 7 stays held: Access/permission denied for job 7",)
+    assert "release" in site.told("scontrol.asked").rpartition("show")[0]
+
+
+def test_a_cluster_s_name_behind_the_id_is_kept_for_scontrol(site: FakeSite) -> None:
+    site.says(sbatch="echo '7;east'", scontrol=f'echo "$*" >"$FAKE/words"; echo \'{SHOWN.format(7, "None")}\'')
+    for _ in range(2):
+        submitted = site.submit("--clusters=east")
+        assert (submitted.job_id, submitted.notes) == ("7", ("sbatch sent it to cluster east",))
+    assert site.told("words") == "-M east --oneliner\n"
+
+
+def test_a_refusal_submits_nothing(site: FakeSite) -> None:
+    site.says(test="echo 'sbatch: error: invalid partition specified: x' >&2; exit 1")
+    with pytest.raises(SchedulerError, match=r"^sbatch: invalid partition specified: x$"):
+        site.submit()
+    assert site.told("asked") == ""
+
+
+def test_an_unreached_controller_before_anything_was_sent_is_no_doubt(site: FakeSite) -> None:
+    site.says(test="echo 'allocation failure: Unable to contact slurm controller (connect failure)' >&2; exit 1")
+    with pytest.raises(SchedulerError, match="Unable to contact") as caught:
+        site.submit()
+    assert "nothing was submitted" in caught.value.hint and site.told("asked") == ""
+
+
+def test_a_refusal_for_want_of_nodes_counts_only_if_all_are_there(site: FakeSite) -> None:
+    site.says(test="echo 'allocation failure: Requested node configuration is not available' >&2; exit 1")
+    with pytest.raises(SchedulerError, match="configuration is not available"):
+        site.submit()
+    site.says(sinfo="echo 3")
+    assert "down or drained" in site.submit().notes[0]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1",
+     "kill -9 $$", "kill $$"],
+)  # fmt: skip
+def test_a_lost_answer_is_undecided_until_the_job_is_found(site: FakeSite, fault: str) -> None:
+    site.says(sbatch=fault)
+    with pytest.raises(Undecided):
+        site.submit()
+    site.queued(("8", "5", "1", "(null)", str(site.job / "job.sh")), ("7", "0", "1", "(null)", f"{site.job}/job.sh an"))
+    assert site.submit().job_id == "7"
+    assert site.told("asked").count("\n") == 1 and "release 7" in site.told("scontrol.asked")
+
+
+def test_a_lost_answer_is_found_at_once_if_the_job_is_there(site: FakeSite) -> None:
+    site.says(sbatch="echo 'sbatch: error: Zero Bytes were transmitted or received' >&2; exit 1")
+    site.queued(("7_[0-3]", "0", "1", f"hpc:{TOKEN}", "/home/a/job.sh"))
+    assert site.submit(marker="comment").job_id == "7"
+
+
+def test_nothing_is_sent_again_while_the_queue_cannot_be_asked(site: FakeSite) -> None:
+    site.says(sbatch="kill -9 $$", squeue="echo 'Unable to contact slurm controller' >&2; exit 1")
+    for _ in range(2):
+        with pytest.raises(Undecided, match="cannot be asked now: Unable to contact"):
+            site.submit()
+    assert site.told("asked").count("\n") == 1
+
+
+def test_a_copy_that_came_too_late_is_cancelled(site: FakeSite) -> None:
+    site.says(sbatch="kill -9 $$")
+    with pytest.raises(Undecided):
+        site.submit()
+    script = f"{site.job}/job.sh"
+    site.says(sbatch="echo 9", scontrol=f"echo '{SHOWN.format(9, 'None')}'")
+    copy = ("7", "0", "1", "(null)", script)
+    site.says(
+        squeue='[ -e "$FAKE/late" ] || { touch "$FAKE/late"; exit 0; }\nprintf "' + "\\037".join((*copy, "")) + '\\n"'
+    )
+    assert site.submit().job_id == "9"
+    assert site.told("cancelled") == "7\n"
+
+
+def test_of_several_without_a_mark_none_is_guessed(site: FakeSite) -> None:
+    site.says(sbatch="kill -9 $$")
+    with pytest.raises(Undecided):
+        site.submit(marker="none")
+    session = (site.job / "try.1").readlink().name.split(":")[1]
+    script = f"{site.job}/job.sh"
+    other = ("6", "0", "999999", "(null)", script)
+    site.queued(other, ("7", "0", session, "(null)", script), ("8", "0", session, "(null)", script))
+    with pytest.raises(Undecided, match="several held jobs may be this one: 7 8"):
+        site.submit(marker="none")
+    site.queued(other, ("7", "0", session, "a comment", script))
+    assert site.submit(marker="none").job_id == "7"
+
+
+def test_a_slow_sbatch_of_a_killed_submission_is_waited_for(site: FakeSite) -> None:
+    site.says(sbatch="sleep 0.15; echo 7")
+    command = [*site.shell, str(site.job / SUBMIT_ONCE), "path", TOKEN, "release", str(site.job), f"{site.job}/job.sh"]
+    env = {**site.env, "HPC_JOB_DIR": str(site.job)}
+    first = subprocess.Popen([*command, f"{site.job}/job.sh"], cwd=site.job, env=env, start_new_session=True)
+    deadline = time.monotonic() + 10
+    while not site.told("asked") and time.monotonic() < deadline:
+        time.sleep(0.005)
+    first.kill()
+    first.wait()
+    assert site.submit().job_id == "7"
+    assert site.told("asked").count("\n") == 1
+
+
+def test_another_host_s_attempt_is_waited_for_and_given_up_when_it_is_old(site: FakeSite) -> None:
+    (site.job / "try.1").symlink_to("elsewhere:1:1")
+    with pytest.raises(Undecided, match="an earlier sbatch has not come back: elsewhere"):
+        site.submit()
+    long_ago = time.time() - 3600
+    os.utime(site.job / "try.1", (long_ago, long_ago), follow_symlinks=False)
+    assert site.submit().job_id == "7"
+
+
+def test_an_unreleased_job_is_released_by_the_repetition(site: FakeSite) -> None:
+    site.says(scontrol="echo 'Unable to contact slurm controller (connect failure)' >&2")
+    with pytest.raises(Undecided, match="job 7 is submitted, but not released"):
+        site.submit()
+    site.says(scontrol=f"echo '{SHOWN.format(7, 'None')}'")
+    assert site.submit().job_id == "7"
+    assert site.told("asked").count("\n") == 1
+
+
+def test_without_scontrol_the_weaker_promise_is_said(site: FakeSite) -> None:
+    (site.fake.parent / "bin" / "scontrol").unlink()
+    if shutil.which("scontrol"):
+        tools = site.fake.parent / "tools"
+        tools.mkdir()
+        for tool in ("sh", "cat", "dd", "env", "find", "grep", "ln", "readlink", "rm", "setsid", "sleep", "sync", "tr"):
+            (tools / tool).symlink_to(str(shutil.which(tool)))
+        site.env["PATH"] = f"{site.fake.parent / 'bin'}:{tools}"
+    submitted = site.submit()
+    assert submitted.job_id == "7" and "scontrol is missing" in submitted.notes[0]
+    assert "--hold" not in site.told("asked")
+
+
+def test_noise_around_the_id_is_ignored(site: FakeSite) -> None:
+    site.says(sbatch="echo 'Welcome to 42 nodes'; echo 7; echo 'Have a nice day'")
+    assert site.submit().job_id == "7"
+
+
+def test_a_full_or_foreign_job_directory_submits_nothing(site: FakeSite) -> None:
+    (site.job / "out.1").mkdir()
+    (site.job / "test.err").mkdir()
+    with pytest.raises((SchedulerError, Undecided)):
+        site.submit()
+    assert site.told("asked") == ""
