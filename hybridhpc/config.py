@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hybridhpc.errors import HpcError, NotFound
+from hybridhpc.errors import NotFound, Problem, SiteFileError
 
 SYSTEM_DIR = Path("/etc/hybridhpc")
 
@@ -58,11 +58,23 @@ class Paths:
 
 
 def find_paths(env: Mapping[str, str]) -> Paths:
-    """Return the paths for an environment: HPC_CONFIG_DIR and HPC_STATE_DIR, else the XDG folders."""
-    home = Path(env.get("HOME") or Path("~").expanduser())
+    """Return the paths for an environment: HPC_CONFIG_DIR and HPC_STATE_DIR, else the XDG folders.
+
+    Raises NotFound if there is no HOME.
+    """
+    home = Path(env.get("HOME") or _login_home())
     config = env.get("HPC_CONFIG_DIR") or _xdg(env, "XDG_CONFIG_HOME", home / ".config")
     state = env.get("HPC_STATE_DIR") or _xdg(env, "XDG_STATE_HOME", home / ".local" / "state")
     return Paths(config=Path(config).absolute(), state=Path(state).absolute(), home=home)
+
+
+def _login_home() -> Path:
+    try:
+        return Path("~").expanduser()
+    except RuntimeError as error:
+        raise NotFound(
+            f"HOME is not set, and user {os.geteuid()} has no home directory", hint="set HOME to a directory"
+        ) from error
 
 
 def _xdg(env: Mapping[str, str], name: str, default: Path) -> Path:
@@ -82,7 +94,7 @@ DEFAULTS = {"goal": "balanced", "where": "auto"}
 
 
 def settings(paths: Paths, env: Mapping[str, str]) -> dict[str, Setting]:
-    """Resolve every setting. Raises HpcError if a settings file holds an unknown key or is no mapping of strings."""
+    """Resolve every setting. Raises SiteFileError if a settings file cannot be read or holds something else."""
     found = {key: Setting(value=value, source="default") for key, value in DEFAULTS.items()}
     for file in (SYSTEM_DIR / "config.yaml", paths.config / "config.yaml"):
         found |= _read_settings(file)
@@ -93,20 +105,27 @@ def settings(paths: Paths, env: Mapping[str, str]) -> dict[str, Setting]:
 
 
 def _read_settings(file: Path) -> dict[str, Setting]:
-    if not file.is_file():
+    try:
+        lines = file.read_text("utf-8-sig", "replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        raise _wrong(file, None, f"cannot be read: {(error.strerror or str(error)).lower()}", "chmod u+r, or remove it")
     found = {}
-    for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         key, colon, value = line.partition(":")
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if not colon or key.strip() not in DEFAULTS:
             known = ", ".join(sorted(DEFAULTS))
-            raise HpcError(
-                f"{file}:{number}: {line.strip()[:80]!r} is no setting", hint=f"write `key: value`; keys are {known}"
-            )
-        found[key.strip()] = Setting(value=value.strip().strip("'\""), source=f"{file}:{number}")
+            raise _wrong(file, number, f"{line.strip()[:80]!r} is no setting", f"write `key: value`; keys are {known}")
+        value = value.partition(" #")[0].strip().strip("'\"")
+        found[key.strip()] = Setting(value=value, source=f"{file}:{number}")
     return found
+
+
+def _wrong(file: Path, line: int | None, message: str, hint: str) -> SiteFileError:
+    return SiteFileError((Problem(file=str(file), line=line, key="", message=message, hint=hint),))
 
 
 def read_file(path: Path) -> bytes:

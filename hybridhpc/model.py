@@ -185,6 +185,10 @@ class Script:
     """The person asked for a held job: it is not released."""
     comment: bool = False
     """The person uses the comment for something: it is never replaced."""
+    output: str | None = None
+    error: str | None = None
+    chdir: str | None = None
+    """Where it writes and works if it says so; a site that is no Slurm must be told."""
     calls_slurm: str = ""
     """The first command of Slurm's that it calls (srun, scontrol ...); empty: none was seen."""
 

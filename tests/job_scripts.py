@@ -44,10 +44,13 @@ class JobDir:
 
     def start(self, script: bytes, *, own_session: bool = True) -> subprocess.Popen[bytes]:
         """Begin a script; its output goes to the file `log`."""
-        (self.path / "script").write_bytes(script)
+        file = self.path / "script"
+        # bash reads a script as it goes: one that runs already must not be written over.
+        if not file.exists() or file.read_bytes() != script:
+            file.write_bytes(script)
         with (self.path / "log").open("wb") as log:
             return subprocess.Popen(
-                ["/bin/bash", str(self.path / "script")],
+                ["/bin/bash", str(file)],
                 env=self.env,
                 cwd=self.path,
                 stdin=subprocess.DEVNULL,

@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from hybridhpc import probe
-from hybridhpc.checking.finding import Finding, Findings, fault
+from hybridhpc.checking.finding import Finding, Findings, fault, of_problem
 from hybridhpc.checking.ledger import look_at_ledger
 from hybridhpc.checking.person import look_at_environment, look_at_folders, look_at_installation, look_at_settings
 from hybridhpc.checking.site import ANSWER_LOOKS, LOOKS, look_at_silence, look_at_way
 from hybridhpc.checking.site_files import look_at_site_files
 from hybridhpc.client import Client
-from hybridhpc.errors import HpcError
+from hybridhpc.errors import HpcError, ProblemsError
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Silence
 
+_ELSEWHERE = "set HPC_CONFIG_DIR and HPC_STATE_DIR to directories of your own"
 PERSONAL = (
     look_at_installation,
     look_at_environment,
@@ -70,10 +71,15 @@ def _add(found: list[Finding], client: Client, where: str, look: Callable[[], Fi
     """Add what a look finds, as far as it comes."""
     try:
         found.extend(look())
+    except ProblemsError as error:
+        found.extend(map(of_problem, error.problems))
     except HpcError as error:
         found.append(fault(where, error.message, error.hint or "mend this first, then check again"))
+    except OSError as error:
+        what = f"could not be looked at: {error.strerror or error}"
+        found.append(fault(error.filename or where, what, f"get the right to read it, or {_ELSEWHERE}"))
     except Exception as error:
         if "HPC_DEBUG" in client.env:
             raise
         what = f"could not be looked at: {type(error).__name__}: {error}"
-        found.append(fault(where, what, "HPC_DEBUG=1 hpc check shows where; if it is no file of yours, report it"))
+        found.append(fault(where, what, "HPC_DEBUG=1 hpc check shows where; please report it"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hybridhpc.errors import Problem
+
 FAULT, WARNING, FINE = "fault", "warning", "fine"
 
 
@@ -34,3 +36,10 @@ def warning(where: object, what: str, fix: str) -> Finding:
 def fine(where: object, what: str) -> Finding:
     """Return something that is as it should be."""
     return Finding(level=FINE, where=str(where), what=what)
+
+
+def of_problem(problem: Problem) -> Finding:
+    """Return what is wrong in a file that a person wrote."""
+    where = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
+    what = f"{problem.key}: {problem.message}" if problem.key else problem.message
+    return fault(where, what, problem.hint or "docs/sites.md has every key")

@@ -72,15 +72,12 @@ def look_at_settings(client: Client) -> Findings:
         try:
             _READERS[name](setting.value)
         except HpcError as error:
-            yield fault(setting.source, f"{name} {error.message.removeprefix(f'--{name}: ')}", _rewrite(name, error))
-        else:
-            yield fine("settings", f"{name} = {setting.value} ({setting.source})")
-    where = settings(client.paths, client.env)["where"]
-    yield from _unknown_places(client, where.value, where.source)
-
-
-def _rewrite(name: str, error: HpcError) -> str:
-    return error.hint.replace(f"--{name} ", "")
+            fix = error.hint.replace(f"--{name} ", "")
+            yield fault(setting.source, f"{name} {error.message.removeprefix(f'--{name}: ')}", fix)
+            continue
+        yield fine("settings", f"{name} = {setting.value} ({setting.source})")
+        if name == "where":
+            yield from _unknown_places(client, setting.value, setting.source)
 
 
 def _settings_files(config: Path) -> Findings:

@@ -65,7 +65,9 @@ def _slurm_here(client: Client, site: Site) -> Findings:
 
 
 def look_at_silence(client: Client, site: Site, silence: Silence) -> Findings:
-    """Say why a site does not answer."""
+    """Say why a site does not answer. Where the embedded one cannot have its directory, that has been said."""
+    if site.file is None and any(folder(client.paths.state, otherwise="", alone=True)):
+        return
     mend = next((mend for words, mend in _MENDS if re.search(words, silence.why, re.IGNORECASE)), "")
     first = "python -m hybridhpc.here" if site.scheduler == "here" else "sinfo"
     fix = mend or f"run `{first}` yourself: these are its words; then ask the site's administrator"
@@ -123,7 +125,7 @@ def _prices(site: Site, there: list[str]) -> Findings:
     used = [name for name in there if not site.only_listed or name in {listed.name for listed in site.partitions}]
     free = [name for name in used if site.partition(name).price.source == Price().source]
     if free and site.scheduler == "slurm":
-        what = f"no price is known for {', '.join(free)}, which therefore counts as free"
+        what = f"no price is known for {', '.join(free)}: taken for free, it wins every comparison"
         yield warning(site.name, what, f"give gpu_price, node_price or cpu_price in {site.file}; 0 USD/h if it is free")
 
 

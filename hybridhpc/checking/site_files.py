@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from hybridhpc.checking.finding import Finding, Findings, fault, fine
+from hybridhpc.checking.finding import Finding, Findings, fault, fine, of_problem
 from hybridhpc.checking.folders import others
 from hybridhpc.client import Client
-from hybridhpc.errors import Problem
 from hybridhpc.sites.catalog import parse_site
 from hybridhpc.sites.site import InvalidSite
 
@@ -54,18 +53,9 @@ def _file(path: Path, first: dict[str, Path]) -> Iterator[Finding]:
 def _content(path: Path, first: dict[str, Path]) -> Iterator[Finding]:
     site = parse_site(path.read_bytes(), str(path))
     if isinstance(site, InvalidSite):
-        for problem in site.problems:
-            yield fault(_place(problem), _words(problem), problem.hint or "docs/sites.md has every key")
+        yield from map(of_problem, site.problems)
         return
     if site.name in first:
         what = f"is called {site.name}, as {first[site.name]} is: that one is not used"
         yield fault(path, what, "give it another `name:`, or remove one of the two files")
     first[site.name] = path
-
-
-def _place(problem: Problem) -> str:
-    return problem.file if problem.line is None else f"{problem.file}:{problem.line}"
-
-
-def _words(problem: Problem) -> str:
-    return f"{problem.key}: {problem.message}" if problem.key else problem.message

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from hybridhpc.here.machine import gpu_kind
 from hybridhpc.sites.snapshot import Node, Snapshot
-from hybridhpc.units import format_memory
 
+_PLAIN = r"[A-Za-z/][A-Za-z0-9_./-]*"
+_WRITABLE = r"[^\s,/:]{1,64}"
+"""Names of partitions that a site file can hold."""
+_MOST_KINDS = 4
 _SLICE = re.compile(r"\d+g\.\d+gb", re.IGNORECASE)
 """A part of a GPU (MIG), as in a100_1g.5gb, is no such GPU."""
 
@@ -17,11 +21,11 @@ _SLICE = re.compile(r"\d+g\.\d+gb", re.IGNORECASE)
 def site_text(name: str, slurm_conf: str | None, answer: Snapshot) -> str:
     """Return the text of a site file for a Slurm on this machine."""
     lines = [
-        f"# Site file of {name}. docs/sites.md has every key; `hpc check` looks at this file, `hpc sites` asks the site.",
+        f"# Site file of {name}; docs/sites.md has every key. `hpc check` looks at it, `hpc sites` asks the site.",
         f"name: {name}",
         "scheduler: slurm",
         "transport: local",
-        *([f"slurm_conf: {json.dumps(slurm_conf)}"] if slurm_conf else []),
+        *([f"slurm_conf: {_word(slurm_conf)}"] if slurm_conf else []),
         "# Where jobs have their directories: must be visible from here and from every compute node.",
         "job_root: ~/.hybridhpc/jobs",
         *_gres(answer.nodes),
@@ -30,19 +34,27 @@ def site_text(name: str, slurm_conf: str | None, answer: Snapshot) -> str:
         "partitions:",
     ]
     for partition in answer.partitions:
+        if not re.fullmatch(_WRITABLE, partition.name):
+            continue
         lines += _partition(partition.name, answer.nodes_of(partition.name))
     return "\n".join(lines) + "\n"
 
 
 def _partition(name: str, nodes: Sequence[Node]) -> Iterator[str]:
-    kinds = dict.fromkeys(_spelled(node) for node in nodes)
-    yield f"  {json.dumps(name)}:  # {len(nodes)} nodes of {' or '.join(kinds)}" if nodes else f"  {json.dumps(name)}:"
+    kinds = Counter(_spelled(node) for node in nodes)
+    for kind, count in kinds.most_common(_MOST_KINDS):
+        yield f"  # {count} {'node' if count == 1 else 'nodes'}: {kind}"
+    yield f"  {_word(name)}:"
     yield f"    # {'gpu' if any(node.gpus for node in nodes) else 'node'}_price: 1.00 USD/h"
 
 
 def _spelled(node: Node) -> str:
-    gpus = f", {node.gpus} x {node.gpu_kind or 'gpu'}" if node.gpus else ""
-    return f"{node.cpus} CPUs, {format_memory(node.memory)}{gpus}"
+    gpus = f", {node.gpus} GPUs {node.gpu_kind or ''}".rstrip() if node.gpus else ""
+    return f"{node.cpus} CPUs, {node.memory / 1024:.0f} GiB{gpus}"
+
+
+def _word(text: str) -> str:
+    return text if re.fullmatch(_PLAIN, text) else json.dumps(text)
 
 
 def _gres(nodes: Sequence[Node]) -> Iterator[str]:
@@ -53,11 +65,11 @@ def _gres(nodes: Sequence[Node]) -> Iterator[str]:
     mapped = dict(_mapped(kinds))
     plain = [kind for kind in kinds if kind not in mapped.values()]
     if plain:
-        yield f"# GPUs that specs ask for by their own name: {', '.join(plain)}, as in `gpus: {plain[0]}:1`."
+        yield f"# GPUs that specs ask for by their own name: {', '.join(plain)}, as in `gpus: {plain[0]}:1` (in any case)."
     if mapped:
         yield "# Your words for GPUs, and the scheduler's."
         yield "gres:"
-        yield from (f"  {json.dumps(word)}: {json.dumps(kind)}" for word, kind in mapped.items())
+        yield from (f"  {_word(word)}: {_word(kind)}" for word, kind in mapped.items())
 
 
 def _mapped(kinds: Sequence[str]) -> Iterator[tuple[str, str]]:

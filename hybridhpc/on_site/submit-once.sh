@@ -9,8 +9,8 @@
 # Prints KEY=VALUE lines and, if all went well, `done`. Exit codes: 0 submitted, 65 refused, 69 not reached (of both:
 # nothing was submitted), 75 undecided (repeating finds out). Slurm 20.11 to 26.05; dash, bash and busybox.
 #
-# DIR/try.N is a link to the process that became the N-th sbatch (making it is the claim to be that), out.N and err.N are
-# what it said, over.N that it has ended; DIR/id is a link to the id, DIR/finished says that nothing is left to do.
+# DIR/try.N is a link to the process that became the N-th sbatch (making it is the claim to be that), out.N and err.N
+# are what it said, over.N that it has ended; DIR/id is a link to the id, DIR/finished says that nothing is left to do.
 # Variables have a prefix, since assigning to one that the person exports would change the job's environment.
 set -fu
 readonly so_REFUSED=65 so_UNREACHED=69 so_UNDECIDED=75 so_PATIENCE=1500

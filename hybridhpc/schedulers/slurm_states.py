@@ -5,6 +5,8 @@ Job states are from squeue(1) and sacct(1), JOB STATE CODES; node states from si
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hybridhpc.model import JobState
 
 JOB_STATES: dict[str, tuple[str, JobState, str]] = {
@@ -116,6 +118,7 @@ def job_state(native: str) -> JobState:
     return _BY_WORD.get(word, JobState.UNKNOWN)
 
 
+@lru_cache(maxsize=1024)
 def is_blocked(reason: str) -> bool:
     """Whether a pending job with this reason takes no place in the queue now."""
     word = reason.strip("() ").replace(" ", "_")

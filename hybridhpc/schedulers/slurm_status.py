@@ -101,7 +101,7 @@ def fold(tasks: Iterable[JobStatus], expected: int | None = None) -> JobStatus |
     """Return the status of an array, or of a heterogeneous job, as a whole; None without tasks.
 
     Live if one task is; else the worst end among them. `expected` is how many tasks there are: if fewer are known and
-    all of those are COMPLETED, the whole is UNKNOWN, for squeue forgets tasks one by one.
+    all of those are COMPLETED, the whole is UNKNOWN: squeue forgets a task that failed before the last one ends.
     """
     known = sorted(tasks, key=lambda task: _WORST.index(task.state))
     if not known:
@@ -124,12 +124,10 @@ def fold(tasks: Iterable[JobStatus], expected: int | None = None) -> JobStatus |
 
 
 def _summary(known: Sequence[JobStatus], reason: str) -> str:
-    """Say how many tasks are in which state, and the reason of the one that decides."""
+    """Say the reason of the task that decides, and how many are seen in which state: the others are forgotten."""
     counts: dict[str, int] = {}
     for task in known:
         counts[task.state.value] = counts.get(task.state.value, 0) + 1
-    if len(counts) == 1:
-        return reason
     words = ", ".join(f"{count} {state}" for state, count in counts.items())
     return f"{reason} ({words})" if reason else words
 

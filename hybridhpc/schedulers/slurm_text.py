@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from hybridhpc.command import CommandResult
 from hybridhpc.errors import SchedulerError
@@ -68,6 +69,7 @@ def parse_count(text: str, default: int = 0) -> int:
     return int(words) if words.isascii() and words.isdecimal() and len(words) < 19 else default
 
 
+@lru_cache(maxsize=1024)
 def parse_limit(text: str) -> Seconds | None:
     """Read a time limit; None for no limit, not set or not readable."""
     try:
@@ -76,6 +78,7 @@ def parse_limit(text: str) -> Seconds | None:
         return None
 
 
+@lru_cache(maxsize=1024)
 def parse_amount(text: str) -> Mebibytes | None:
     """Read an amount of memory, in MiB if it has no unit (`1000M`, `3.50G`, `2000000`); None if it is none."""
     match = _AMOUNT.fullmatch(text.strip())
@@ -87,6 +90,7 @@ def parse_tres(text: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
 
 
+@lru_cache(maxsize=1024)
 def parse_gpus(text: str) -> Gpus | None:
     """Read the GPUs of a list of GRES; None if it names none.
 
@@ -94,6 +98,8 @@ def parse_gpus(text: str) -> Gpus | None:
     `gpu:h100:6(IDX:0-5)`, `gpu:h100:8(S:0-1)`, `gres/gpu=2`, `gpu:0`, `gpu`. Kinds on one node are added up under the
     name of the most frequent; shares of GPUs (`shard`, `mps`) are no GPUs.
     """
+    if "gpu" not in text:
+        return None
     counts: dict[str | None, int] = {}
     for part in _PAREN.sub("", text).split(","):
         name, *rest = re.split("[:=]", part.strip().removeprefix("gres:").removeprefix("gres/"))

@@ -55,11 +55,17 @@ def draft(
     options = (*scheduler.directives(spec, site, candidate.partition, candidate.gpus), *dependencies)
     if isinstance(spec.payload, Script):
         if site.scheduler != "slurm":
-            return Draft(script=spec.payload.content, options=options)
+            return Draft(script=spec.payload.content, options=(*options, *_own_places(spec.payload)))
         partition = (f"--partition={candidate.partition}",) if _chooses_partition(spec, candidate, snapshot) else ()
         return Draft(script=spec.payload.content, options=(*spec.payload.flags, *partition, *options))
     script = render_script(spec, site, candidate.partition, candidate.gpus, scheduler.name, options)
     return Draft(script=script, options=options)
+
+
+def _own_places(script: Script) -> tuple[str, ...]:
+    """Return the options for where a script writes and works, which only sbatch reads from the script itself."""
+    said = {"output": script.output, "error": script.error, "chdir": script.chdir}
+    return tuple(f"--{name}={value}" for name, value in said.items() if value)
 
 
 def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: float, cwd: str) -> Plan:

@@ -160,5 +160,11 @@ def _templates() -> Environment:
 
     loader = FileSystemLoader(data_path("templates"))
     # Shell is no HTML: values are quoted by quote.py, and autoescape would spoil them.
-    layout = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    return Environment(loader=loader, undefined=StrictUndefined, autoescape=False, **layout)  # noqa: S701
+    return Environment(
+        loader=loader,
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -232,7 +232,7 @@ def _read_environment(environment: Mapping[str, str], release: Release | None) -
                 )
             )
             continue
-        flag = known.argument_in(release) is Argument.NONE
+        flag = Argument.NONE in (known.argument_in(release), known.argument if release is None else None)
         given = None if flag or (value == "" and known.argument is Argument.OPTIONAL) else value
         options.append(Option(name=known.name, value=given, line=None, origin="environment", spelling=variable.name))
     problems += [_problem("", option, why) for option in options if (why := value_problem(option, release))]

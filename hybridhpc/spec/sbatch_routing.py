@@ -25,6 +25,8 @@ class RoutingView:
     most_nodes: int | None
     """None: the script does not say how many nodes, and Slurm may spread it over more than `nodes`."""
     tasks: int
+    tasks_per_node: int
+    cpus_per_task: int
     cpus: int
     total_cpus: int
     memory: Mebibytes | None
@@ -35,6 +37,8 @@ class RoutingView:
     gpus: tuple[tuple[str | None, int], ...]
     """Type (None: any) and number per node; several entries: all of them are wanted."""
     total_gpus: int
+    gpus_per_node_said: bool
+    """GPUs were asked for per node, not in all or per task."""
     other_gres: tuple[tuple[str, str | None, int], ...]
     """Name, type and number per node of generic resources that are no GPUs."""
     walltime: Seconds | None
@@ -86,8 +90,10 @@ def routing(options: Sequence[Option], script: SbatchScript) -> RoutingView:
     view = RoutingView(
         name=text.get("job-name") or default_name(script.path),
         nodes=shape.nodes.least,
-        most_nodes=shape.nodes.most if shape.nodes_said else None,
+        most_nodes=None if shape.open_ended else shape.nodes.most,
         tasks=shape.tasks,
+        tasks_per_node=shape.tasks_per_node,
+        cpus_per_task=shape.cpus_per_task,
         cpus=shape.cpus,
         total_cpus=shape.total_cpus,
         memory=None,
@@ -96,11 +102,12 @@ def routing(options: Sequence[Option], script: SbatchScript) -> RoutingView:
         whole_memory="mem" in text and parse_memory(text["mem"]) == 0,
         gpus=tuple((gpu.kind, gpu.count) for gpu in shape.gpus),
         total_gpus=shape.total_gpus,
+        gpus_per_node_said=shape.gpus_per_node_said,
         other_gres=tuple((tres.name, tres.kind, tres.count) for tres in other_gres(text)),
         walltime=walltime,
         least_walltime=parse_time(text["time-min"]) if "time-min" in text else None,
         unlimited="time" in text and walltime is None,
-        exclusive=(text.get("exclusive") or "exclusive").lower() if "exclusive" in given else None,
+        exclusive=_exclusive(given, text),
         array=array,
         array_text=text["array"] if array else None,
         native=_native(text),
@@ -124,28 +131,27 @@ def routing(options: Sequence[Option], script: SbatchScript) -> RoutingView:
 def on_nodes_of(view: RoutingView, *, cpus: int, gpus: int) -> RoutingView:
     """Return the view as Slurm would spread it over nodes of `cpus` CPUs and `gpus` GPUs.
 
-    Only where the script does not say how many nodes: then as many as the totals need, and per node the share.
+    Only as far as the script leaves it open: then over as many nodes as tasks and GPUs need, and per node the share.
     """
-    if view.most_nodes is not None:
-        return view
-    most_gpus = sum(count for _, count in view.gpus)
     needs = [view.nodes]
-    if view.cpus > cpus > 0:
-        needs.append(math.ceil(view.total_cpus / cpus))
-    if most_gpus > gpus > 0:
+    if view.cpus > cpus >= view.cpus_per_task:
+        needs.append(math.ceil(view.tasks / (cpus // view.cpus_per_task)))
+    if not view.gpus_per_node_said and sum(count for _, count in view.gpus) > gpus > 0:
         needs.append(math.ceil(view.total_gpus / gpus))
-    nodes = max(needs)
+    nodes = min(max(needs), view.most_nodes or max(needs))
     if nodes == view.nodes:
         return view
 
     def share(count: int) -> int:
         return -(-count * view.nodes // nodes)
 
+    tasks = share(view.tasks_per_node)
     spread = replace(
         view,
         nodes=nodes,
-        cpus=share(view.cpus),
-        gpus=tuple((kind, share(count)) for kind, count in view.gpus),
+        tasks_per_node=tasks,
+        cpus=tasks * view.cpus_per_task,
+        gpus=view.gpus if view.gpus_per_node_said else tuple((kind, share(count)) for kind, count in view.gpus),
         approximate=(*view.approximate, f"spread over {nodes} nodes"),
     )
     said = None if view.memory_per_cpu is not None or view.memory_per_gpu is not None else view.memory
@@ -165,6 +171,13 @@ def _memory_of(view: RoutingView, per_node: Mebibytes | None) -> Mebibytes | Non
     if view.memory_per_gpu is not None:
         return Mebibytes(view.memory_per_gpu * sum(count for _, count in view.gpus))
     return None
+
+
+def _exclusive(given: set[str], text: Mapping[str, str]) -> str | None:
+    """--reboot takes its nodes whole (scontrol of 22.05 shows it so)."""
+    if "exclusive" in given:
+        return (text.get("exclusive") or "exclusive").lower()
+    return "exclusive" if "reboot" in given else None
 
 
 def _native(text: Mapping[str, str]) -> Native:

@@ -33,12 +33,16 @@ class Shape:
     """What is asked of each node, at least, and in all."""
 
     nodes: Nodes
-    nodes_said: bool
+    open_ended: bool
+    """It is for Slurm to choose how many nodes."""
     tasks: int
+    tasks_per_node: int
+    cpus_per_task: int
     cpus: int
     total_cpus: int
     gpus: tuple[Tres, ...]
     total_gpus: int
+    gpus_per_node_said: bool
     approximate: tuple[str, ...]
 
 
@@ -58,12 +62,15 @@ def shape_of(text: Text, *, overcommit: bool) -> Shape:
     uneven = not overcommit and tasks % nodes.least and "ntasks-per-node" not in text
     return Shape(
         nodes=nodes,
-        nodes_said=_says_nodes(text),
+        open_ended=_asked_nodes(text) is None and not (per_node and total),
         tasks=tasks,
+        tasks_per_node=on_node,
+        cpus_per_task=per_task,
         cpus=cpus,
         total_cpus=max(nodes.least if overcommit else tasks * per_task, total_gpus * _count(text, "cpus-per-gpu")),
         gpus=gpus,
         total_gpus=total_gpus,
+        gpus_per_node_said=bool(per_node),
         approximate=(*doubt, *([f"{tasks} tasks do not divide over {nodes.least} nodes"] if uneven else [])),
     )
 
@@ -109,9 +116,10 @@ def _gpus_per_node(text: Text) -> tuple[Tres, ...]:
 
 def _total_gpus(text: Text, per_node: tuple[Tres, ...]) -> tuple[Tres, ...]:
     """--gpus; without any number of GPUs, --ntasks-per-gpu means as many as the tasks need."""
-    if "gpus" in text or per_node or not ("ntasks" in text and "ntasks-per-gpu" in text):
+    per_gpu = _count(text, "ntasks-per-gpu") or _count(text, "ntasks-per-tres")
+    if "gpus" in text or per_node or not ("ntasks" in text and per_gpu):
         return _tres(text, "gpus")
-    return (Tres(name="gpu", kind=None, count=-(-_count(text, "ntasks") // _count(text, "ntasks-per-gpu"))),)
+    return (Tres(name="gpu", kind=None, count=-(-_count(text, "ntasks") // per_gpu)),)
 
 
 def _per_task(text: Text, name: str) -> int:
@@ -119,16 +127,12 @@ def _per_task(text: Text, name: str) -> int:
     return sum(tres.count for tres in asked if tres.name == name)
 
 
-def _says_nodes(text: Text) -> bool:
-    return "nodes" in text or bool(text.get("nodelist"))
-
-
 def _asked_nodes(text: Text) -> Nodes | None:
+    """Return what --nodes and --nodelist say; `-N0` says nothing."""
     listed = node_count(text.get("nodelist", ""))
-    if "nodes" not in text:
-        return Nodes(least=listed, most=listed) if listed else None
-    asked = parse_nodes(text["nodes"])
-    return Nodes(least=max(asked.least, listed), most=max(asked.most, listed))
+    asked = parse_nodes(text.get("nodes", "0"))
+    most = max(asked.most, listed)
+    return Nodes(least=max(asked.least, listed), most=most) if most else None
 
 
 def _tasks(text: Text, per_node: tuple[Tres, ...], total: tuple[Tres, ...]) -> int:
@@ -141,15 +145,16 @@ def _tasks(text: Text, per_node: tuple[Tres, ...], total: tuple[Tres, ...]) -> i
         return least * _count(text, "ntasks-per-node")
     here = sum(gpu.count for gpu in per_node)
     all_gpus = sum(gpu.count for gpu in total) or here * least
-    if "ntasks-per-gpu" in text:
-        return all_gpus * _count(text, "ntasks-per-gpu")
+    per_gpu = _count(text, "ntasks-per-gpu") or _count(text, "ntasks-per-tres")
+    if per_gpu:
+        return all_gpus * per_gpu
     each = sum(gpu.count for gpu in _gpus_per_task(text))
     return math.ceil(all_gpus / each) if each else 0
 
 
 def _default_tasks(text: Text, nodes: Nodes) -> int:
     """One task per node; with -B, or sockets and the like beside -N, one per thread asked for (sbatch of 22.05)."""
-    counts = ("extra-node-info" in text or _says_nodes(text)) and nodes.least == nodes.most
+    counts = ("extra-node-info" in text or _asked_nodes(text) is not None) and nodes.least == nodes.most
     return max(1, nodes.least) * (max(1, math.prod(_sockets_and_cores(text).values())) if counts else 1)
 
 
@@ -161,18 +166,17 @@ def _sockets_and_cores(text: Text) -> dict[str, int]:
 
 
 def _nodes(text: Text, tasks: int, per_node: tuple[Tres, ...], total: tuple[Tres, ...]) -> Nodes:
-    """Return how many nodes: as said, but never more than tasks; else as many as the per-node figures need."""
-    asked = _asked_nodes(text)
-    if asked is not None:
-        bound = tasks if "ntasks" in text else max(asked.most, 1)
-        return Nodes(least=max(1, min(asked.least, bound)), most=max(1, min(asked.most, bound)))
-    needs = [1]
-    if "ntasks-per-node" in text:
-        needs.append(math.ceil(tasks / _count(text, "ntasks-per-node")))
+    """Return how many nodes: as said, but never more than tasks or GPUs; else as many as the per-node figures need."""
     here, everywhere = sum(gpu.count for gpu in per_node), sum(gpu.count for gpu in total)
     if here and everywhere:
-        needs.append(math.ceil(everywhere / here))
-    return Nodes(least=max(needs), most=max(needs))
+        exactly = math.ceil(everywhere / here)
+        return Nodes(least=exactly, most=exactly)
+    asked = _asked_nodes(text)
+    if asked is not None:
+        bounds = [asked.most, *([tasks] if "ntasks" in text else []), *([everywhere] if everywhere else [])]
+        return Nodes(least=max(1, min(asked.least, *bounds)), most=max(1, min(bounds)))
+    least = math.ceil(tasks / _count(text, "ntasks-per-node")) if "ntasks-per-node" in text else 1
+    return Nodes(least=least, most=least)
 
 
 def _gpus(

@@ -19,6 +19,7 @@ export HPC_JOB_DIR
 hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
 hpc_files=$HPC_JOB_DIR/script-c43f3bae43e7
 hpc_pid=
+hpc_witness=
 hpc_told=.
 hpc_stopped=
 hpc_payload_runs=
@@ -114,19 +115,24 @@ hpc_file() {
   [ -e "$file" ] || hpc_die "$file cannot be written"
 }
 
-exec {hpc_codes}<> <(:)
-(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
-hpc_witness=$!
 trap hpc_leave EXIT
 trap hpc_stop TERM INT HUP
 trap hpc_checkpoint USR1
+exec {hpc_codes}<> <(:) # a pipe
+# The witness: a process that does nothing but die of a signal that is meant for the whole job.
+(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
+hpc_witness=$!
 hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
 hpc_container=(singularity exec --nv --bind /data:/data:ro)
 
 # Interconnect: Azure/azhpc-images 8e9d055f ndv5.sh (nccl.conf); Azure/ai-infrastructure-on-azure a01b0731 launch.sb
-for hpc_path in /opt/microsoft /etc/nccl.conf; do
-  [ -e "$hpc_path" ] || hpc_die "$hpc_path is missing on $(uname -n), and the site's fabric needs it"
-done
+hpc_need() {
+  local path
+  for path in "$@"; do
+    [ -e "$path" ] || hpc_die "$path is missing on $(uname -n), and the site's fabric needs it"
+  done
+}
+hpc_need /opt/microsoft /etc/nccl.conf
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 export NCCL_IB_PCI_RELAXED_ORDERING=1
 export NCCL_IB_QPS_PER_CONNECTION=4

@@ -14,6 +14,7 @@ export HPC_JOB_DIR
 hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
 hpc_files=$HPC_JOB_DIR/script-4d42817caff5
 hpc_pid=
+hpc_witness=
 hpc_told=.
 hpc_stopped=
 hpc_code=1
@@ -101,11 +102,12 @@ hpc_file() {
   [ -e "$file" ] || hpc_die "$file cannot be written"
 }
 
-exec {hpc_codes}<> <(:)
-(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
-hpc_witness=$!
 trap hpc_leave EXIT
 trap hpc_stop TERM INT HUP
+exec {hpc_codes}<> <(:) # a pipe
+# The witness: a process that does nothing but die of a signal that is meant for the whole job.
+(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
+hpc_witness=$!
 hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
 hpc_container=(apptainer exec)
 
@@ -150,7 +152,7 @@ hpc_make_image() {
       exit
     elif [ -n "$(find "$lock" -maxdepth 0 -mmin +5 2>/dev/null)" ]; then
       rm -rf -- "$lock" # whoever held it is gone: it was touched every 30 s
-    elif [ -d "$lock" ] || [ $((missed += 1)) -lt 3 ]; then
+    elif [ -d "$lock" ] || [ $((missed += 1)) -lt 2 ]; then
       sleep 1
     else
       hpc_die "$hpc_images cannot be written to"

@@ -14,6 +14,7 @@ export HPC_JOB_DIR
 hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
 hpc_files=$HPC_JOB_DIR/script-974c0e3baad9
 hpc_pid=
+hpc_witness=
 hpc_told=.
 hpc_stopped=
 hpc_code=1
@@ -101,11 +102,12 @@ hpc_file() {
   [ -e "$file" ] || hpc_die "$file cannot be written"
 }
 
-exec {hpc_codes}<> <(:)
-(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
-hpc_witness=$!
 trap hpc_leave EXIT
 trap hpc_stop TERM INT HUP
+exec {hpc_codes}<> <(:) # a pipe
+# The witness: a process that does nothing but die of a signal that is meant for the whole job.
+(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
+hpc_witness=$!
 hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
 
 MASTER_ADDR=127.0.0.1

@@ -19,6 +19,7 @@ export HPC_JOB_DIR
 hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
 hpc_files=$HPC_JOB_DIR/script-aaf3ef20925a
 hpc_pid=
+hpc_witness=
 hpc_told=.
 hpc_stopped=
 hpc_payload_runs=
@@ -114,19 +115,24 @@ hpc_file() {
   [ -e "$file" ] || hpc_die "$file cannot be written"
 }
 
-exec {hpc_codes}<> <(:)
-(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
-hpc_witness=$!
 trap hpc_leave EXIT
 trap hpc_stop TERM INT HUP
 trap hpc_checkpoint USR1
+exec {hpc_codes}<> <(:) # a pipe
+# The witness: a process that does nothing but die of a signal that is meant for the whole job.
+(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
+hpc_witness=$!
 hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
 hpc_container=(apptainer exec --nv --bind /data:/data:ro)
 
 # Interconnect: GoogleCloudPlatform/cluster-toolkit v1.95.0 a3-highgpu-8g run-nccl-tests.sh; slurm-gcp 13fd92b6
-for hpc_path in /var/lib/tcpx/lib64; do
-  [ -e "$hpc_path" ] || hpc_die "$hpc_path is missing on $(uname -n), and the site's fabric needs it"
-done
+hpc_need() {
+  local path
+  for path in "$@"; do
+    [ -e "$path" ] || hpc_die "$path is missing on $(uname -n), and the site's fabric needs it"
+  done
+}
+hpc_need /var/lib/tcpx/lib64
 export NCCL_NET=GPUDirectTCPX_v7
 export NCCL_SOCKET_IFNAME=enp0s12
 export NCCL_GPUDIRECTTCPX_CTRL_DEV=enp0s12
@@ -203,7 +209,7 @@ hpc_make_image() {
       exit
     elif [ -n "$(find "$lock" -maxdepth 0 -mmin +5 2>/dev/null)" ]; then
       rm -rf -- "$lock" # whoever held it is gone: it was touched every 30 s
-    elif [ -d "$lock" ] || [ $((missed += 1)) -lt 3 ]; then
+    elif [ -d "$lock" ] || [ $((missed += 1)) -lt 2 ]; then
       sleep 1
     else
       hpc_die "$hpc_images cannot be written to"

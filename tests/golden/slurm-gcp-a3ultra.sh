@@ -19,6 +19,7 @@ export HPC_JOB_DIR
 hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
 hpc_files=$HPC_JOB_DIR/script-bf791e262ddf
 hpc_pid=
+hpc_witness=
 hpc_told=.
 hpc_stopped=
 hpc_payload_runs=
@@ -114,18 +115,23 @@ hpc_file() {
   [ -e "$file" ] || hpc_die "$file cannot be written"
 }
 
-exec {hpc_codes}<> <(:)
-(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
-hpc_witness=$!
 trap hpc_leave EXIT
 trap hpc_stop TERM INT HUP
 trap hpc_checkpoint USR1
+exec {hpc_codes}<> <(:) # a pipe
+# The witness: a process that does nothing but die of a signal that is meant for the whole job.
+(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
+hpc_witness=$!
 hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
 
 # Interconnect: GoogleCloudPlatform/cluster-toolkit v1.95.0 a3-ultragpu-8g nccl-tests, package nccl-gib 1.1.0
-for hpc_path in /usr/local/gib /usr/local/gib/scripts/set_nccl_env.sh; do
-  [ -e "$hpc_path" ] || hpc_die "$hpc_path is missing on $(uname -n), and the site's fabric needs it"
-done
+hpc_need() {
+  local path
+  for path in "$@"; do
+    [ -e "$path" ] || hpc_die "$path is missing on $(uname -n), and the site's fabric needs it"
+  done
+}
+hpc_need /usr/local/gib /usr/local/gib/scripts/set_nccl_env.sh
 set +u
 # shellcheck source=/dev/null
 . /usr/local/gib/scripts/set_nccl_env.sh

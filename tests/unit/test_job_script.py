@@ -161,7 +161,7 @@ def test_a_stop_during_setup_ends_the_job_before_its_payload(job):
 
 
 def test_the_checkpoint_signal_reaches_those_who_listen_and_harms_nobody_else(job):
-    run = "setsid -w python3 listen.py 1.5 0 | tee copy\nexit ${PIPESTATUS[0]}"
+    run = "setsid -w python3 listen.py 1 0 | tee copy\nexit ${PIPESTATUS[0]}"
     script = listening(job, run, checkpoint=CHECKPOINT)
     for count in (1, 2):
         script.send_signal(signal.SIGUSR1)
@@ -187,7 +187,7 @@ def test_setup_is_not_asked_for_a_checkpoint(job):
     assert job.log == "ready\nran\n"
 
 
-@pytest.mark.parametrize("name", ["USR2", "QUIT", "ALRM", "XCPU"])
+@pytest.mark.parametrize("name", ["USR2", "XCPU"])
 def test_any_signal_can_be_chosen_for_checkpoints(job, name):
     listen = LISTENER.replace("signal.SIGUSR1", f"signal.SIG{name}")
     (job.path / "listen.py").write_text(listen)

@@ -263,6 +263,20 @@ def test_without_scontrol_the_weaker_promise_is_said(site: FakeSite) -> None:
     assert "--hold" not in site.told("asked")
 
 
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_no_name_of_a_directory_and_no_option_is_taken_for_shell(tmp_path: Path, shell: list[str]) -> None:
+    hostile = "a b*[x]'\"$(touch seen)`touch seen`\\ ;&|#é-x"
+    site = FakeSite(tmp_path / hostile, shell)
+    site.env["HOSTILE"] = f"{hostile}\n\nPWD=x"
+    site.says(sbatch='printf "%s" "$HOSTILE" >"$FAKE/hostile"; kill -9 $$')
+    options = ("--job-name=$(touch seen)", "--comment=two\nlines", "--wckey=", "-J*")
+    with pytest.raises(Undecided):
+        site.submit(*options)
+    assert site.told("asked") == f"--parsable --hold {' '.join(options)} {site.job}/job.sh an argument\n"
+    assert site.told("hostile") == site.env["HOSTILE"]
+    assert not list(tmp_path.rglob("seen"))
+
+
 def test_noise_around_the_id_is_ignored(site: FakeSite) -> None:
     site.says(sbatch="echo 'Welcome to 42 nodes'; echo 7; echo 'Have a nice day'")
     assert site.submit().job_id == "7"

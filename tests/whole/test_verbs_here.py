@@ -179,7 +179,7 @@ def test_an_sbatch_script_without_srun_runs_here(person: Person) -> None:
     ref = json.loads(person.hpc("submit", person.spec(script, "job.sbatch"), "x", "--json"))["ref"]
     person.hpc("wait", ref)
     assert person.hpc("logs", ref, "--task", "2") == "task 2 x of job.sbatch\n"
-    assert (person.home / "slurm-1_1.out").exists()
+    assert (person.home / "out-1.txt").exists()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
