@@ -110,7 +110,10 @@ def _read_settings(file: Path) -> dict[str, Setting]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise _wrong(file, None, f"cannot be read: {(error.strerror or str(error)).lower()}", "chmod u+r, or remove it")
+        reason = (error.strerror or str(error)).lower()
+        raise _wrong(
+            file, None, f"cannot be read: {reason}", "make it a file that you can read, or remove it"
+        ) from error
     found = {}
     for number, line in enumerate(lines, 1):
         key, colon, value = line.partition(":")

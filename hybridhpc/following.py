@@ -12,6 +12,7 @@ from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.probe import AtOnce, run_all
 from hybridhpc.schedulers.base import Scheduler
+from hybridhpc.schedulers.fold import fold
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 
@@ -52,33 +53,70 @@ def _ask_site(
 def _statuses(
     site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record]
 ) -> dict[str, JobStatus]:
+    """Ask the scheduler; what it has forgotten, accounting; and what that does not know, the exit markers."""
     ids = [record.job_id for record in records]
     known = dict(scheduler.parse_status(run_all(transport, scheduler.status_commands(site, ids), site.probe_deadline)))
-    absent = [job_id for job_id in ids if job_id not in known]
-    if absent and (questions := scheduler.last_words_commands(site, absent)):
-        known |= scheduler.parse_last_words(run_all(transport, questions, site.probe_deadline))
-    return {record.token: known.get(record.job_id) or _from_markers(transport, record) for record in records}
+    forgotten = [record.job_id for record in records if _tasks_missing(record, known)]
+    if forgotten and (questions := scheduler.last_words_commands(site, forgotten)):
+        remembered = scheduler.parse_last_words(run_all(transport, questions, site.probe_deadline))
+        known = {**remembered, **known}
+    return {record.token: _status(transport, record, known) for record in records}
 
 
-def _from_markers(transport: Transport, record: Record) -> JobStatus:
-    """Read the exit marker that a rendered script leaves; a missing one means unknown, never running, never done."""
-    markers = [name for name in transport.list(record.job_dir) if name.startswith("exit.-.")]
-    if not markers:
-        return unknown(record, GONE)
-    latest = max(markers, key=lambda name: int(name.rpartition(".")[2]) if name.rpartition(".")[2].isdecimal() else -1)
-    words = (transport.read(f"{record.job_dir}/{latest}", limit=200) or b"").split()
+def _tasks_of(record: Record, known: Mapping[str, JobStatus]) -> dict[str, JobStatus]:
+    return {job_id: status for job_id, status in known.items() if job_id.startswith(f"{record.job_id}_")}
+
+
+def _tasks_missing(record: Record, known: Mapping[str, JobStatus]) -> int:
+    """Return how many tasks of a job nothing is known of: squeue forgets an array task by task."""
+    if record.plan.tasks == 1:
+        return int(record.job_id not in known)
+    return max(0, record.plan.tasks - len(_tasks_of(record, known)))
+
+
+def _status(transport: Transport, record: Record, known: Mapping[str, JobStatus]) -> JobStatus:
+    if not _tasks_missing(record, known) and record.job_id in known:
+        return known[record.job_id]
+    marked = _from_markers(transport, record)
+    if record.plan.tasks == 1:
+        return marked.get(record.job_id) or unknown(record, GONE)
+    whole = fold({**marked, **_tasks_of(record, known)}.values(), record.plan.tasks)
+    return replace(whole, job_id=record.job_id) if whole else unknown(record, GONE)
+
+
+def _from_markers(transport: Transport, record: Record) -> dict[str, JobStatus]:
+    """Read the exit markers of a rendered script, by job or task; a missing one means unknown, never running or done.
+
+    Their names are `exit.TASK.RESTARTS`, TASK being `-` where there is no array; the last restart counts.
+    """
+    latest: dict[str, int] = {}
+    for name in transport.list(record.job_dir):
+        word, _, rest = name.partition(".")
+        task, _, restarts = rest.partition(".")
+        if word == "exit" and restarts.isdecimal():
+            latest[task] = max(latest.get(task, 0), int(restarts))
+    found = {}
+    for task, restart in latest.items():
+        status = _read_marker(transport, record, task, restart)
+        if status is not None:
+            found[status.job_id] = status
+    return found
+
+
+def _read_marker(transport: Transport, record: Record, task: str, restart: int) -> JobStatus | None:
+    words = (transport.read(f"{record.job_dir}/exit.{task}.{restart}", limit=200) or b"").split()
     if len(words) < 2 or not all(word.isdigit() for word in words[:2]):
-        return unknown(record, f"the exit marker {latest} cannot be read")
-    code, ended = int(words[0]), float(words[1])
+        return None
+    code = int(words[0])
     return JobStatus(
-        job_id=record.job_id,
+        job_id=record.job_id if task == "-" else f"{record.job_id}_{task}",
         state=JobState.FAILED if code else JobState.COMPLETED,
         native_state="",
         reason="from its exit marker; the scheduler no longer knows it",
         started_at=record.started_at,
-        ended_at=ended,
-        exit_code=code if code < 128 else None,
-        signal=code - 128 if code >= 128 else None,
+        ended_at=float(words[1]),
+        exit_code=code,
+        restarts=restart,
     )
 
 

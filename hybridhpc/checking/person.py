@@ -84,9 +84,7 @@ def _settings_files(config: Path) -> Findings:
     file, misnamed = config / "config.yaml", config / "config.yml"
     if misnamed.exists():
         yield fault(misnamed, "is not read: the settings are in config.yaml", f"mv {misnamed} {file}")
-    if file.exists() and not file.is_file():
-        yield fault(file, "is no file, so no setting is read", f"remove it, and write `where: auto` into a file {file}")
-    elif file.exists() and (who := others(file)):
+    if file.exists() and (who := others(file)):
         yield fault(file, f"{who}, and so send your jobs elsewhere", f"chmod go-w {file}, and look at what it says")
 
 

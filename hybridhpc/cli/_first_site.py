@@ -65,7 +65,7 @@ def _gres(nodes: Sequence[Node]) -> Iterator[str]:
     mapped = dict(_mapped(kinds))
     plain = [kind for kind in kinds if kind not in mapped.values()]
     if plain:
-        yield f"# GPUs that specs ask for by their own name: {', '.join(plain)}, as in `gpus: {plain[0]}:1` (in any case)."
+        yield f"# GPUs that specs ask for by this name, in any case: {', '.join(plain)} (`gpus: {plain[0]}:1`)."
     if mapped:
         yield "# Your words for GPUs, and the scheduler's."
         yield "gres:"

@@ -14,7 +14,7 @@ from hybridhpc.cli._first_site import site_text
 from hybridhpc.cli._output import say, show_json
 from hybridhpc.client import Client
 from hybridhpc.command import Command
-from hybridhpc.errors import HpcError, UsageError
+from hybridhpc.errors import HpcError, TransportError, UsageError
 from hybridhpc.sites.schema import read_site_name
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Silence, Snapshot
@@ -48,7 +48,9 @@ def command(name: str | None, dry_run: bool, as_json: bool) -> None:
     _report(outcomes, [remark] if remark else [], dry_run, as_json)
     failed = [f"{path}: {outcome}" for path, outcome in outcomes.items() if outcome not in ("written", "kept")]
     if failed:
-        raise HpcError("; ".join(failed), hint="make room or get the right to write there; or set HPC_CONFIG_DIR")
+        raise HpcError(
+            "; ".join(failed), hint="go to a directory of your own; HPC_CONFIG_DIR says where site files lie"
+        )
 
 
 def _name_fault(name: str) -> str:
@@ -105,13 +107,13 @@ def _site_file(client: Client, name: str | None) -> tuple[dict[Path, str], str]:
     """Return the site file to write for the Slurm that this machine speaks to, or why there is none."""
     if shutil.which("sinfo", path=client.env.get("PATH")) is None:
         return {}, "no Slurm on this machine (no sinfo on PATH): jobs run on the embedded site `here`"
-    conf = client.env.get("SLURM_CONF")
+    conf = str(Path(client.cwd, client.env["SLURM_CONF"])) if client.env.get("SLURM_CONF") else None
     if conf and not Path(conf).is_file():
         return {}, f"SLURM_CONF names {conf}, which does not exist: no site file; correct it, then hpc init again"
     draft = Site(name="slurm", file=None, scheduler="slurm", transport="local", slurm_conf=conf)
     answer = probe.survey([draft], client.env, client.clock)["slurm"]
     if isinstance(answer, Silence):
-        return {}, f"Slurm is installed but does not answer, so no site file: {answer.why}; then hpc init again"
+        return {}, f"Slurm is here but does not answer ({answer.why}): no site file; mend it, then hpc init again"
     return _found(client, draft, answer, name or _cluster_name(client, draft))
 
 
@@ -125,7 +127,11 @@ def _found(client: Client, draft: Site, answer: Snapshot, name: str) -> tuple[di
 
 
 def _cluster_name(client: Client, site: Site) -> str:
+    """Return the cluster's name, or `slurm` where it is hidden or no site can be called so."""
     question = Command(argv=("scontrol", "show", "config"))
-    answer = registry.transport(site, client.env).run(question)
+    try:
+        answer = registry.transport(site, client.env).run(question)
+    except TransportError:
+        return site.name
     match = re.search(r"^ClusterName\s*=\s*(\S+)", answer.text, re.MULTILINE)
-    return match.group(1) if match and not _name_fault(match.group(1)) else "slurm"
+    return match.group(1) if match and not _name_fault(match.group(1)) else site.name

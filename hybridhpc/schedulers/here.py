@@ -11,6 +11,7 @@ from hybridhpc.command import Command, CommandResult
 from hybridhpc.errors import SchedulerError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobState, JobStatus, Mebibytes, Seconds, Work
 from hybridhpc.schedulers.base import Submission, Submitted
+from hybridhpc.schedulers.fold import fold
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuedJob, QueuePartition, Snapshot, StartEstimate
 
@@ -19,18 +20,6 @@ _MAX_ARRAY_SIZE = 10_001
 _REFUSED = 3
 _PATTERNS = {True: ("%j.log", "%A_%a.log"), False: ("slurm-%j.out", "slurm-%A_%a.out")}
 _PASSED_ON = ("error", "output", "signal")
-_FOLD = (
-    JobState.UNKNOWN,
-    JobState.RUNNING,
-    JobState.PENDING,
-    JobState.FAILED,
-    JobState.OUT_OF_MEMORY,
-    JobState.TIMEOUT,
-    JobState.NODE_FAIL,
-    JobState.CANCELLED,
-    JobState.COMPLETED,
-)
-"""An array is in the first of these states that one of its tasks is in."""
 
 
 class HereScheduler:
@@ -127,7 +116,8 @@ class HereScheduler:
                 tasks = [_status(row, asked) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
                 found.update({task.job_id: task for task in tasks})
                 if asked not in found:
-                    found[asked] = _folded(asked, tasks)
+                    unread = JobStatus(job_id=asked, state=JobState.UNKNOWN, native_state="")
+                    found[asked] = fold(tasks) or unread
         return found
 
     def last_words_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:
@@ -247,22 +237,3 @@ def _status(row: Mapping[str, Any], asked: str) -> JobStatus:
     except (KeyError, TypeError, ValueError):
         native = str(row.get("state", ""))
         return JobStatus(job_id=str(row.get("id", asked)), state=JobState.UNKNOWN, native_state=native)
-
-
-def _folded(asked: str, tasks: Sequence[JobStatus]) -> JobStatus:
-    """Make one status of an array: the state that matters most, the first start, the last end if all have ended."""
-    state = next((state for state in _FOLD if any(task.state == state for task in tasks)), JobState.UNKNOWN)
-    first = next((task for task in tasks if task.state == state), None)
-    ends = [task.ended_at for task in tasks if task.ended_at is not None]
-    return JobStatus(
-        job_id=asked,
-        state=state,
-        native_state=first.native_state if first else "",
-        reason=first.reason if first else "",
-        submitted_at=first.submitted_at if first else None,
-        started_at=min((task.started_at for task in tasks if task.started_at is not None), default=None),
-        ended_at=max(ends) if ends and len(ends) == len(tasks) else None,
-        exit_code=first.exit_code if first and state.final else None,
-        signal=first.signal if first and state.final else None,
-        nodes=first.nodes if first else "",
-    )

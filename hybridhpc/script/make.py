@@ -79,6 +79,7 @@ def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: fl
         usd_per_hour=usd_per_hour,
         script=made.script,
         options=made.options,
+        tasks=spec.array.tasks if spec.array else 1,
     )
     if isinstance(payload, Script):
         home = at_home(spec, candidate.site)

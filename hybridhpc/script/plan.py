@@ -39,6 +39,8 @@ class Plan:
     """Working directory of the submission; None: the job's own directory."""
     workdir: str | None = None
     """Local directory that is shipped to `work/` in the job's directory; None: nothing."""
+    tasks: int = 1
+    """How many tasks its array has."""
     outputs: tuple[str, ...] = ()
     """What `hpc fetch` brings back, relative to the directory the job runs in."""
     hold: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 from hybridhpc.model import Gpus, Mebibytes, Resources, Seconds
 from hybridhpc.script.plan import Plan, StagedFile
 
-_PLAIN = ("name", "site", "partition", "usd_per_hour", "script_path", "cwd", "workdir", "hold", "marker")
+_PLAIN = ("name", "site", "partition", "usd_per_hour", "script_path", "cwd", "workdir", "hold", "marker", "tasks")
 _LISTS = ("options", "args", "outputs", "notes")
 
 

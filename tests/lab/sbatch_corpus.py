@@ -13,7 +13,7 @@ class Case:
 
     name: str
     script: bytes
-    argv: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -27,22 +27,22 @@ def scripts(seed: int, count: int) -> Iterator[Case]:
     ]
     for number in range(count):
         case = makers[number]() if number < len(makers) else _mixture(rng, number)
-        yield Case(name=f"{number:03} {case.name}", script=case.script, argv=case.argv, environment=case.environment)
+        yield Case(name=f"{number:03} {case.name}", script=case.script, flags=case.flags, environment=case.environment)
 
 
 def _precedence(name: str) -> Case:
-    script, argv, environment = PRECEDENCE[name]
-    return Case(name=f"precedence {name}", script=script, argv=argv, environment=environment)
+    script, flags, environment = PRECEDENCE[name]
+    return Case(name=f"precedence {name}", script=script, flags=flags, environment=environment)
 
 
 def _one_option(rng: random.Random, name: str) -> Case:
     value = rng.choice(SAMPLES[name])
     needed = [NEEDS[name]] if name in NEEDS else []
-    ways = ["script", "script", "script", "argv"] + ["variable"] * (name in VARIABLE)
+    ways = ["script", "script", "script", "flag"] + ["variable"] * (name in VARIABLE)
     way = rng.choice(ways)
-    if way == "argv":
+    if way == "flag":
         words = (*needed, *_words(rng, name, value))
-        return Case(name=f"--{name} as a flag", script=directives(), argv=words)
+        return Case(name=f"--{name} as a flag", script=directives(), flags=words)
     if way == "variable":
         said = {VARIABLE[name]: "" if value is FLAG else value or ""}
         return Case(name=f"--{name} in the environment", script=directives(*needed), environment=said)
@@ -112,9 +112,9 @@ def _mixture(rng: random.Random, number: int) -> Case:
             words = []
     lines += [" ".join(words)] if words else []
     over = rng.choice(names)
-    argv = _words(rng, over, rng.choice(SAMPLES[over])) if rng.random() < 0.25 else ()
+    flags = _words(rng, over, rng.choice(SAMPLES[over])) if rng.random() < 0.25 else ()
     variable = rng.choice([name for name in names if name in VARIABLE] or [""])
     environment = {}
     if variable and rng.random() < 0.25:
         environment[VARIABLE[variable]] = rng.choice(SAMPLES[variable]) or ""
-    return Case(name=f"mixture {number}", script=directives(*lines), argv=argv, environment=environment)
+    return Case(name=f"mixture {number}", script=directives(*lines), flags=flags, environment=environment)

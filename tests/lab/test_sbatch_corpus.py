@@ -46,7 +46,7 @@ def outcomes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lis
     directory = tmp_path_factory.mktemp("corpus")
     jobs: list[str] = []
     found = []
-    for case in scripts(21, COUNT):
+    for case in scripts(20261120, COUNT):
         done = submit(lab, case, directory)
         if done.returncode:
             found.append(Outcome(case=case, error=done.stderr.decode(errors="replace")))
@@ -61,7 +61,7 @@ def outcomes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lis
 def submit(lab: Lab, case: Case, directory: Path) -> subprocess.CompletedProcess[bytes]:
     script = Path(directory, "script.sh")
     script.write_bytes(case.script)
-    argv = ["sbatch", "--hold", "--parsable", *case.argv, str(script)]
+    argv = ["sbatch", "--hold", "--parsable", *case.flags, str(script)]
     return subprocess.run(
         argv, cwd=directory, env={**lab.environment(), **case.environment}, capture_output=True, timeout=60
     )
@@ -69,7 +69,7 @@ def submit(lab: Lab, case: Case, directory: Path) -> subprocess.CompletedProcess
 
 def views(case: Case, version: str) -> list[RoutingView]:
     script = parse_script(case.script, "/somewhere/script.sh", version=version)
-    flags = parse_flags(case.argv, version=version)
+    flags = parse_flags(case.flags, version=version)
     merged = merge(script, flags=flags, environment=case.environment, version=version)
     return [routing(options, script) for options in merged]
 
@@ -109,7 +109,7 @@ def test_without_a_version_nothing_that_this_sbatch_takes_is_refused(outcomes: l
     for outcome in outcomes:
         try:
             script = parse_script(outcome.case.script, "/somewhere/script.sh")
-            merge(script, flags=parse_flags(outcome.case.argv), environment=outcome.case.environment)
+            merge(script, flags=parse_flags(outcome.case.flags), environment=outcome.case.environment)
         except SpecError as error:
             wrong += [f"{outcome.case}: {error}"] if outcome.shown else []
     assert not wrong, "\n".join(wrong)

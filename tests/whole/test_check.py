@@ -69,7 +69,14 @@ def well(programs: Path) -> Iterator[Setting]:
     try:
         yield Setting(home, programs)
     finally:
-        shutil.rmtree(home)
+        remove(home)
+
+
+def remove(home: Path) -> None:
+    """Remove a directory in which the last process of a job may still be tidying up."""
+    until = time.monotonic() + 10
+    while home.exists() and time.monotonic() < until:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def check(person: Person, *before: str) -> tuple[int, Found]:

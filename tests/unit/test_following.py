@@ -1,0 +1,109 @@
+"""What became of jobs that the scheduler has forgotten: accounting, then exit markers, then an honest UNKNOWN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hybridhpc.following import ask, log_path
+from hybridhpc.ledger.base import Record
+from hybridhpc.ledger.sqlite import SqliteLedger
+from hybridhpc.model import JobState, JobStatus, Resources
+from hybridhpc.script.plan import Plan
+from hybridhpc.sites.site import Site
+
+NOBODY = "#!/bin/sh\nexit 0\n"
+SACCT = "#!/bin/sh\nprintf '%s' \"$REMEMBERED\"\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(name="lab", file=None, scheduler="slurm", transport="local", job_root=str(tmp_path / "jobs"))
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """A Slurm that has forgotten everything, and one whose accounting is a variable."""
+    for name, text in (("squeue", NOBODY), ("sacct", SACCT)):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(text)
+        program.chmod(0o755)
+    return {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path), "REMEMBERED": ""}
+
+
+def record_of(tmp_path: Path, *, tasks: int = 1, job_id: str = "7") -> Record:
+    ledger = SqliteLedger(tmp_path / "state" / "ledger.sqlite")
+    resources = Resources(nodes=1)
+    plan = Plan(
+        name="job", site="lab", partition="p", resources=resources, usd_per_hour=0, script=b"", options=(), tasks=tasks
+    )
+    made = ledger.intend(plan, request="r", job_root=str(tmp_path / "jobs"), now=1.0)
+    record = ledger.submitted(made.token, job_id=job_id, log="/logs/%x-%A_%a-%j.log", now=2.0)
+    Path(record.job_dir).mkdir(parents=True)
+    return record
+
+
+def told(record: Record, site: Site, env: dict[str, str]) -> JobStatus:
+    return ask([record], [site], env)[record.token]
+
+
+def test_a_forgotten_job_without_a_marker_is_unknown(tmp_path: Path, site: Site, env: dict[str, str]) -> None:
+    status = told(record_of(tmp_path), site, env)
+    assert status.state is JobState.UNKNOWN
+    assert "no longer knows it" in status.reason
+
+
+@pytest.mark.parametrize(("code", "state"), [("0", JobState.COMPLETED), ("3", JobState.FAILED)])
+def test_its_exit_marker_tells_how_it_ended(
+    tmp_path: Path, site: Site, env: dict[str, str], code: str, state: JobState
+) -> None:
+    record = record_of(tmp_path)
+    Path(record.job_dir, "exit.-.0").write_text("9 100\n")
+    Path(record.job_dir, "exit.-.1").write_text(f"{code} 200\n")
+    status = told(record, site, env)
+    assert (status.state, status.exit_code, status.ended_at) == (state, int(code), 200.0)
+
+
+@pytest.mark.parametrize("text", ["", "0", "none at all", "\xff\xff 1"])
+def test_a_marker_that_cannot_be_read_says_nothing(tmp_path: Path, site: Site, env: dict[str, str], text: str) -> None:
+    record = record_of(tmp_path)
+    Path(record.job_dir, "exit.-.0").write_text(text)
+    assert told(record, site, env).state is JobState.UNKNOWN
+
+
+def test_accounting_is_believed_before_markers(tmp_path: Path, site: Site, env: dict[str, str]) -> None:
+    record = record_of(tmp_path)
+    Path(record.job_dir, "exit.-.0").write_text("0 100\n")
+    env["REMEMBERED"] = "\x1f".join(["7", "NODE_FAIL", "0:0", "10", "20", "30", "n1"]) + "\n"
+    assert told(record, site, env).state is JobState.NODE_FAIL
+
+
+def test_an_array_is_completed_only_if_every_task_is_known_to_be(
+    tmp_path: Path, site: Site, env: dict[str, str]
+) -> None:
+    record = record_of(tmp_path, tasks=3)
+    for task in (0, 1):
+        Path(record.job_dir, f"exit.{task}.0").write_text("0 100\n")
+    assert told(record, site, env).state is JobState.UNKNOWN
+    Path(record.job_dir, "exit.2.0").write_text("0 100\n")
+    assert told(record, site, env).state is JobState.COMPLETED
+
+
+def test_a_failed_task_that_squeue_forgot_fails_the_array(tmp_path: Path, site: Site, env: dict[str, str]) -> None:
+    record = record_of(tmp_path, tasks=2)
+    Path(record.job_dir, "exit.0.0").write_text("5 100\n")
+    Path(record.job_dir, "exit.1.0").write_text("0 100\n")
+    assert told(record, site, env).state is JobState.FAILED
+
+
+def test_a_site_that_cannot_be_asked_leaves_the_state_unknown(tmp_path: Path, site: Site, env: dict[str, str]) -> None:
+    env["PATH"] = str(tmp_path)
+    status = told(record_of(tmp_path), site, env)
+    assert status.state is JobState.UNKNOWN
+    assert "squeue" in status.reason
+
+
+def test_the_log_of_a_task_is_found_by_its_pattern(tmp_path: Path) -> None:
+    assert log_path(record_of(tmp_path, tasks=4), 3) == "/logs/job-7_3-7.log"
