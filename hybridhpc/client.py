@@ -135,6 +135,14 @@ class Client:
         scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [record.job_id])))
         return self.refresh([record])[0]
 
+    def has_ended(self, record: Record) -> bool:
+        """Whether a rendered script has left an exit marker: cheap to ask of a site on this machine."""
+        return any(name.startswith("exit.") for name in self._reach(record)[2].list(record.job_dir))
+
+    def is_local(self, record: Record) -> bool:
+        """Whether a job runs at a site that this machine speaks to directly."""
+        return any(site.name == record.plan.site and site.transport == "local" for site in self.usable_sites)
+
     def read_log(self, record: Record, *, offset: int = 0, task: int | None = None) -> bytes | None:
         """Return what a job wrote since `offset` (bytes); None if there is no output yet."""
         if not record.log:

@@ -170,6 +170,19 @@ class Work:
     slurm: tuple[tuple[str, str | None], ...] = ()
     """Native options, long names; None: the flag has no value."""
 
+    def tasks_on_node(self, gpus: Gpus | None, cpus: int | None) -> int:
+        """Return how many tasks run on each node: as written; else for srun and mpirun one per GPU or CPU, for torchrun
+        one per GPU, and one without a launcher.
+        """
+        if self.tasks_per_node is not None:
+            return self.tasks_per_node
+        if self.launcher is Launcher.NONE:
+            return 1
+        count = gpus.count if gpus else 0
+        if self.launcher is Launcher.TORCHRUN:
+            return count or 1
+        return count or cpus or 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
@@ -183,8 +196,8 @@ class Script:
     """Options of the command line, as sbatch is to get them."""
     hold: bool = False
     """The person asked for a held job: it is not released."""
-    comment: bool = False
-    """The person uses the comment for something: it is never replaced."""
+    waits: bool = False
+    """The person asked to wait for its end (--wait)."""
     output: str | None = None
     error: str | None = None
     chdir: str | None = None

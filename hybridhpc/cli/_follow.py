@@ -12,7 +12,9 @@ from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
 
 QUICK = 0.2
-"""Seconds between looks at a site on this machine."""
+"""Seconds between questions to a site on this machine."""
+GLANCE = 0.02
+"""Seconds between looks for an exit marker, which makes the next question come at once."""
 
 
 def write(content: bytes) -> None:
@@ -25,14 +27,23 @@ def follow(client: Client, record: Record, *, task: int | None = None) -> Record
     """Print output and changes of state until the job is final; return it as it is then."""
     offset, said = 0, ""
     while True:
-        (record,) = client.refresh([record])
         if (line := _line(record)) != said:
             tell(line)
             said = line
         offset += _pass_on(client, record, offset, task)
         if record.state.final:
             return record
-        pause(_interval(client, record))
+        _nap(client, record)
+        (record,) = client.refresh([record])
+
+
+def _nap(client: Client, record: Record) -> None:
+    """Wait before the next question; shorter if the job is seen to end meanwhile."""
+    rest = _interval(client, record)
+    watched = client.is_local(record) and not client.has_ended(record)
+    while rest > 0 and not (watched and client.has_ended(record)):
+        pause(min(GLANCE, rest) if watched else rest)
+        rest -= GLANCE if watched else rest
 
 
 def wait_for(client: Client, records: tuple[Record, ...], *, any_one: bool, until: float | None) -> tuple[Record, ...]:
@@ -71,4 +82,4 @@ def _pass_on(client: Client, record: Record, offset: int, task: int | None) -> i
 def _interval(client: Client, record: Record) -> float:
     """Return how long to wait before the next question: a site on this machine is asked often, others as they like."""
     site = next((site for site in client.usable_sites if site.name == record.plan.site), None)
-    return QUICK if site is None or site.transport == "local" else float(site.poll_interval)
+    return float(site.poll_interval) if site is not None and not client.is_local(record) else QUICK

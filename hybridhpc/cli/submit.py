@@ -6,7 +6,7 @@ import click
 
 from hybridhpc.cli._arguments import PassThrough
 from hybridhpc.cli._context import dry_run_option, json_option, new_client
-from hybridhpc.cli._follow import follow, judge
+from hybridhpc.cli._follow import follow, judge, wait_for
 from hybridhpc.cli._output import say, show_json, submit_json, tell
 from hybridhpc.cli._plan import plan_json, show_plan
 from hybridhpc.cli._summary import summary
@@ -46,20 +46,20 @@ def command(
     client = new_client()
     planner = client.planner(where)
     outcomes: list[Outcome] = []
-    for wish in read_wishes(client, ctx.meta["rest"], where, goal):
-        outcome = None if again or dry_run else client.take_up(wish)
-        if outcome is None:
-            outcome = _submit(client, planner, wish, quiet=quiet or as_json, dry_run=dry_run, as_json=as_json)
-        if outcome is not None:
-            outcomes.append(outcome)
-            _announce(client, outcome, as_json=as_json)
-    if as_json and outcomes:
-        answers = [submit_json(outcome.record) for outcome in outcomes]
-        show_json(answers[0] if len(answers) == 1 else answers)
-    for outcome in outcomes if following else ():
-        record = follow(client, outcome.record)
-        tell(summary(client, record))
-        judge(record)
+    try:
+        for wish in read_wishes(client, ctx.meta["rest"], where, goal):
+            outcome = None if again or dry_run else client.take_up(wish)
+            if outcome is None:
+                outcome = _submit(client, planner, wish, quiet=quiet or as_json, dry_run=dry_run, as_json=as_json)
+            if outcome is not None:
+                outcomes.append(outcome)
+                _remark(outcome)
+                if not as_json:
+                    _announce(client, [outcome], as_json=False)
+    finally:
+        if as_json and outcomes:
+            _announce(client, outcomes, as_json=True)
+    _see_to_the_end(client, outcomes, following=following, as_json=as_json)
 
 
 def _submit(
@@ -76,11 +76,33 @@ def _submit(
     return None
 
 
-def _announce(client: Client, outcome: Outcome, *, as_json: bool) -> None:
+def _remark(outcome: Outcome) -> None:
     if outcome.taken_up:
         tell("an earlier submission of the same was interrupted: this is its job (--again makes another)")
     for note in outcome.notes:
         tell(f"note: {note}")
-    if not as_json:
-        say(outcome.record.ref)
-    client.announce(outcome.record)
+
+
+def _announce(client: Client, outcomes: list[Outcome], *, as_json: bool) -> None:
+    """Print the refs, and only then write down that they were printed."""
+    if as_json:
+        answers = [submit_json(outcome.record) for outcome in outcomes]
+        show_json(answers[0] if len(answers) == 1 else answers)
+    for outcome in outcomes:
+        if not as_json:
+            say(outcome.record.ref)
+        client.announce(outcome.record)
+
+
+def _see_to_the_end(client: Client, outcomes: list[Outcome], *, following: bool, as_json: bool) -> None:
+    """Follow the jobs if that was asked for; wait for those whose script asks sbatch to (--wait)."""
+    for outcome in outcomes:
+        record = outcome.record
+        if following and not as_json:
+            record = follow(client, record)
+            tell(summary(client, record))
+        elif following or record.plan.waits:
+            (record,) = wait_for(client, (record,), any_one=False, until=None)
+        else:
+            continue
+        judge(record)

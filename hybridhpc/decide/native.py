@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hybridhpc.decide.profile import split_names
 from hybridhpc.model import Native
+from hybridhpc.schedulers.slurm_text import parse_hosts
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition
 
@@ -27,9 +28,6 @@ _OPTIONS = {
 _WORDS = {"qos": "QOS", "licenses": "licences", "nodelist": "nodes by name"}
 _INVISIBLE = ("reservation", "licenses", "cluster")
 """No snapshot shows these: the site file, an explicit `where` or the scheduler itself must vouch for them."""
-_HOST = r"(?:[^,\[\]]|\[[^\]]*\])+"
-_RANGES = r"([^\[]*)\[([\d,-]+)\](.*)"
-_MOST_NODES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,27 +112,7 @@ def node_names(native: Native, site: Site) -> tuple[str, ...]:
     """Return the nodes a job names, in full."""
     if not native.nodelist:
         return ()
-    return expand_hosts(own_name(site, "nodelist", native.nodelist) or native.nodelist)
-
-
-def expand_hosts(text: str) -> tuple[str, ...]:
-    """Return the nodes of Slurm's spelling `dgx[01-04,7],login`; what is no such list comes back as it is."""
-    found: list[str] = []
-    waiting = re.findall(_HOST, text)
-    while waiting and len(found) < _MOST_NODES:
-        item = waiting.pop()
-        match = re.fullmatch(_RANGES, item)
-        if match is None:
-            found.append(item.strip())
-            continue
-        prefix, body, suffix = match.groups()
-        for part in body.split(","):
-            low, _, high = part.partition("-")
-            if not low.isdecimal() or (high and not high.isdecimal()):
-                continue
-            last = min(int(high or low), int(low) + _MOST_NODES)
-            waiting += [f"{prefix}{number:0{len(low)}}{suffix}" for number in range(int(low), last + 1)]
-    return tuple(sorted(found))
+    return parse_hosts(own_name(site, "nodelist", native.nodelist) or native.nodelist)
 
 
 def _word(kind: str) -> str:

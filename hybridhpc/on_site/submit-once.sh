@@ -2,10 +2,10 @@
 # Submits one job to Slurm once, however often it is run and wherever it is killed: the job is submitted held, its id is
 # written down durably, and only the job with that id is released. What it has done lies beside it, in $HPC_JOB_DIR.
 #
-#   HPC_JOB_DIR=DIR sh submit-once.sh MARKER TOKEN hold|release CWD SCRIPT  OPTIONS... SCRIPT ARGS...
+#   HPC_JOB_DIR=DIR sh submit-once.sh MARKER hold|release CWD SCRIPT  OPTIONS... SCRIPT ARGS...
 #
-# MARKER says how the job is found if its id was lost: path (its script lies in DIR), comment (hpc:TOKEN, cleared before
-# the release) or none (by the session it was submitted from). sbatch gets the last group as it is, in CWD.
+# MARKER says how the job is found if its id was lost: path (its script lies in DIR) or session (of its script's jobs, the
+# one sent from a session that an sbatch of ours led). sbatch gets the last group as it is, in CWD.
 # Prints KEY=VALUE lines and, if all went well, `done`. Exit codes: 0 submitted, 65 refused, 69 not reached (of both:
 # nothing was submitted), 75 undecided (repeating finds out). Slurm 20.11 to 26.05; dash, bash and busybox.
 #
@@ -18,8 +18,8 @@ readonly so_REFUSED=65 so_UNREACHED=69 so_UNDECIDED=75 so_PATIENCE=1500
 so_umask=$(umask)
 umask 077
 so_job=$HPC_JOB_DIR
-so_marker=$1 so_token=$2 so_wish=$3 so_cwd=$4 so_script=$5
-shift 5
+so_marker=$1 so_wish=$2 so_cwd=$3 so_script=$4
+shift 4
 
 say() { printf '%s=%s\n' "$1" "$2"; }
 
@@ -131,7 +131,7 @@ record() {
 look() {
     so_found=
     so_sep=$(printf '\037')
-    so_fields="JobArrayID:$so_sep,PriorityLong:$so_sep,AllocSID:$so_sep,Comment:$so_sep,Command:$so_sep"
+    so_fields="JobArrayID:$so_sep,PriorityLong:$so_sep,AllocSID:$so_sep,Command:$so_sep"
     ask squeue --me --all --local --noheader --states=PENDING --Format="$so_fields" \
         >"$so_job/look.out" 2>"$so_job/look.err" || return 1
     while IFS= read -r so_line; do
@@ -143,15 +143,10 @@ look() {
     done <"$so_job/look.out"
 }
 
-# carries_mark SESSION COMMENT COMMAND, with separators between and behind
+# carries_mark SESSION COMMAND, with separators between and behind
 carries_mark() {
-    so_comment=${1#*"$so_sep"}
-    [ "$so_marker" != comment ] || {
-        [ "${so_comment%%"$so_sep"*}" = "hpc:$so_token" ]
-        return
-    }
     # 22.05 shows the arguments, too.
-    case ${so_comment#*"$so_sep"} in "$so_script$so_sep"* | "$so_script "*) ;; *) return 1 ;; esac
+    case ${1#*"$so_sep"} in "$so_script$so_sep"* | "$so_script "*) ;; *) return 1 ;; esac
     [ "$so_marker" = path ] || is_session "${1%%"$so_sep"*}"
 }
 
@@ -171,7 +166,7 @@ adopt() {
     # shellcheck disable=SC2086 # ids, divided by blanks
     set -- $so_found
     [ $# -gt 0 ] || return 1
-    [ $# -eq 1 ] || [ "$so_marker" != none ] || leave $so_UNDECIDED "several held jobs may be this one: $*"
+    [ $# -eq 1 ] || [ "$so_marker" != session ] || leave $so_UNDECIDED "several held jobs may be this one: $*"
     so_id=$1
     record
     say note "its id was lost and has been found again"
@@ -182,7 +177,7 @@ cancel_copies() {
     look || return 0
     for so_copy in $so_found; do
         [ "$so_copy" = "${so_id%%;*}" ] || case $so_marker in
-        none) say note "held job $so_copy may be a copy that never ran" ;;
+        session) say note "held job $so_copy may be a copy that never ran" ;;
         *) ask scancel "$so_copy" ;;
         esac
     done
@@ -268,7 +263,6 @@ become_sbatch() {
     ln -s "$so_host:$so_pid:$so_start" "$so_job/try.$so_n" 2>/dev/null || exit $so_UNDECIDED
     exec >"$so_job/out.$so_n" 2>"$so_job/err.$so_n"
     [ -z "$so_hold" ] || set -- --hold "$@"
-    [ "$so_marker$so_hold" != commentyes ] || set -- "--comment=hpc:$so_token" "$@"
     # shellcheck disable=SC2086 # a word or none
     as_person $so_setsid sbatch --parsable "$@"
 }
@@ -294,10 +288,9 @@ no_id() {
 
 # ---- After it
 
-# finish: reads the job back, clears the mark, releases exactly the recorded id. All of it may be repeated.
+# finish: reads the job back and releases exactly the recorded id. All of it may be repeated.
 finish() {
     so_questions="show job ${so_id%%;*}"
-    [ "$so_marker" != comment ] || so_questions="$so_questions${so_newline}update JobId=${so_id%%;*} Comment="
     [ "$so_wish" = hold ] || so_questions="$so_questions${so_newline}release ${so_id%%;*}"
     case $so_id in *\;*) set -- -M "${so_id#*;}" ;; *) set -- ;; esac
     so_times=0

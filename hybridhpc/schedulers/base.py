@@ -41,8 +41,8 @@ class Submission:
     hold: bool = False
     """The person wants it held: it is not released."""
     marker: str = "path"
-    """How it is found by token if its id was lost: `path` (the script lies in the job's directory), `comment` (set
-    while it is held, cleared before it is released) or `none` (its own comment is never replaced)."""
+    """How it is found if its id was lost: `path` (the script lies in the job's directory) or `session` (sbatch led a
+    session of its own, whose id was recorded before)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ class Scheduler(Protocol):
         ...
 
     def find_command(self, site: Site) -> Command:
-        """List my jobs with what could carry a token (comment, command path)."""
+        """List my jobs with what could carry a token (the path of the script)."""
         ...
 
     def parse_find(self, answer: CommandResult, token: str) -> tuple[str, ...]:

@@ -35,9 +35,7 @@ _REFUSED, _UNREACHED = 65, 69
 
 _START = re.compile(r"Job \d+ to start at (\S+)")
 _LABEL = re.compile(r"\b(?:sbatch|srun|salloc): (?:error: )?|allocation failure: |Batch job submission failed: ")
-_FIND_FIELDS = ("JobArrayID", "Comment", "Command")
-_COMMENT = "hpc:"
-"""What the marker `comment` puts before the token."""
+_FIND_FIELDS = ("JobArrayID", "Command")
 
 
 class SlurmScheduler:
@@ -82,7 +80,6 @@ class SlurmScheduler:
                 "sh",
                 f"{wanted.job_dir}/{SUBMIT_ONCE}",
                 wanted.marker,
-                wanted.token,
                 "hold" if wanted.hold else "release",
                 wanted.cwd,
                 wanted.script,
@@ -155,16 +152,16 @@ class SlurmScheduler:
         """
         mine = re.compile(rf"/\S*/{re.escape(token)}/\d+/")
         found = []
-        for job, comment, command in fields_of(answered(answer).text, len(_FIND_FIELDS)):
+        for job, command in fields_of(answered(answer).text, len(_FIND_FIELDS)):
             job_id = split_job_id(job)
-            if job_id and token and (comment == _COMMENT + token or mine.match(command)):
+            if job_id and token and mine.match(command):
                 found.append(job_id[0])
         return tuple(dict.fromkeys(found))
 
 
 def _sbatch_options(argv: Sequence[str]) -> tuple[str, ...]:
-    """Return the options in the arguments of submit-once.sh: what stands between its own five and the script."""
-    script, rest = argv[6:7], argv[7:]
+    """Return the options in the arguments of submit-once.sh: what stands between its own four and the script."""
+    script, rest = argv[5:6], argv[6:]
     return tuple(rest[: rest.index(script[0])]) if script and script[0] in rest else ()
 
 

@@ -54,7 +54,9 @@ def _of_work(spec: JobSpec, work: Work, site: Site, partition: str, gpus: Gpus |
 def _shape(spec: JobSpec, work: Work, gpus: Gpus | None) -> dict[str, str | None]:
     """Return nodes, tasks, CPUs and memory. CPUs are given to the tasks of a node in equal parts, rounded down."""
     asked = spec.resources
-    tasks = _tasks_per_node(work, gpus, asked.cpus)
+    # Slurm starts one torchrun on a node, and that starts the tasks.
+    one = work.launcher is Launcher.TORCHRUN and work.tasks_per_node is None
+    tasks = 1 if one else work.tasks_on_node(gpus, asked.cpus)
     shape: dict[str, str | None] = {"nodes": str(asked.nodes), "ntasks-per-node": str(tasks)}
     if asked.cpus is not None:
         shape["cpus-per-task"] = str(max(1, asked.cpus // tasks))
@@ -63,14 +65,6 @@ def _shape(spec: JobSpec, work: Work, gpus: Gpus | None) -> dict[str, str | None
     if asked.whole_nodes:
         shape["exclusive"] = None
     return shape
-
-
-def _tasks_per_node(work: Work, gpus: Gpus | None, cpus: int | None) -> int:
-    if work.tasks_per_node:
-        return work.tasks_per_node
-    if work.launcher in (Launcher.SRUN, Launcher.MPIRUN):
-        return (gpus.count if gpus else 0) or cpus or 1
-    return 1
 
 
 def _gpus(site: Site, gpus: Gpus | None) -> dict[str, str | None]:

@@ -27,7 +27,7 @@ _MEBIBYTES = {"": 1.0, "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2, "P"
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?")
 _INDICES = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 _JOB_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([^\]]*)\]?)|\+(\d+))?(?:;\S+)?")
-_HOST = re.compile(r"(?:[^,\[\]]|\[[^\]]*\]?)+")
+_HOST = re.compile(r"(?:[^,\[\]]|\[(?:\]|[^\]]+\]?))+")
 _RANGES = re.compile(r"([^\[]*)\[([\d,-]+)\](.*)", re.DOTALL)
 _PAREN = re.compile(r"\([^)]*\)?")
 _UNREACHABLE = re.compile(
@@ -146,7 +146,7 @@ def parse_hosts(text: str) -> tuple[str, ...]:
         item = waiting.pop()
         match = _RANGES.fullmatch(item)
         if match is None:
-            found.append(item)
+            found.append(item.strip())
             continue
         before, ranges, after = match.groups()
         waiting += [f"{before}{number}{after}" for number in reversed(tuple(_numbers(ranges)))]

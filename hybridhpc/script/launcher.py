@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hybridhpc.model import Gpus, Launcher, Resources, Work
+from hybridhpc.model import Launcher, Resources, Work
 
 _PER_NODE = (
     # In 21.08 and later a number of CPUs per task implies --exact: the one task would get its share, not the node.
@@ -43,20 +43,6 @@ class Launch:
     """The first process passes TERM on to the others by itself."""
     exec: bool = False
     """The text is one command that replaces its shell."""
-
-
-def tasks_per_node(work: Work, resources: Resources, gpus: Gpus | None) -> int:
-    """Return how many tasks run on each node: as written; else for srun and mpirun one per GPU or CPU, for torchrun
-    one per GPU, and one without a launcher.
-    """
-    if work.tasks_per_node is not None:
-        return work.tasks_per_node
-    count = gpus.count if gpus else 0
-    if work.launcher is Launcher.NONE:
-        return 1
-    if work.launcher is Launcher.TORCHRUN:
-        return count or 1
-    return count or resources.cpus or 1
 
 
 def per_node(nodes: int) -> tuple[str, ...]:

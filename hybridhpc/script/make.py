@@ -88,7 +88,8 @@ def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: fl
             args=payload.args,
             cwd=cwd,
             hold=payload.hold,
+            waits=payload.waits,
             script_path=payload.path if home else None,
-            marker=("none" if payload.comment else "comment") if home else "path",
+            marker="session" if home else "path",
         )
     return replace(plan, workdir=payload.workdir, outputs=payload.outputs)

@@ -45,8 +45,10 @@ class Plan:
     """What `hpc fetch` brings back, relative to the directory the job runs in."""
     hold: bool = False
     """The person asked for a held job."""
+    waits: bool = False
+    """The person asked to wait for its end (sbatch --wait)."""
     marker: str = "path"
-    """How the job is found by token: see schedulers.base.Submission."""
+    """How the job is found if its id was lost: see schedulers.base.Submission."""
     staged: tuple[StagedFile, ...] = ()
     notes: tuple[str, ...] = ()
     """What a person should know, in sentences."""

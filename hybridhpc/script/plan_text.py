@@ -9,7 +9,19 @@ from typing import Any
 from hybridhpc.model import Gpus, Mebibytes, Resources, Seconds
 from hybridhpc.script.plan import Plan, StagedFile
 
-_PLAIN = ("name", "site", "partition", "usd_per_hour", "script_path", "cwd", "workdir", "hold", "marker", "tasks")
+_PLAIN = (
+    "name",
+    "site",
+    "partition",
+    "usd_per_hour",
+    "script_path",
+    "cwd",
+    "workdir",
+    "hold",
+    "marker",
+    "tasks",
+    "waits",
+)
 _LISTS = ("options", "args", "outputs", "notes")
 
 
@@ -23,9 +35,13 @@ def render_plan(plan: Plan) -> str:
 
 
 def parse_plan(text: str) -> Plan:
-    """Read what render_plan wrote. Raises ValueError or KeyError if it is something else."""
+    """Read what render_plan wrote, an older one without today's newest fields too.
+
+    Raises ValueError or KeyError if it is something else.
+    """
     document: dict[str, Any] = json.loads(text)
-    fields: dict[str, Any] = {key: document[key] for key in _PLAIN} | {key: tuple(document[key]) for key in _LISTS}
+    fields: dict[str, Any] = {key: document[key] for key in _PLAIN if key in document}
+    fields |= {key: tuple(document[key]) for key in _LISTS if key in document}
     return Plan(
         **fields,
         script=base64.b64decode(document["script"]),

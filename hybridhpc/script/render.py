@@ -15,7 +15,7 @@ from hybridhpc.model import Gpus, JobSpec, Launcher, Work
 from hybridhpc.script.checkpoint import checkpoint_signal
 from hybridhpc.script.container import DEFINITION, container_words, find_image
 from hybridhpc.script.fabric import Fabric, fabric_of
-from hybridhpc.script.launcher import Launch, launch, per_node, tasks_per_node
+from hybridhpc.script.launcher import Launch, launch, per_node
 from hybridhpc.script.quote import assignment, home_path, sbatch_word, shell_word, shell_words
 from hybridhpc.script.task_files import TaskFile, digest_of, env_file, run_file, setup_file
 from hybridhpc.sites.site import Site
@@ -32,7 +32,7 @@ def render_script(
     Raises SpecError for what cannot be rendered there, SiteFileError for an unknown fabric.
     """
     work = _work(spec)
-    tasks = tasks_per_node(work, spec.resources, gpus)
+    tasks = work.tasks_on_node(gpus, spec.resources.cpus)
     with _blame(spec, "launcher"):
         started = launch(work, spec.resources, tasks, scheduler=scheduler_name, mpi=site.mpi)
     fabric = _fabric(site, spec.resources.nodes)

@@ -39,7 +39,7 @@ def read_script(
             args=tuple(args),
             flags=tuple(flags),
             hold=first.hold,
-            comment=any(view.comment is not None for view in views),
+            waits=first.waits,
             output=first.output,
             error=first.error,
             chdir=first.chdir,

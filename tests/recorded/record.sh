@@ -51,7 +51,7 @@ submit -a 1-3 three.sh
 submit -n1 : --mem=10M -n2 three.sh
 submit sleep.sh && cancelled=$id
 submit --hold sleep.sh && never=$id
-submit -J "$(printf 'two\nlines|of\037 a \033[31mname\303\251')" --comment="$(printf 'and\na comment')" -c4 sleep.sh 'an argument'
+submit -J "$(printf 'two\nlines|of\037 a \033[31mname\303\251')" -c4 sleep.sh 'an argument'
 submit -a '0-5%2' sleep.sh
 submit --hold -a '1-199:2%7' sleep.sh
 submit --hold -a 1-4 sleep.sh && split=$id
@@ -89,7 +89,7 @@ all=$(echo $jobs | tr ' ' ,)
 ask status squeue --me --all --local --noheader --states=all --jobs="$all" --Format="$status"
 ask status-unknown squeue --me --all --local --noheader --states=all --jobs=999999 --Format="$status"
 ask status-two-unknown squeue --me --all --local --noheader --states=all --jobs=999998,999999 --Format="$status"
-ask find squeue --me --all --local --noheader --states=all --Format="JobArrayID:$US,Comment:$US,Command:$US"
+ask find squeue --me --all --local --noheader --states=all --Format="JobArrayID:$US,Command:$US"
 ask last-words sacct --allocations --noheader --parsable2 --delimiter="$US" --format=JobID,State,ExitCode,Submit,Start,End,NodeList --jobs="$all"
 ask last-words-unknown sacct --allocations --noheader --parsable2 --delimiter="$US" --format=JobID,State,ExitCode,Submit,Start,End,NodeList --jobs=999999
 ask estimate sbatch --test-only -N1 fine.sh

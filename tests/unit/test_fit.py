@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from hybridhpc.decide.fit import fits
-from hybridhpc.decide.native import expand_hosts
 from hybridhpc.decide.route import candidates_that_fit, decide
 from hybridhpc.model import Array, Gpus, Mebibytes, Seconds
 from hybridhpc.sites.site import Partition
@@ -276,17 +275,3 @@ def test_the_walltime_is_the_partition_s_default_if_the_job_has_none():
     assert fit.walltime == 60
     (bounded,) = fits(spec(time=None), LAB, FOUR)
     assert bounded.walltime == 7 * DAY
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("dgx1", ("dgx1",)),
-        ("dgx[08-11],login", ("dgx08", "dgx09", "dgx10", "dgx11", "login")),
-        ("r[1-2]n[1,3]", ("r1n1", "r1n3", "r2n1", "r2n3")),
-        ("", ()),
-        ("dgx[", ("dgx",)),
-    ],
-)
-def test_node_lists_are_expanded(text, names):
-    assert expand_hosts(text) == names

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hybridhpc.errors import SpecError
 from hybridhpc.model import Checkpoint, Gpus, Launcher, Resources, Work
-from hybridhpc.script.launcher import launch, tasks_per_node, torchrun_text
+from hybridhpc.script.launcher import launch, torchrun_text
 from tests.job_scripts import JobDir, render
 
 EIGHT = Gpus(kind="H100", count=8)
@@ -37,7 +37,7 @@ print([os.environ.get("NODE_RANK"), signal.getsignal(signal.SIGUSR1).name, *sys.
 )
 def test_tasks_per_node_follow_the_gpus_then_the_cpus(launcher, gpus, cpus, written, tasks):
     work = Work(run=":", launcher=launcher, tasks_per_node=written)
-    assert tasks_per_node(work, Resources(cpus=cpus), gpus) == tasks
+    assert work.tasks_on_node(gpus, cpus) == tasks
 
 
 def words(launcher, *, nodes=1, tasks=8, cpus=None, scheduler="slurm", mpi=None, run="python train.py"):

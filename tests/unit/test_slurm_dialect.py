@@ -43,7 +43,7 @@ def shown(**fields: str) -> str:
 def test_the_command_names_all_that_submit_once_needs() -> None:
     command = DIALECT.submit_command(SITE, SUBMISSION)
     assert command.argv == (
-        "sh", f"{DIR}/submit-once.sh", "path", "0123abcd", "release", "/home/a", f"{DIR}/job.sh",
+        "sh", f"{DIR}/submit-once.sh", "path", "release", "/home/a", f"{DIR}/job.sh",
         "--partition=batch", "--time=10", f"{DIR}/job.sh", "a b", "-x",
     )  # fmt: skip
     assert dict(command.env) == {"HPC_JOB_DIR": DIR}
@@ -127,15 +127,15 @@ def test_a_refused_estimate_is_a_value_and_silence_refuses_nothing() -> None:
     assert command is not None and command.argv == ("sbatch", "--test-only", "-N2") and command.stdin == b"#!/bin/sh\n"
 
 
-def test_jobs_are_found_by_comment_or_path_and_never_by_an_argument() -> None:
+def test_jobs_are_found_by_the_path_of_their_script_and_never_by_an_argument() -> None:
     rows = [
-        ("7", "hpc:0123abcd", "/home/a/x.sh"),
-        ("8_[0-3]", "(null)", "/jobs/0123abcd/1/job.sh an argument"),
-        ("9+1", "(null)", "/jobs/0123abcd/2/job.sh"),
-        ("10", "(null)", "/home/a/x.sh /jobs/0123abcd/1/job.sh"),
-        ("11", "hpc:0123abcde", "/jobs/0123abcde/1/job.sh"),
-        ("12", "(null)", "/jobs/x0123abcd/1/job.sh"),
-        ("x", "hpc:0123abcd", "/jobs/0123abcd/1/job.sh"),
+        ("7", "/jobs/0123abcd/1/job.sh"),
+        ("8_[0-3]", "/jobs/0123abcd/1/job.sh an argument"),
+        ("9+1", "/jobs/0123abcd/2/job.sh"),
+        ("10", "/home/a/x.sh /jobs/0123abcd/1/job.sh"),
+        ("11", "/jobs/0123abcde/1/job.sh"),
+        ("12", "/jobs/x0123abcd/1/job.sh"),
+        ("x", "/jobs/0123abcd/1/job.sh"),
     ]
     text = "".join("".join(f"{field}\x1f" for field in row) + "\n" for row in rows) + "broken\n"
     assert DIALECT.parse_find(answered(text), "0123abcd") == ("7", "8", "9")

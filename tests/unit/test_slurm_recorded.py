@@ -66,6 +66,7 @@ def test_the_questions_recorded_are_the_questions_asked() -> None:
     for names in (slurm_survey.JOB_FIELDS, slurm_survey.NODE_FIELDS, slurm_status.MEMORY_FIELDS):
         assert long_format(names) in script
     assert f"--format={','.join(slurm_status.HISTORY_FIELDS)}" in script
+    assert DIALECT.find_command(SITE).argv[-1].removeprefix("--Format=") in script
     asked = [*DIALECT.survey_commands(SITE), *DIALECT.status_commands(SITE, ["1"]), DIALECT.find_command(SITE)]
     for command in asked[:2] + asked[3:]:
         words = [word for word in command.argv if "ormat=" not in word and not word.startswith("--jobs=")]
@@ -167,7 +168,7 @@ def test_estimates(recorded: Recording) -> None:
     assert nowhere.start is None and "nvalid partition" in nowhere.refusal
 
 
-def test_finding_reads_what_every_version_says_of_comment_and_command(recorded: Recording) -> None:
+def test_finding_reads_what_every_version_says_of_the_command(recorded: Recording) -> None:
     found = recorded["find"].text
     assert f"{recorded.jobs['three']}\x1f" in found and "/three.sh" in found
     token = found.split("/three.sh")[0].rsplit("/", 1)[1]

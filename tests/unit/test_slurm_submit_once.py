@@ -87,7 +87,7 @@ class FakeSite:
         return path.read_text() if path.exists() else ""
 
     def queued(self, *jobs: tuple[str, str, str, str]) -> None:
-        """Let squeue show jobs: id, priority, session or comment ..., as submit-once asks for them."""
+        """Let squeue show jobs: id, priority, session and command, as submit-once asks for them."""
         lines = ("".join(f"{field}\\037" for field in job) for job in jobs)
         self.says(squeue="printf '" + "\\n".join(lines) + "\\n'")
 
@@ -111,12 +111,6 @@ def test_a_repetition_asks_nobody(site: FakeSite) -> None:
     first = site.submit()
     assert site.submit() == first
     assert site.told("asked").count("\n") == 1 and site.told("scontrol.asked").count("release") == 1
-
-
-def test_a_comment_is_set_while_held_and_cleared_before_the_release(site: FakeSite) -> None:
-    site.submit(marker="comment")
-    assert f"--comment=hpc:{TOKEN}" in site.told("asked")
-    assert site.told("scontrol.asked") == "show job 7\nupdate JobId=7 Comment=\nrelease 7\nshow job 7\n"
 
 
 def test_a_job_that_is_to_stay_held_is_not_released(site: FakeSite) -> None:
@@ -171,15 +165,16 @@ def test_a_lost_answer_is_undecided_until_the_job_is_found(site: FakeSite, fault
     site.says(sbatch=fault)
     with pytest.raises(Undecided):
         site.submit()
-    site.queued(("8", "5", "1", "(null)", str(site.job / "job.sh")), ("7", "0", "1", "(null)", f"{site.job}/job.sh an"))
+    site.queued(("8", "5", "1", f"{site.job}/job.sh"), ("7", "0", "1", f"{site.job}/job.sh an"))
     assert site.submit().job_id == "7"
     assert site.told("asked").count("\n") == 1 and "release 7" in site.told("scontrol.asked")
 
 
 def test_a_lost_answer_is_found_at_once_if_the_job_is_there(site: FakeSite) -> None:
     site.says(sbatch="echo 'sbatch: error: Zero Bytes were transmitted or received' >&2; exit 1")
-    site.queued(("7_[0-3]", "0", "1", f"hpc:{TOKEN}", "/home/a/job.sh"))
-    assert site.submit(marker="comment").job_id == "7"
+    session = '"$(readlink "$HPC_JOB_DIR/try.1" | cut -d: -f2)"'
+    site.says(squeue=f"printf '7_[0-3]\\0370\\037%s\\037{site.job}/job.sh\\037\\n' {session}")
+    assert site.submit(marker="session").job_id == "7"
 
 
 def test_nothing_is_sent_again_while_the_queue_cannot_be_asked(site: FakeSite) -> None:
@@ -196,7 +191,7 @@ def test_a_copy_that_came_too_late_is_cancelled(site: FakeSite) -> None:
         site.submit()
     script = f"{site.job}/job.sh"
     site.says(sbatch="echo 9", scontrol=f"echo '{SHOWN.format(9, 'None')}'")
-    copy = ("7", "0", "1", "(null)", script)
+    copy = ("7", "0", "1", script)
     site.says(
         squeue='[ -e "$FAKE/late" ] || { touch "$FAKE/late"; exit 0; }\nprintf "' + "\\037".join((*copy, "")) + '\\n"'
     )
@@ -204,23 +199,23 @@ def test_a_copy_that_came_too_late_is_cancelled(site: FakeSite) -> None:
     assert site.told("cancelled") == "7\n"
 
 
-def test_of_several_without_a_mark_none_is_guessed(site: FakeSite) -> None:
+def test_of_several_jobs_from_our_sessions_none_is_guessed(site: FakeSite) -> None:
     site.says(sbatch="kill -9 $$")
     with pytest.raises(Undecided):
-        site.submit(marker="none")
+        site.submit(marker="session")
     session = (site.job / "try.1").readlink().name.split(":")[1]
     script = f"{site.job}/job.sh"
-    other = ("6", "0", "999999", "(null)", script)
-    site.queued(other, ("7", "0", session, "(null)", script), ("8", "0", session, "(null)", script))
+    other = ("6", "0", "999999", script)
+    site.queued(other, ("7", "0", session, script), ("8", "0", session, script))
     with pytest.raises(Undecided, match="several held jobs may be this one: 7 8"):
-        site.submit(marker="none")
-    site.queued(other, ("7", "0", session, "a comment", script))
-    assert site.submit(marker="none").job_id == "7"
+        site.submit(marker="session")
+    site.queued(other, ("7", "0", session, script))
+    assert site.submit(marker="session").job_id == "7"
 
 
 def test_a_slow_sbatch_of_a_killed_submission_is_waited_for(site: FakeSite) -> None:
     site.says(sbatch="sleep 0.15; echo 7")
-    command = [*site.shell, str(site.job / SUBMIT_ONCE), "path", TOKEN, "release", str(site.job), f"{site.job}/job.sh"]
+    command = [*site.shell, str(site.job / SUBMIT_ONCE), "path", "release", str(site.job), f"{site.job}/job.sh"]
     env = {**site.env, "HPC_JOB_DIR": str(site.job)}
     first = subprocess.Popen([*command, f"{site.job}/job.sh"], cwd=site.job, env=env, start_new_session=True)
     deadline = time.monotonic() + 10

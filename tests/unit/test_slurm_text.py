@@ -64,9 +64,13 @@ def test_a_job_id_is_taken_apart(words: str, parts: tuple[str, str] | None) -> N
         ("dgx1", ["dgx1"]),
         ("dgx[1-3],cpu1", ["dgx1", "dgx2", "dgx3", "cpu1"]),
         ("dgx[01-02,10]", ["dgx01", "dgx02", "dgx10"]),
+        ("dgx[08-11],login", ["dgx08", "dgx09", "dgx10", "dgx11", "login"]),
+        ("dgx2, dgx[1,4]", ["dgx2", "dgx1", "dgx4"]),
         ("r[1-2]n[1-2]", ["r1n1", "r1n2", "r2n1", "r2n2"]),
+        ("r[1-2]n[1,3]", ["r1n1", "r1n3", "r2n1", "r2n3"]),
         ("a-[1-2].b", ["a-1.b", "a-2.b"]),
         ("dgx[1-", ["dgx[1-"]),
+        ("dgx[", ["dgx"]),
         ("", []),
     ],
 )

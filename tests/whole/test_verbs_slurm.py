@@ -90,3 +90,10 @@ def queue(person: Person, name: str) -> set[str]:
         ["squeue", "-h", "-n", name, "-o", "%i"], env=person.env, capture_output=True, text=True, check=True
     )
     return set(done.stdout.split())
+
+
+def test_a_script_that_asks_to_wait_is_waited_for(lab_person: Person) -> None:
+    lab_person.spec("#!/bin/bash\n#SBATCH --wait --time=1 --mem=50\nsleep 1; exit 4\n", "wait.sbatch")
+    answer = lab_person.try_hpc("submit", "wait.sbatch", "--where", "onprem")
+    assert answer.returncode == 10
+    assert "exit code 4" in answer.stderr
