@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from hybridhpc import following, registry
 from hybridhpc.clock import Clock, now
 from hybridhpc.config import Paths, find_paths
-from hybridhpc.errors import NotFound, SchedulerError
+from hybridhpc.errors import NotFound, SchedulerError, Undecided
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import JobState
@@ -127,13 +127,26 @@ class Client:
         )
 
     def cancel(self, record: Record) -> Record:
-        """Cancel a job, pending or running. A final one is left as it is. Raises SchedulerError, TransportError."""
+        """Cancel a job, pending or running. A final one is left as it is.
+
+        Raises SchedulerError, TransportError, and Undecided if it is being submitted right now.
+        """
+        if record.phase is Phase.INTENT:
+            record = self._finish_held(record)
         (record,) = self.refresh([record])
-        if record.state.final or not record.job_id:
+        if record.state.final:
             return record
         site, scheduler, transport = self._reach(record)
         scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [record.job_id])))
         return self.refresh([record])[0]
+
+    def _finish_held(self, record: Record) -> Record:
+        """Bring an interrupted submission to its end without releasing it: only then is its id sure to be known."""
+        if not self.ledger.own(record.token):
+            raise Undecided(f"{record.name} is being submitted right now", hint="cancel it once its ref was printed")
+        outcome = self._carry_out(replace(record, plan=replace(record.plan, hold=True)))
+        self.ledger.announced(record.token)
+        return outcome.record
 
     def has_ended(self, record: Record) -> bool:
         """Whether a rendered script has left an exit marker: cheap to ask of a site on this machine."""

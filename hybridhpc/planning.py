@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from hybridhpc import probe, registry
@@ -16,7 +16,7 @@ from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.script.make import Draft, draft, make_plan, script_refusal
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import InvalidSite, Site
-from hybridhpc.sites.snapshot import PastJob, Snapshot, StartEstimate
+from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
 
 MOST_ESTIMATES = 8
 """Start estimates asked per site and decision: each costs the scheduler a job id (sbatch(1) --test-only)."""
@@ -68,7 +68,7 @@ class Planner:
     @cached_property
     def _seen(self) -> list[Sighting]:
         answers = self._survey.answers()
-        return [(site, answers.get(site.name)) for site in self._sites]
+        return [(_with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
 
     @cached_property
     def _snapshots(self) -> dict[str, Snapshot]:
@@ -137,6 +137,14 @@ class Planner:
             return None
         made = drafts[winner.candidate.key]
         return make_plan(wish.spec, winner.candidate, made, winner.quote.per_hour, wish.cwd)
+
+
+def _with_own_gpu_words(site: Site | InvalidSite, answer: Snapshot | Silence | None) -> Site | InvalidSite:
+    """Let a site's GPU types be asked for by their own names: Slurm tells `H100` from `h100`, people do not."""
+    if not isinstance(site, Site) or not isinstance(answer, Snapshot):
+        return site
+    kinds = sorted({node.gpu_kind for node in answer.nodes if node.gpu_kind})
+    return replace(site, gres=(*site.gres, *((kind, kind) for kind in kinds)))
 
 
 def _names_here(spec: JobSpec) -> bool:

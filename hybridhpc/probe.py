@@ -50,6 +50,9 @@ def _survey_one(site: Site, env: Mapping[str, str], clock: Clock) -> Snapshot | 
         return dialect.parse_survey(site, answers, now=clock())
     except HpcError as error:
         return Silence(site=site.name, why=error.message.splitlines()[0])
+    except Exception as error:
+        # A thread has nobody to catch this, and one site's odd answer must not end the run.
+        return Silence(site=site.name, why=f"gave an answer that hybridhpc fails on ({type(error).__name__}: {error})")
 
 
 def run_all(transport: Transport, commands: Sequence[Command], deadline: float) -> tuple[CommandResult, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from hybridhpc.config import Paths
-from hybridhpc.errors import HpcError, NotFound
+from hybridhpc.errors import HpcError, NotFound, Problem
 from hybridhpc.model import Seconds
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.sites.site import InvalidSite, Price, Site
@@ -71,13 +72,29 @@ def here(paths: Paths) -> Site:
 def load_sites(paths: Paths) -> tuple[Site | InvalidSite, ...]:
     """Return the embedded site and all that have a file, by name. A broken file refuses itself, not the others."""
     found: dict[str, Site | InvalidSite] = {HERE: here(paths)}
-    for folder in paths.site_folders:
-        for file in sorted(folder.glob("*.yaml")) if folder.is_dir() else ():
-            from hybridhpc.sites.catalog import parse_site
-
-            site = parse_site(file.read_bytes(), str(file))
-            found[site.name] = site
+    for file in (file for folder in paths.site_folders for file in _site_files(folder)):
+        site = _load_site(file)
+        found[site.name] = site
     return tuple(found[name] for name in sorted(found))
+
+
+def _site_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".yaml")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise HpcError(f"{folder} cannot be read: {error.strerror}", hint=f"chmod u+rx {folder}") from error
+
+
+def _load_site(file: Path) -> Site | InvalidSite:
+    from hybridhpc.sites.catalog import parse_site
+
+    try:
+        return parse_site(file.read_bytes(), str(file))
+    except OSError as error:
+        problem = Problem(file=str(file), line=None, key="", message=f"cannot be read: {error.strerror}")
+        return InvalidSite(name=file.stem, file=str(file), problems=(problem,))
 
 
 def site_named(sites: tuple[Site | InvalidSite, ...], name: str) -> Site:

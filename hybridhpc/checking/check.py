@@ -39,7 +39,7 @@ def _usable(client: Client) -> tuple[Site, ...]:
     """Return the sites that can be asked. A folder or file that cannot be read has its finding already."""
     try:
         return client.usable_sites
-    except OSError:
+    except HpcError:
         return ()
 
 

@@ -22,7 +22,7 @@ from hybridhpc.spec.flags import parse_goal, parse_where
 TRAINING = {"torch": "torch", "numpy": "numpy", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 """Modules, and the packages that bring them."""
 _LACKING = "import importlib.util as u, sys; print(*[name for name in sys.argv[1:] if u.find_spec(name) is None])"
-_READERS: Mapping[str, Callable[[str], Any]] = {"goal": parse_goal, "where": parse_where}
+_READERS: Mapping[str, Callable[[str, str], Any]] = {"goal": parse_goal, "where": parse_where}
 
 
 def look_at_installation(client: Client) -> Findings:
@@ -65,10 +65,9 @@ def look_at_settings(client: Client) -> Findings:
     yield from _settings_files(client.paths.config)
     for name, setting in settings(client.paths, client.env).items():
         try:
-            _READERS[name](setting.value)
+            _READERS[name](setting.value, name)
         except HpcError as error:
-            fix = error.hint.replace(f"--{name} ", "")
-            yield fault(setting.source, f"{name} {error.message.removeprefix(f'--{name}: ')}", fix)
+            yield fault(setting.source, error.message, error.hint)
             continue
         yield fine("settings", f"{name} = {setting.value} ({setting.source})")
         if name == "where":

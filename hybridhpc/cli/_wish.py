@@ -78,9 +78,11 @@ def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) 
 
     known = settings(client.paths, client.env)
     if where or spec.where == ("auto",):
-        spec = replace(spec, where=parse_where(where or known["where"].value))
+        source, text = ("--where", where) if where else (known["where"].source, known["where"].value)
+        spec = replace(spec, where=parse_where(text, source))
     if goal or spec.goal is None:
-        spec = replace(spec, goal=parse_goal(goal or known["goal"].value))
+        source, text = ("--goal", goal) if goal else (known["goal"].source, known["goal"].value)
+        spec = replace(spec, goal=parse_goal(text, source))
     return spec
 
 

@@ -74,6 +74,10 @@ class Ledger(Protocol):
         """Return, and own, a record of the same request whose owner died before it was announced."""
         ...
 
+    def own(self, token: str) -> bool:
+        """Own a record; False if a living process is submitting it."""
+        ...
+
     def submitted(self, token: str, *, job_id: str, log: str, now: float) -> Record:
         """Write down the scheduler's id."""
         ...

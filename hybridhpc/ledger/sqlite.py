@@ -57,6 +57,10 @@ class SqliteLedger:
             self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._db.execute("PRAGMA synchronous = FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                raise LedgerError(
+                    f"{path} is empty or was not written by hybridhpc", hint="move it away, or restore it"
+                )
             if version != SCHEMA:
                 raise LedgerError(
                     f"{path} has schema {version}; this hybridhpc reads {SCHEMA}",
@@ -94,6 +98,10 @@ class SqliteLedger:
                 return current
             self._owners.drop(record.token, for_good=True)
         return None
+
+    def own(self, token: str) -> bool:
+        """See Ledger.own."""
+        return self._owners.take(token)
 
     def submitted(self, token: str, *, job_id: str, log: str, now: float) -> Record:
         """See Ledger.submitted."""

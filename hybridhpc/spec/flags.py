@@ -1,4 +1,4 @@
-"""What a person says on hpc's own command line about a job: --where and --goal."""
+"""What a person says about a job beside its spec: --where and --goal, or the settings of the same names."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from hybridhpc.model import Goal
 from hybridhpc.spec.values import GOALS, places, read_place, read_worth
 
 
-def parse_where(text: str) -> tuple[str, ...]:
-    """Read `auto`, or sites and site/partitions with commas; `!` before one excludes it. Raises UsageError."""
+def parse_where(text: str, source: str) -> tuple[str, ...]:
+    """Read `auto`, or sites and site/partitions with commas; `!` before one excludes it.
+
+    Raises UsageError, which names the source: the flag, a variable or a line of a file.
+    """
     found = tuple(word.strip() for word in text.split(",") if word.strip())
     try:
         for word in found:
             read_place(word.removeprefix("!"))
         return places(found)
     except ValueError as error:
-        raise UsageError(
-            f"--where: {error}", hint="write --where auto, --where SITE or --where SITE/PARTITION"
-        ) from error
+        raise UsageError(f"{source}: {error}", hint="write auto, SITE, SITE/PARTITION, or !SITE") from error
 
 
-def parse_goal(text: str) -> Goal:
+def parse_goal(text: str, source: str) -> Goal:
     """Read cheap, balanced, fast, or what an hour of waiting is worth. Raises UsageError."""
     if text in GOALS:
         return Goal(value_of_time=GOALS[text])
     try:
         return Goal(value_of_time=read_worth(text))
     except ValueError as error:
-        raise UsageError(f"--goal: {error}", hint=f"write {', '.join(GOALS)} or 30 USD/h") from error
+        raise UsageError(f"{source}: {error}", hint=f"write {', '.join(GOALS)} or 30 USD/h") from error

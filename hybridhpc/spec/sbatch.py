@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hybridhpc.errors import Problem, SpecError
+from hybridhpc.readers import quoted
 from hybridhpc.spec.sbatch_checks import contradictions, value_problem, without_yielding
-from hybridhpc.spec.sbatch_getopt import Option, Origin, absent_from, read_options, resolve
+from hybridhpc.spec.sbatch_getopt import Option, Origin, absent_from, legible, read_options, resolve
 from hybridhpc.spec.sbatch_options import (
     BY_NAME,
     ONE_SETTING,
@@ -26,6 +27,9 @@ from hybridhpc.spec.sbatch_words import Word, read_directives, script_problems
 
 _YAML = (".yaml", ".yml")
 _SCRIPT = (".sbatch", ".slurm", ".sh", ".bash", ".job")
+_PRINTING = ("autocomplete", "help", "usage", "version")
+_PRINTS = "makes sbatch print something, and submit nothing"
+_WRAPS = "cannot be combined with a script"
 
 Components = tuple[tuple[Option, ...], ...]
 """The options of each component; an ordinary job has one."""
@@ -88,17 +92,9 @@ def parse_flags(words: Sequence[str], *, version: str | None = None) -> Componen
         options, wrong = _all_options([Word(text=word) for word in group], "command line", "command line", release)
         components.append(tuple(options))
         problems += wrong
-    problems += [
-        Problem(
-            file="command line",
-            line=None,
-            key="--wrap",
-            message="cannot be combined with a script",
-            hint="leave it out",
-        )
-        for option in (each for component in components for each in component)
-        if option.name == "wrap"
-    ]
+    given = [option for component in components for option in component]
+    problems += [_problem("command line", option, _PRINTS) for option in given if option.name in _PRINTING]
+    problems += [_problem("command line", option, _WRAPS) for option in given if option.name == "wrap"]
     if problems:
         raise SpecError(tuple(problems))
     return tuple(components)
@@ -138,12 +134,9 @@ def merge(
     for index in range(count):
         own = script.components[index] if index < len(script.components) else ()
         asked = flags[min(index, len(flags) - 1)]
-        given = before | {option.name: option for option in (*own, *from_environment, *asked)}
-        ordered = [option for option in (*before.values(), *own, *from_environment, *asked)]
-        problems += [
-            _problem(script.path, option, why)
-            for option, why in contradictions(without_yielding(given, release), release)
-        ]
+        ordered = (*before.values(), *own, *from_environment, *asked)
+        given = without_yielding({option.name: option for option in ordered}, release)
+        problems += [_problem(script.path, option, why) for option, why in contradictions(given, release)]
         kept = without_yielding(_last_of_each(ordered), release)
         merged.append(tuple(kept.values()))
         before = {name: option for name, option in kept.items() if BY_NAME[name].kept}
@@ -169,7 +162,10 @@ def _spelling_problem(option: Option, release: Release) -> str | None:
     if option.origin == "environment" or not option.spelling.startswith("--"):
         return None
     meant = resolve(option.spelling[2:], release)
-    return None if isinstance(meant, Known) else meant or "is no option there"
+    if isinstance(meant, str):
+        return meant or "is no option there"
+    name = meant.means or meant.name
+    return None if name == option.name else f"means --{name} there"
 
 
 def _argument_problem(option: Option, known: Known, release: Release) -> str | None:
@@ -203,7 +199,7 @@ def _all_options(
     """Read words that must all be options, and check their arguments."""
     options, problems, used = read_options(words, file=file, origin=origin, release=release)
     for word in words[used : used + 1]:
-        message = f"{word.text!r} is no option; sbatch says: Invalid directive found in batch script"
+        message = f"{quoted(word.text)} is no option; sbatch says: Invalid directive found in batch script"
         hint = "quote values with spaces, and put # before a comment"
         problems.append(Problem(file=file, line=word.line, key="", message=message, hint=hint))
     problems += [_problem(file, option, why) for option in options if (why := value_problem(option, release))]
@@ -211,7 +207,7 @@ def _all_options(
 
 
 def _problem(file: str, option: Option, why: str) -> Problem:
-    key = option.spelling or f"--{option.name}"
+    key = legible(option.spelling or f"--{option.name}")
     where = file if option.origin == "script" else option.origin
     return Problem(file=where, line=option.line, key=key, message=why)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from hybridhpc.readers import quoted
 from hybridhpc.spec.sbatch_getopt import Option
 from hybridhpc.spec.sbatch_options import RELEASES, Release
 from hybridhpc.spec.sbatch_values import (
@@ -46,7 +47,7 @@ def _shaped(pattern: str, say: str) -> Check:
 
     def check(text: str) -> None:
         if shape.fullmatch(text) is None:
-            raise ValueError(f"{text!r} is not what sbatch takes; write {say}")
+            raise ValueError(f"{quoted(text)} is not what sbatch takes; write {say}")
 
     return check
 

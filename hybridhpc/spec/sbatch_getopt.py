@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hybridhpc.errors import Problem
+from hybridhpc.readers import nearest, quoted
 from hybridhpc.spec.sbatch_options import (
     BY_NAME,
     BY_SHORT,
@@ -156,7 +157,8 @@ class _Reader:
             self._problem(word, f"--{name}", "is no option of sbatch", _nearest_to(name))
 
     def _problem(self, word: Word, key: str, message: str, hint: str) -> None:
-        self.problems.append(Problem(file=self._file, line=word.line, key=key, message=message, hint=hint))
+        problem = Problem(file=self._file, line=word.line, key=legible(key), message=message, hint=hint)
+        self.problems.append(problem)
 
 
 def absent_from(known: Known, release: Release) -> str:
@@ -170,7 +172,10 @@ def absent_from(known: Known, release: Release) -> str:
 
 
 def _nearest_to(name: str) -> str:
-    import difflib  # wanted only where something is wrong
+    meant = nearest(name, [known.replace("-", "_") for known in BY_NAME])
+    return f"did you mean --{meant.replace('_', '-')}?" if meant else "`sbatch --help` lists them"
 
-    near = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.6)
-    return f"did you mean --{near[0]}?" if near else "`sbatch --help` lists them"
+
+def legible(text: str) -> str:
+    """Return what a person wrote so that it can be printed, bytes that are no text as escapes, cut if very long."""
+    return text if text.isprintable() and len(text) <= 60 else quoted(text)[1:-1]

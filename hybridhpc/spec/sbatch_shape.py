@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from hybridhpc.spec.sbatch_values import (
     Nodes,
@@ -79,8 +80,11 @@ def node_count(hosts: str) -> int:
     """Count the hosts of `dgx[1-3,7],head`; 0 for the name of a file, which is not read."""
     if "/" in hosts:
         return 0
-    plain = [each for each in re.split(r",(?![^\[]*\])", hosts) if each]
-    return sum(math.prod(_in_brackets(group) for group in re.findall(r"\[([^\]]*)\]", host)) for host in plain)
+    opened = list(accumulate((letter == "[") - (letter == "]") for letter in hosts))
+    plain = "".join(
+        "\n" if letter == "," and not inside else letter for letter, inside in zip(hosts, opened, strict=True)
+    )
+    return sum(math.prod(map(_in_brackets, re.findall(r"\[([^\[\]]*)\]", host))) for host in plain.split("\n") if host)
 
 
 def other_gres(text: Text) -> tuple[Tres, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hybridhpc.errors import Problem
+from hybridhpc.readers import quoted
 from hybridhpc.spec.sbatch_options import Release
 
 _SPACE = " \t\v\f\r\n"
@@ -121,7 +122,9 @@ def _words(text: str, release: Release) -> Iterator[str]:
         while text[at : at + 1] and text[at] in _SPACE:
             at += 1
         if text[at : at + 1] == ":":
-            raise ValueError(f"sbatch says: Unexpected `:` in [{text[at:]}]; write a line `#SBATCH hetjob` instead")
+            raise ValueError(
+                f"sbatch says: Unexpected `:` in {quoted(text[at:])}; write a line `#SBATCH hetjob` instead"
+            )
         if release >= _SEPARATORS_ARE_WORDS and _SEPARATOR_WORD.match(text, at):
             return
         word, at = _word(text, at, release)
@@ -154,7 +157,7 @@ def _word(text: str, at: int, release: Release) -> tuple[str, int]:
             word.append(letter)
         at += 1
     if quote:
-        raise ValueError(f"sbatch says: Unmatched `{quote}` in [{text[begin:]}]")
+        raise ValueError(f"sbatch says: Unmatched `{quote}` in {quoted(text[begin:])}")
     return "".join(word), at
 
 

@@ -39,7 +39,7 @@ class Transport(Protocol):
         ...
 
     def resolve(self, path: str) -> str:
-        """Return the absolute path at the site of one that may start with `~` or `$HOME`."""
+        """Return the absolute path at the site of one that may start with `~`, or hold `$HOME` or `$USER`."""
         ...
 
     def put(self, directory: str, files: Sequence[StagedFile]) -> None:

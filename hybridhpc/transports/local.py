@@ -6,6 +6,7 @@ shutil takes 6 ms to import and is wanted by few submissions: it is imported whe
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import secrets
 import selectors
@@ -15,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import IO
 
 from hybridhpc.command import Command, CommandResult
@@ -63,11 +65,9 @@ class LocalTransport:
     def resolve(self, path: str) -> str:
         """See Transport.resolve."""
         home = self._env.get("HOME") or str(Path("~").expanduser())
-        return str(
-            Path(
-                path.replace("${HOME}", home).replace("$HOME", home).replace("~", home, 1) if path[:1] in "~$" else path
-            ).absolute()
-        )
+        words = {"HOME": home, "USER": self._env.get("USER") or getpass.getuser()}
+        filled = Template(home + path[1:] if path[:2] in ("~", "~/") else path).safe_substitute(words)
+        return str(Path(filled).absolute())
 
     def put(self, directory: str, files: Sequence[StagedFile]) -> None:
         """See Transport.put. A file that is there already is replaced in one step."""

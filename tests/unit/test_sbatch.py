@@ -203,6 +203,7 @@ def test_arguments_of_flags_follow_the_release() -> None:
 def test_an_optional_argument_is_only_taken_when_joined() -> None:
     assert read("--nice=5 -koff") == {"nice": "5", "no-kill": "off"}
     assert "'5' is no option" in wrong("--nice 5")
+    assert "'off' is no option" in wrong("-k off")
 
 
 def test_a_word_that_is_no_option_ends_them() -> None:
@@ -297,6 +298,12 @@ def test_a_command_line_is_read_up_to_the_script() -> None:
         parse_flags(["--node-count=3"])
 
 
+@pytest.mark.parametrize("flag", ["--wrap=hostname", "--help", "-V", "--usage"])
+def test_flags_with_which_sbatch_would_not_submit_the_script_are_refused(flag: str) -> None:
+    with pytest.raises(SpecError, match=r"cannot be combined with a script|submit nothing"):
+        parse_flags([flag])
+
+
 def test_a_site_says_which_options_its_slurm_does_not_know() -> None:
     (options,) = merge(script("#SBATCH --segment=2 --ext=2 --exclusive=topo -N2"))
     assert unsupported(options, "26.05") == ("--ext is ambiguous: --external, --extra, --extra-node-info",)
@@ -379,6 +386,18 @@ def test_an_array_is_counted(text: str, tasks: int, highest: int, throttle: int 
     indices = parse_array(text)
     assert indices is not None
     assert (indices.tasks, indices.highest, indices.throttle) == (tasks, highest, throttle)
+
+
+@pytest.mark.timeout(5)
+def test_absurd_sizes_are_answered_at_once() -> None:
+    assert parse_nodes("1-999999999,3").most == 999_999_999
+    assert (parse_array("0-3999999,5-3999999") or pytest.fail()).tasks == 4_000_000
+    with pytest.raises(ValueError, match="beyond 4000000"):
+        parse_array("0-99999999")
+    with pytest.raises(ValueError, match="more tasks than any"):
+        parse_array("0-3999999," * 1000)
+    assert node_count("a[1-999999999]," * 10_000) == 9_999_999_990_000
+    assert "is no number of nodes" in wrong("'--nodes=" + " " * 100_000 + "x'")
 
 
 def test_an_empty_array_is_none() -> None:

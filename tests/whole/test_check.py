@@ -410,7 +410,7 @@ SEEDS = (
     Seed(
         "a setting that makes no sense",
         lambda well: write(well.config / "config.yaml", "where: auto\ngoal: splendid\n"),
-        r"config\.yaml:2: goal 'splendid'",
+        r"config\.yaml:2: goal: 'splendid'",
         "write cheap, balanced, fast",
     ),
     Seed(
@@ -425,11 +425,11 @@ SEEDS = (
         r"config\.yml: is not read",
         r"mv .*config\.yml .*config\.yaml",
     ),
-    Seed("an HPC_GOAL that is none", env(HPC_GOAL="gratis"), "environment HPC_GOAL: goal 'gratis'", "write cheap"),
+    Seed("an HPC_GOAL that is none", env(HPC_GOAL="gratis"), "environment HPC_GOAL: goal: 'gratis'", "write cheap"),
     Seed(
         "an HPC_WHERE that is none",
         env(HPC_WHERE="a b"),
-        "environment HPC_WHERE: where 'a b' is no place",
+        "environment HPC_WHERE: where: 'a b' is no place",
         "write auto",
     ),
     Seed(
@@ -550,7 +550,7 @@ def test_a_look_that_fails_is_a_finding_and_the_others_go_on(well: Setting) -> N
     well.person.env |= {"HPC_CONFIG_DIR": "/" + "x" * 5000, "SBATCH_QOS": "high"}
     code, found = check(well.person)
     assert code == 12
-    assert any(finding["what"] == "could not be looked at: File name too long" for finding in found)
+    assert any("File name too long" in finding["what"] for finding in found)
     assert any("SBATCH_QOS" in finding["what"] for finding in found)
 
 

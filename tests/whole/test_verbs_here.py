@@ -173,7 +173,8 @@ def test_a_script_that_calls_srun_is_not_run_without_a_slurm(person: Person) -> 
 
 
 def test_an_sbatch_script_without_srun_runs_here(person: Person) -> None:
-    script = "#!/bin/bash\n#SBATCH -n2 -t 1 --mem=50 --array=1-2 -o out-%a.txt\necho task $SLURM_ARRAY_TASK_ID $1 of $SLURM_JOB_NAME\n"
+    script = "#!/bin/bash\n#SBATCH -n2 -t 1 --mem=50 --array=1-2 -o out-%a.txt\n"
+    script += "echo task $SLURM_ARRAY_TASK_ID $1 of $SLURM_JOB_NAME\n"
     ref = json.loads(person.hpc("submit", person.spec(script, "job.sbatch"), "x", "--json"))["ref"]
     person.hpc("wait", ref)
     assert person.hpc("logs", ref, "--task", "2") == "task 2 x of job.sbatch\n"
