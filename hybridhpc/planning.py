@@ -20,6 +20,7 @@ from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
 
 MOST_ESTIMATES = 8
 """Start estimates asked per site and decision: each costs the scheduler a job id (sbatch(1) --test-only)."""
+ONLY_IF_NAMED = "where there are other sites, this machine is used only if it is named: --where here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,34 +60,47 @@ class Planner:
         self._clock = clock
         self._sites = sites
         self._usable = [site for site in sites if isinstance(site, Site)]
-        self._survey = probe.Survey(self._usable, env, clock)
+        # Where there are other sites, this machine is asked only for a wish that names it.
+        self._spared = len(sites) > 1 and any(site.name == registry.HERE for site in self._usable)
+        asked = [site for site in self._usable if not (self._spared and site.name == registry.HERE)]
+        self._survey = probe.Survey(asked, env, clock)
 
     @cached_property
     def _dialects(self) -> dict[str, Scheduler]:
         return {site.name: registry.scheduler(site.scheduler) for site in self._usable}
 
     @cached_property
-    def _seen(self) -> list[Sighting]:
-        answers = self._survey.answers()
-        return [(_with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
+    def _answers(self) -> dict[str, Snapshot | Silence]:
+        return self._survey.answers()
 
     @cached_property
-    def _snapshots(self) -> dict[str, Snapshot]:
-        return {site.name: answer for site, answer in self._seen if isinstance(answer, Snapshot)}
+    def _here(self) -> Snapshot | Silence:
+        here = [site for site in self._usable if site.name == registry.HERE]
+        return probe.survey(here, self._env, self._clock)[registry.HERE]
+
+    def _look(self, spec: JobSpec) -> list[Sighting]:
+        """Return every site with what it answered."""
+        answers = dict(self._answers)
+        if self._spared:
+            unasked = Silence(site=registry.HERE, why=ONLY_IF_NAMED)
+            answers[registry.HERE] = self._here if _names_here(spec) else unasked
+        return [(_with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
 
     def plan(self, wish: Wish, history: Sequence[PastJob]) -> Planned:
         """Decide where a wish is met and draft it."""
-        candidates = candidates_that_fit(wish.spec, self._seen)
+        seen = self._look(wish.spec)
+        snapshots = {site.name: answer for site, answer in seen if isinstance(answer, Snapshot)}
+        candidates = candidates_that_fit(wish.spec, seen)
         drafts: dict[str, Draft] = {}
         refusals: dict[str, str] = {}
         for candidate in candidates:
             try:
-                drafts[candidate.key] = self._draft(wish, candidate)
+                drafts[candidate.key] = self._draft(wish, candidate, snapshots[candidate.site.name])
             except HpcError as error:
                 refusals[candidate.key] = error.message
         ranking = decide(
             wish.spec,
-            self._seen,
+            seen,
             estimates=self._estimates(candidates, drafts),
             refusals=refusals,
             history=history,
@@ -94,19 +108,17 @@ class Planner:
         )
         return Planned(ranking=ranking, plan=self._make(wish, ranking, drafts))
 
-    def _draft(self, wish: Wish, candidate: Candidate) -> Draft:
+    def _draft(self, wish: Wish, candidate: Candidate, snapshot: Snapshot) -> Draft:
         """Draft a candidate. Raises NoCandidate if it cannot be asked for what the wish needs."""
         site = candidate.site.name
-        if site == registry.HERE and len(self._sites) > 1 and not _names_here(wish.spec):
-            raise NoCandidate("where there are other sites, this machine is used only if it is named: --where here")
         elsewhere = [f"{place}:{job_id}" for _, place, job_id in wish.dependencies if place != site]
         if elsewhere:
             raise NoCandidate(f"it comes after {elsewhere[0]}, and {site} knows nothing of that job")
-        refusal = script_refusal(wish.spec, candidate, self._snapshots[site])
+        refusal = script_refusal(wish.spec, candidate, snapshot)
         if refusal:
             raise NoCandidate(refusal)
         dependencies = tuple(f"--dependency=after{kind}:{job_id}" for kind, _, job_id in wish.dependencies)
-        return draft(wish.spec, candidate, self._dialects[site], self._snapshots[site], dependencies)
+        return draft(wish.spec, candidate, self._dialects[site], snapshot, dependencies)
 
     def _estimates(self, candidates: Sequence[Candidate], drafts: Mapping[str, Draft]) -> dict[str, StartEstimate]:
         """Ask every scheduler that has an opinion, all at once; who gives none in time has none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -79,6 +80,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run `hpc` and exit with the code of the error table (hybridhpc/errors.py)."""
+    # Looking for garbage takes a tenth of a short command's time; one that follows a job still collects it.
+    gc.set_threshold(100_000)
     sys.exit(run(sys.argv[1:]))
 
 
