@@ -12,11 +12,12 @@ from hybridhpc.model import Gpus, Mebibytes, Seconds, UsdPerHour
 
 MAX_WALLTIME = Seconds(366 * 86400)
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_SLURM_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,9})?"
+_PARTS = re.compile(rf"({_NUMBER})\s*([smhdw])")
+_SLURM_TIME = re.compile(r"(?:([0-9]{1,9})-)?([0-9]{1,9})(?::([0-9]{1,9}))?(?::([0-9]{1,9}))?")
 _MEBI = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(I?B)?", re.IGNORECASE)
-_PRICE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:USD)?\s*(?:/\s*h(?:our)?)?", re.IGNORECASE)
+_MEMORY = re.compile(rf"({_NUMBER})\s*([KMGTP]?)(I?B)?", re.IGNORECASE)
+_PRICE = re.compile(rf"({_NUMBER})\s*(?:USD)?\s*(?:/\s*h(?:our)?)?", re.IGNORECASE)
 _GPU_KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -30,7 +31,7 @@ def parse_walltime(text: str) -> Seconds:
         seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PARTS.findall(words))
     elif ":" in words or "-" in words:
         seconds = float(parse_slurm_time(words) or 0)
-    elif re.fullmatch(r"\d+(\.\d+)?", words):
+    elif re.fullmatch(_NUMBER, words):
         raise ValueError(f"{text!r} has no unit; write {text}m for minutes or {text}h for hours")
     else:
         raise ValueError(f"{text!r} is no time; write 90m, 12h, 12:00:00 or 1-12:00:00")
@@ -115,9 +116,10 @@ def parse_price(text: str) -> UsdPerHour:
 
 def parse_gpus(text: str) -> Gpus:
     """Read `H100:8`, `H100` (one) or `8` (any kind). Raises ValueError if it is none of these."""
-    kind, _, count = text.strip().rpartition(":") if ":" in text else ("", "", text.strip())
-    if not kind and not count.isdecimal():
+    kind, colon, count = text.strip().rpartition(":")
+    if not colon and not count.isdecimal():
         kind, count = count, "1"
-    if not count.isdecimal() or len(count) > 5 or (kind and not _GPU_KIND.fullmatch(kind)):
+    unfit = (colon or kind) and not _GPU_KIND.fullmatch(kind)
+    if unfit or not (count.isascii() and count.isdecimal()) or len(count) > 5 or not text.strip():
         raise ValueError(f"{text!r} names no GPUs; write H100:8, H100 or 8")
     return Gpus(kind=kind or None, count=int(count))
