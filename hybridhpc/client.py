@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from hybridhpc import following, registry
 from hybridhpc.clock import Clock, now
 from hybridhpc.config import Paths, find_paths
-from hybridhpc.errors import NotFound, SchedulerError, Undecided
+from hybridhpc.errors import HpcError, NotFound, SchedulerError, TransportError, Undecided
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import JobState
@@ -87,20 +87,32 @@ class Client:
         """
         site = registry.site_named(self.sites, plan.site)
         root = registry.transport(site, self.env).resolve(site.job_root or "~/.hybridhpc/jobs")
-        return self._carry_out(self.ledger.intend(plan, request=request, job_root=root, now=self.clock()))
+        record = self.ledger.intend(plan, request=request, job_root=root, now=self.clock())
+        return self._carry_out(record, fresh=True)
 
     def announce(self, record: Record) -> None:
         """Write down that the person has been told the ref."""
         self.ledger.announced(record.token)
 
-    def _carry_out(self, record: Record) -> Outcome:
-        """Bring an intent to its end. Repeating it is harmless, at any point it may have been cut."""
+    def _stage(self, record: Record, scheduler: Scheduler, transport: Transport) -> None:
+        _unchanged(record.plan)
+        transport.put(record.job_dir, _files(record.plan, scheduler))
+        if record.plan.workdir:
+            transport.put_tree(record.plan.workdir, f"{record.job_dir}/{WORK}")
+
+    def _carry_out(self, record: Record, *, fresh: bool = False) -> Outcome:
+        """Bring an intent to its end. Repeating it is harmless, at any point it may have been cut.
+
+        `fresh`: nothing was sent before, so if its files cannot be put there, there is no job.
+        """
         site, scheduler, transport = self._reach(record)
         plan = record.plan
-        _unchanged(plan)
-        transport.put(record.job_dir, _files(plan, scheduler))
-        if plan.workdir:
-            transport.put_tree(plan.workdir, f"{record.job_dir}/{WORK}")
+        try:
+            self._stage(record, scheduler, transport)
+        except HpcError as error:
+            if fresh:
+                self.ledger.refused(record.token, error.message, now=self.clock())
+            raise
         command = scheduler.submit_command(site, _submission(record))
         answer = transport.run(command, cwd=plan.cwd or record.job_dir, scrubbed=False)
         try:
@@ -156,25 +168,34 @@ class Client:
         """Whether a job runs at a site that this machine speaks to directly."""
         return any(site.name == record.plan.site and site.transport == "local" for site in self.usable_sites)
 
-    def read_log(self, record: Record, *, offset: int = 0, task: int | None = None) -> bytes | None:
-        """Return what a job wrote since `offset` (bytes); None if there is no output yet."""
+    def log_files(self, record: Record, task: int | None = None) -> tuple[str, ...]:
+        """Return the paths of a job's outputs: one, or one for each task of an array that has begun."""
         if not record.log:
-            return None
-        transport = self._reach(record)[2]
-        return transport.read(following.log_path(record, task), offset=offset)
+            return ()
+        if task is not None or "%a" not in record.log:
+            return (following.log_path(record, task),)
+        directory, name = following.log_names(record)
+        there = [match for entry in self._reach(record)[2].list(directory) if (match := name.fullmatch(entry))]
+        return tuple(f"{directory}/{match[0]}" for match in sorted(there, key=lambda match: int(match[1])))
 
-    def fetch(self, record: Record, destination: Path) -> tuple[Path, ...]:
-        """Bring a job's outputs here and return where they lie now. Raises NotFound if it has left none."""
+    def read_log(self, record: Record, path: str, *, offset: int = 0) -> bytes | None:
+        """Return what an output holds from `offset` (bytes) on; None if there is none yet."""
+        return self._reach(record)[2].read(path, offset=offset)
+
+    def fetch(self, record: Record, destination: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        """Bring a job's outputs here; return where they lie now, and in words what could not be brought."""
         transport = self._reach(record)[2]
-        brought = []
+        brought, faults = [], []
         for output in record.plan.outputs:
             target = destination / output.rstrip("/")
-            if transport.get(str(PurePosixPath(work_dir(record)) / output), str(target)):
-                brought.append(target)
-        if not brought:
-            wanted = ", ".join(record.plan.outputs) or "none are named: the spec has no `outputs:`"
-            raise NotFound(f"{record.ref} has left no outputs ({wanted})", hint=f"its files lie in {work_dir(record)}")
-        return tuple(brought)
+            try:
+                if transport.get(str(PurePosixPath(work_dir(record)) / output), str(target)):
+                    brought.append(target)
+                else:
+                    faults.append(f"{output}: there is none")
+            except TransportError as error:
+                faults.append(f"{output}: {error.message}")
+        return tuple(brought), tuple(faults)
 
 
 def work_dir(record: Record) -> str:

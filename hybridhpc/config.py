@@ -133,6 +133,10 @@ def _wrong(file: Path, line: int | None, message: str, hint: str) -> SiteFileErr
 
 def read_file(path: Path) -> bytes:
     """Read a file a person named. Raises NotFound with the reason in words."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise NotFound(
+            f"{path} is no regular file", hint="save it to a file: what is submitted must not change meanwhile"
+        )
     try:
         return path.read_bytes()
     except IsADirectoryError as error:

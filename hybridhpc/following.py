@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -145,6 +146,20 @@ def apply(record: Record, status: JobStatus) -> Record:
         exit_code=status.exit_code,
         signal=status.signal,
     )
+
+
+def log_names(record: Record) -> tuple[str, re.Pattern[str]]:
+    """Return the directory of a job's outputs and what their names look like: an array has one for each task."""
+    directory, _, name = record.log.rpartition("/")
+    words = {
+        "%A": re.escape(record.job_id),
+        "%a": "([0-9]+)",
+        "%j": "[0-9]+",
+        "%J": "[0-9]+",
+        "%x": re.escape(record.name),
+    }
+    parts = [words.get(part, re.escape(part)) for part in re.split(r"(%.)", name)]
+    return directory, re.compile("".join(parts))
 
 
 def log_path(record: Record, task: int | None) -> str:

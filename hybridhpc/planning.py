@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from shutil import which
 
 from hybridhpc import probe, registry
 from hybridhpc.clock import Clock
 from hybridhpc.decide.candidate import Candidate, Ranking
 from hybridhpc.decide.route import Sighting, candidates_that_fit, decide
 from hybridhpc.errors import HpcError, NoCandidate
-from hybridhpc.model import JobSpec
+from hybridhpc.model import JobSpec, Work
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.script.make import Draft, draft, make_plan, script_refusal
 from hybridhpc.script.plan import Plan
@@ -114,6 +115,7 @@ class Planner:
         elsewhere = [f"{place}:{job_id}" for _, place, job_id in wish.dependencies if place != site]
         if elsewhere:
             raise NoCandidate(f"it comes after {elsewhere[0]}, and {site} knows nothing of that job")
+        _check_runtime(wish.spec, candidate, self._env)
         refusal = script_refusal(wish.spec, candidate, snapshot)
         if refusal:
             raise NoCandidate(refusal)
@@ -149,6 +151,14 @@ class Planner:
             return None
         made = drafts[winner.candidate.key]
         return make_plan(wish.spec, winner.candidate, made, winner.quote.per_hour, wish.cwd)
+
+
+def _check_runtime(spec: JobSpec, candidate: Candidate, env: Mapping[str, str]) -> None:
+    """Raise NoCandidate if a job needs a container runtime that the machine it would run on, this one, lacks."""
+    runtime = candidate.site.container_runtime
+    needed = isinstance(spec.payload, Work) and spec.payload.image is not None
+    if needed and candidate.site.name == registry.HERE and which(runtime, path=env.get("PATH")) is None:
+        raise NoCandidate(f"the spec names an image, and {runtime} is not on PATH here")
 
 
 def _with_own_gpu_words(site: Site | InvalidSite, answer: Snapshot | Silence | None) -> Site | InvalidSite:

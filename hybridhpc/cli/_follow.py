@@ -25,12 +25,13 @@ def write(content: bytes) -> None:
 
 def follow(client: Client, record: Record, *, task: int | None = None) -> Record:
     """Print output and changes of state until the job is final; return it as it is then."""
-    offset, said = 0, ""
+    said = ""
+    passed: dict[str, int] = {}
     while True:
         if (line := _line(record)) != said:
             tell(line)
             said = line
-        offset += _pass_on(client, record, offset, task)
+        pass_on(client, record, passed, task)
         if record.state.final:
             return record
         _nap(client, record)
@@ -67,16 +68,19 @@ def judge(record: Record) -> None:
 
 
 def _line(record: Record) -> str:
-    reason = f" ({clean(record.reason)})" if record.reason else ""
+    reason = f" ({clean(record.reason)})" if record.reason not in ("", "None") else ""
     return f"{record.ref} {record.name}: {record.state.value}{reason}"
 
 
-def _pass_on(client: Client, record: Record, offset: int, task: int | None) -> int:
-    passed = 0
-    while content := client.read_log(record, offset=offset + passed, task=task):
-        write(content)
-        passed += len(content)
-    return passed
+def pass_on(client: Client, record: Record, passed: dict[str, int], task: int | None) -> None:
+    """Print what is new in a job's outputs. `passed`: bytes printed of each; of several, each is headed by its name."""
+    paths = client.log_files(record, task)
+    for path in paths:
+        while content := client.read_log(record, path, offset=passed.get(path, 0)):
+            if "%a" in record.log and task is None and (path not in passed or len(paths) > 1):
+                write(f"==> {clean(path)} <==\n".encode())
+            write(content)
+            passed[path] = passed.get(path, 0) + len(content)
 
 
 def _interval(client: Client, record: Record) -> float:

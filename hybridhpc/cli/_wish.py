@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +16,12 @@ import click
 
 from hybridhpc.client import Client
 from hybridhpc.config import read_file, settings
-from hybridhpc.errors import NotFound, UsageError
-from hybridhpc.model import JobSpec, Work
+from hybridhpc.errors import NotFound, Problem, SpecError, UsageError
+from hybridhpc.ledger.base import Record
+from hybridhpc.model import JobSpec, JobState, Work
 from hybridhpc.planning import Wish
+from hybridhpc.script.plan import NOT_SHIPPED
+from hybridhpc.spec.dependencies import check_dependencies, meant
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -51,7 +57,6 @@ def _read_script(client: Client, words: Sequence[str]) -> list[JobSpec]:
 
 
 def _read_specs(client: Client, words: Sequence[str]) -> list[JobSpec]:
-    from hybridhpc.spec.dependencies import check_dependencies
     from hybridhpc.spec.yaml import parse_spec
 
     paths = [Path(client.cwd, word) for word in words]
@@ -80,10 +85,22 @@ def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) 
     if where or spec.where == ("auto",):
         source, text = ("--where", where) if where else (known["where"].source, known["where"].value)
         spec = replace(spec, where=parse_where(text, source))
+    _check_places(client, spec)
     if goal or spec.goal is None:
         source, text = ("--goal", goal) if goal else (known["goal"].source, known["goal"].value)
         spec = replace(spec, goal=parse_goal(text, source))
     return spec
+
+
+def _check_places(client: Client, spec: JobSpec) -> None:
+    """Raise UsageError for a place that is no site, with the nearest that is one."""
+    known = ["auto", *(site.name for site in client.sites)]
+    for entry in spec.where:
+        name = entry.removeprefix("!").partition("/")[0]
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known[1:])}"
+            raise UsageError(f"no site is called {name!r}", hint=hint)
 
 
 def _wish(client: Client, spec: JobSpec, words: Sequence[str]) -> Wish:
@@ -93,20 +110,78 @@ def _wish(client: Client, spec: JobSpec, words: Sequence[str]) -> Wish:
     return Wish(spec=spec, request=request, cwd=client.cwd)
 
 
+MOST_SHIPPED = 2 * 1024**3
+"""Bytes of a workdir; more is data, which belongs where the nodes can read it."""
+
+
 def _tree(spec: JobSpec) -> list[tuple[str, int, int]]:
-    """Return what tells one state of a workdir from another: names, sizes and times of its files."""
+    """Return what tells one state of a workdir from another: names, sizes and times of its files.
+
+    Raises SpecError if it cannot be shipped: it is missing, no directory, too large, or holds what is no file.
+    """
     if not isinstance(spec.payload, Work) or spec.payload.workdir is None:
         return []
     root = Path(spec.payload.workdir)
-    found = [(path, path.lstat()) for path in sorted(root.rglob("*"))]
-    return [(str(path.relative_to(root)), seen.st_size, seen.st_mtime_ns) for path, seen in found]
+    if not root.is_dir():
+        raise _unfit_workdir(spec, f"{root} is no directory" if root.exists() else f"there is no {root}")
+    found: list[tuple[str, int, int]] = []
+    shipped = 0
+    for path, seen in _walk(spec, root):
+        if not (stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode) or stat.S_ISLNK(seen.st_mode)):
+            raise _unfit_workdir(spec, f"{path} is no file, directory or link")
+        shipped += seen.st_size
+        if shipped > MOST_SHIPPED:
+            raise _unfit_workdir(spec, f"{root} holds more than {MOST_SHIPPED >> 30} GiB")
+        found.append((str(path.relative_to(root)), seen.st_size, seen.st_mtime_ns))
+    return found
 
 
-def with_dependencies(client: Client, wish: Wish) -> Wish:
-    """Look the jobs up that a spec comes after. Raises NotFound if the ledger has none of that name."""
-    found = [
-        (after.kind, record.plan.site, record.job_id)
-        for after in wish.spec.after
-        for record in (client.ledger.find(job) for job in after.jobs)
-    ]
+def _walk(spec: JobSpec, root: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield everything below a directory that is shipped, in a fixed order."""
+    try:
+        for path in sorted(root.iterdir()):
+            if any(path.match(pattern) for pattern in NOT_SHIPPED):
+                continue
+            yield path, path.lstat()
+            if path.is_dir() and not path.is_symlink():
+                yield from _walk(spec, path)
+    except OSError as error:
+        raise _unfit_workdir(spec, f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _unfit_workdir(spec: JobSpec, message: str) -> SpecError:
+    hint = "name a directory with your code; bind data, or read it where it lies"
+    return SpecError((Problem(file=spec.file, line=None, key="workdir", message=message, hint=hint),))
+
+
+Batch = Sequence[tuple[JobSpec, Record | None]]
+"""The specs of one command, with their records as far as they are submitted."""
+
+
+def with_dependencies(client: Client, wish: Wish, batch: Batch = ()) -> Wish:
+    """Look the jobs up that a spec comes after; one of the same batch that is not submitted yet is passed over.
+
+    Raises NotFound if nothing has that name, UsageError if the dependency can never be met.
+    """
+    found = []
+    specs = [spec for spec, _ in batch]
+    for kind, job in [(after.kind, job) for after in wish.spec.after for job in after.jobs]:
+        in_batch = [batch[index][1] for index in meant(job, wish.spec, specs)]
+        if in_batch == [None]:
+            continue
+        record = in_batch[0] if in_batch and in_batch[0] else client.ledger.find(job)
+        (record,) = client.refresh([record])
+        if not _is_met(kind, record):
+            found.append((kind, record.plan.site, record.job_id))
     return replace(wish, dependencies=tuple(found))
+
+
+def _is_met(kind: str, record: Record) -> bool:
+    """Whether a dependency is met already. Raises UsageError if it never will be."""
+    if not record.state.final:
+        return False
+    wrong = {"ok": record.state is not JobState.COMPLETED, "notok": record.state is JobState.COMPLETED}
+    if wrong.get(kind, False):
+        message = f"it comes after {record.ref or record.name}, which ended {record.state.value}: it would never start"
+        raise UsageError(message, hint="submit that one again first")
+    return True

@@ -9,6 +9,7 @@ import click
 from hybridhpc.cli._context import chosen, dry_run_option, json_option, new_client
 from hybridhpc.cli._output import say, show_json
 from hybridhpc.client import work_dir
+from hybridhpc.errors import NotFound
 
 
 @click.command()
@@ -24,12 +25,18 @@ def command(job: str, destination: Path | None, dry_run: bool, as_json: bool) ->
     client = new_client()
     (record,) = chosen(client, [job])
     target = destination or Path(f"{record.name}-{record.job_id}".replace("/", "_"))
+    if dry_run and as_json:
+        show_json({"ref": record.ref, "from": work_dir(record), "to": str(target), "outputs": record.plan.outputs})
+        return
     if dry_run:
         say(f"would copy {', '.join(record.plan.outputs) or 'nothing'} from {work_dir(record)} to {target}")
         return
-    brought = client.fetch(record, target)
+    brought, faults = client.fetch(record, target)
     if as_json:
-        show_json({"ref": record.ref, "files": [str(path) for path in brought]})
+        show_json({"ref": record.ref, "files": [str(path) for path in brought], "missing": faults})
     else:
         for path in brought:
             say(str(path))
+    if faults or not brought:
+        lines = "\n  ".join(faults) or "its spec names no `outputs:`"
+        raise NotFound(f"{record.ref} has not left everything:\n  {lines}", hint=f"its files lie in {work_dir(record)}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import click
 
 from hybridhpc.cli._context import chosen, json_option, new_client
-from hybridhpc.cli._follow import follow, write
+from hybridhpc.cli._follow import follow, pass_on
 from hybridhpc.cli._output import show_json
-from hybridhpc.errors import NotFound
+from hybridhpc.errors import NotFound, UsageError
+
+MOST_TASKS = 4_000_001
+"""Slurm's own ceiling for MaxArraySize."""
 
 
 @click.command()
@@ -25,10 +28,15 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
     if following and not as_json:
         follow(client, record, task=task)
         return
-    content = client.read_log(record, task=task)
-    if content is None:
-        raise NotFound(f"{record.ref or job} has no output yet", hint="`hpc why` says what it waits for")
+    if task is not None and task not in range(MOST_TASKS):
+        raise UsageError(f"--task {task} is no index of an array")
+    contents = {path: client.read_log(record, path) for path in client.log_files(record, task)}
+    if all(content is None for content in contents.values()):
+        state = "left none" if record.state.final else "has none yet"
+        hint = f"looked for {', '.join(contents) or record.log or 'nothing'}; `hpc why` says what became of the job"
+        raise NotFound(f"no output: {record.ref or job} {state}", hint=hint)
     if as_json:
-        show_json({"ref": record.ref, "task": task, "log": content.decode("utf-8", "replace")})
+        logs = {path: (content or b"").decode("utf-8", "replace") for path, content in contents.items()}
+        show_json({"ref": record.ref, "task": task, "log": "".join(logs.values()), "logs": logs})
     else:
-        write(content)
+        pass_on(client, record, {}, task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from importlib import import_module
@@ -82,6 +83,9 @@ def main() -> None:
     """Run `hpc` and exit with the code of the error table (hybridhpc/errors.py)."""
     # Looking for garbage takes a tenth of a short command's time; one that follows a job still collects it.
     gc.set_threshold(100_000)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -100,7 +104,7 @@ def run(arguments: list[str]) -> int:
         )
         return _explain(UsageError(error.format_message(), hint=hint), as_json)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("hpc: interrupted", err=True)
+        click.echo("hpc: interrupted; jobs that were submitted go on (hpc status, hpc logs -f)", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -24,7 +24,8 @@ def command(ctx: click.Context, where: str | None, goal: str | None, as_json: bo
     client = new_client()
     planner = client.planner(where)
     wishes = read_wishes(client, ctx.meta["rest"], where, goal)
-    planned = [(wish, planner.plan(with_dependencies(client, wish), client.ledger.history())) for wish in wishes]
+    batch = [(wish.spec, None) for wish in wishes]
+    planned = [(wish, planner.plan(with_dependencies(client, wish, batch), client.ledger.history())) for wish in wishes]
     if as_json:
         answers = [plan_json(answer) for _, answer in planned]
         show_json(answers[0] if len(answers) == 1 else answers)

@@ -25,8 +25,10 @@ def command(ctx: click.Context, where: str | None, goal: str | None, as_json: bo
     """
     client = new_client()
     planner = client.planner(where)
-    for wish in read_wishes(client, ctx.meta["rest"], where, goal):
-        plan = planner.plan(with_dependencies(client, wish), client.ledger.history()).chosen()
+    wishes = read_wishes(client, ctx.meta["rest"], where, goal)
+    batch = [(wish.spec, None) for wish in wishes]
+    for wish in wishes:
+        plan = planner.plan(with_dependencies(client, wish, batch), client.ledger.history()).chosen()
         if as_json:
             script = plan.script.decode("utf-8", "replace")
             show_json({"site": plan.site, "partition": plan.partition, "options": plan.options, "script": script})

@@ -12,6 +12,8 @@ from hybridhpc.cli._plan import plan_json, show_plan
 from hybridhpc.cli._summary import summary
 from hybridhpc.cli._wish import goal_option, read_wishes, where_option, with_dependencies
 from hybridhpc.client import Client, Outcome
+from hybridhpc.ledger.base import Record
+from hybridhpc.model import JobSpec
 from hybridhpc.planning import Planner, Wish
 
 
@@ -47,12 +49,19 @@ def command(
     planner = client.planner(where)
     outcomes: list[Outcome] = []
     try:
-        for wish in read_wishes(client, ctx.meta["rest"], where, goal):
+        wishes = read_wishes(client, ctx.meta["rest"], where, goal)
+        batch: list[tuple[JobSpec, Record | None]] = [(wish.spec, None) for wish in wishes]
+        for wish in wishes if len(wishes) > 1 else ():
+            # Nothing of a batch is submitted unless all of it can be.
+            planner.plan(with_dependencies(client, wish, batch), client.ledger.history()).chosen()
+        for number, wish in enumerate(wishes):
             outcome = None if again or dry_run else client.take_up(wish)
             if outcome is None:
-                outcome = _submit(client, planner, wish, quiet=quiet or as_json, dry_run=dry_run, as_json=as_json)
+                ready = with_dependencies(client, wish, batch)
+                outcome = _submit(client, planner, ready, quiet=quiet or as_json, dry_run=dry_run, as_json=as_json)
             if outcome is not None:
                 outcomes.append(outcome)
+                batch[number] = (wish.spec, outcome.record)
                 _remark(outcome)
                 if not as_json:
                     _announce(client, [outcome], as_json=False)
@@ -65,7 +74,7 @@ def command(
 def _submit(
     client: Client, planner: Planner, wish: Wish, *, quiet: bool, dry_run: bool, as_json: bool
 ) -> Outcome | None:
-    planned = planner.plan(with_dependencies(client, wish), client.ledger.history())
+    planned = planner.plan(wish, client.ledger.history())
     if not quiet:
         tell(show_plan(wish.spec, planned))
     plan = planned.chosen()

@@ -95,7 +95,7 @@ def _ended(record: Record, now: float) -> Iterator[str]:
     if record.reason and record.reason != "None":
         yield record.reason
     if record.exit_code is not None or record.signal:
-        yield f"exit code {record.exit_code}" + (f", signal {record.signal}" if record.signal else "")
+        yield f"ended by signal {record.signal}" if record.signal else f"exit code {record.exit_code}"
     yield f"it ran for {format_duration(record.elapsed(now))} of {_walltime(record)}"
     if record.state is JobState.OUT_OF_MEMORY:
         yield "it used more memory than it asked for: raise `memory` in the spec (--mem of a script)"

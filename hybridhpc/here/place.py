@@ -98,7 +98,7 @@ def open_place(root: str) -> Place:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_owner(path)
         database = path / "here.sqlite"
-        if not database.exists():
+        if not database.exists() or not (path / "here.running").is_dir():
             _create(path, database)
         return Place(path, _connect(database))
     except OSError as error:
@@ -144,9 +144,9 @@ def _create(root: Path, database: Path) -> None:
         raise Refusal(f"{root} is on {kind}, shared with other machines; give `here` a job_root on a local disk")
     with (root / "here.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        (root / "here.running").mkdir(mode=0o700, exist_ok=True)
         if database.exists():
             return
-        (root / "here.running").mkdir(mode=0o700, exist_ok=True)
         fresh = root / "here.sqlite.new"
         for left_over in root.glob("here.sqlite.new*"):
             left_over.unlink()

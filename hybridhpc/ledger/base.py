@@ -95,7 +95,10 @@ class Ledger(Protocol):
         ...
 
     def find(self, word: str) -> Record:
-        """Return the job a person means: token, a prefix of one, ref, job id or name (the latest). Raises NotFound."""
+        """Return the job a person means: token, a prefix of one, ref, job id or name.
+
+        Of several with one name a living one, then the latest. Raises NotFound.
+        """
         ...
 
     def records(self, *, live_only: bool = False, limit: int = 1000) -> tuple[Record, ...]:

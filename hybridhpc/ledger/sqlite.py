@@ -137,7 +137,9 @@ class SqliteLedger:
             ("j.name = ?", (word,)),
         )
         for where, values in queries:
-            found = self._records(f"{_JOBS} WHERE {where} ORDER BY j.created_at DESC LIMIT 2", values)
+            living = f"a.state IN ({', '.join('?' * len(_LIVE))})"
+            sql = f"{_JOBS} WHERE {where} ORDER BY {living} DESC, j.created_at DESC LIMIT 1"
+            found = self._records(sql, (*values, *_LIVE))
             if found:
                 return found[0]
         raise NotFound(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hybridhpc.decide.candidate import Candidate
-from hybridhpc.model import JobSpec, Script
+from hybridhpc.model import JobSpec, Retries, Script
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.script.plan import Plan
 from hybridhpc.script.render import render_script
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot
+
+NO_RETRIES = "no new attempts are made yet: of `retries`, only the requeue by Slurm (preempted, node_fail) is in force"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,4 +94,5 @@ def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: fl
             script_path=payload.path if home else None,
             marker="session" if home else "path",
         )
-    return replace(plan, workdir=payload.workdir, outputs=payload.outputs)
+    notes = (NO_RETRIES,) if payload.retries != Retries() else ()
+    return replace(plan, workdir=payload.workdir, outputs=payload.outputs, notes=notes)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from hybridhpc.model import Resources
 
+NOT_SHIPPED = (".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", "*.pyc")
+"""What is left behind when a workdir is shipped."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedFile:

@@ -21,7 +21,7 @@ def check_dependencies(specs: Sequence[JobSpec], *, known: Container[str] = ()) 
     for index, spec in enumerate(specs):
         graph[index] = []
         for job in (job for after in spec.after for job in after.jobs):
-            found = _meant(job, spec, specs)
+            found = meant(job, spec, specs)
             graph[index] += found[:1]
             problems += _problems(job, spec, [specs[each] for each in found], known)
     try:
@@ -33,7 +33,8 @@ def check_dependencies(specs: Sequence[JobSpec], *, known: Container[str] = ()) 
     return tuple(specs[index] for index in order)
 
 
-def _meant(job: str, spec: JobSpec, specs: Sequence[JobSpec]) -> list[int]:
+def meant(job: str, spec: JobSpec, specs: Sequence[JobSpec]) -> list[int]:
+    """Return which specs of a batch a dependency means, by name or by file."""
     file = posixpath.normpath(posixpath.join(posixpath.dirname(spec.file), job))
     return [index for index, other in enumerate(specs) if job == other.name or file == other.file]
 

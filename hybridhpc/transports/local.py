@@ -21,7 +21,7 @@ from typing import IO
 
 from hybridhpc.command import Command, CommandResult
 from hybridhpc.errors import TransportError
-from hybridhpc.script.plan import StagedFile
+from hybridhpc.script.plan import NOT_SHIPPED, StagedFile
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import MAX_OUTPUT, question_environment
 
@@ -33,12 +33,16 @@ class LocalTransport:
 
     def __init__(self, site: Site, env: Mapping[str, str]) -> None:
         self._env = dict(env)
+        self._slurm_conf = site.slurm_conf
         if site.slurm_conf:
             self._env["SLURM_CONF"] = site.slurm_conf
 
     def run(self, command: Command, *, cwd: str | None = None, scrubbed: bool = True) -> CommandResult:
         """See Transport.run."""
         env = question_environment(self._env) if scrubbed else self._env
+        if self._slurm_conf and not Path(self._slurm_conf).is_file():
+            # Slurm's own commands would look for a configuration elsewhere for many seconds.
+            raise TransportError(f"slurm_conf {self._slurm_conf} does not exist", hint="correct it in the site file")
         try:
             process = subprocess.Popen(
                 command.argv,
@@ -84,7 +88,7 @@ class LocalTransport:
 
         try:
             shutil.copytree(
-                source, directory, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*IGNORED)
+                source, directory, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_SHIPPED)
             )
         except (OSError, shutil.Error) as error:
             raise TransportError(f"{source} cannot be copied to {directory}: {error}") from error
@@ -96,6 +100,8 @@ class LocalTransport:
         source = Path(path)
         if not source.exists():
             return False
+        if source.is_symlink():
+            raise TransportError(f"{path} is a link, to {source.resolve()}", hint="outputs are files and directories")
         try:
             if source.is_dir():
                 shutil.copytree(source, destination, symlinks=True, dirs_exist_ok=True)
@@ -125,10 +131,6 @@ class LocalTransport:
             return ()
         except OSError as error:
             raise TransportError(f"{directory}: {error.strerror}") from error
-
-
-IGNORED = (".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", "*.pyc")
-"""What is never shipped with a workdir."""
 
 
 def private_directory(directory: Path) -> None:

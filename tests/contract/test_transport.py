@@ -18,8 +18,9 @@ from hybridhpc.transports.base import MAX_OUTPUT, Transport
 
 
 @pytest.fixture(params=sorted(registry.BUILT_IN["hybridhpc.transports"]))
-def transport(request: pytest.FixtureRequest) -> Transport:
-    site = Site(name="s", file=None, scheduler="slurm", transport=request.param, slurm_conf="/etc/a.conf")
+def transport(request: pytest.FixtureRequest, tmp_path: Path) -> Transport:
+    (tmp_path / "a.conf").touch()
+    site = Site(name="s", file=None, scheduler="slurm", transport=request.param, slurm_conf=str(tmp_path / "a.conf"))
     disturbing = {"SQUEUE_STATES": "RUNNING", "SBATCH_ACCOUNT": "x", "SLURM_CLUSTERS": "y", "LANG": "de_DE.UTF-8"}
     return registry.transport(site, environment() | disturbing)
 
@@ -73,11 +74,11 @@ def test_endless_output_is_cut_and_said_so(transport: Transport) -> None:
     assert len(answer.stdout) == MAX_OUTPUT
 
 
-def test_questions_are_asked_in_a_fixed_environment(transport: Transport) -> None:
+def test_questions_are_asked_in_a_fixed_environment(transport: Transport, tmp_path: Path) -> None:
     names = ("SQUEUE_STATES", "SBATCH_ACCOUNT", "SLURM_CLUSTERS", "LC_ALL", "TZ", "SLURM_TIME_FORMAT", "SLURM_CONF")
     program = f"import os; print([os.environ.get(name) for name in {names!r}])"
     scrubbed = transport.run(python(program)).text.strip()
-    assert scrubbed == str([None, None, None, "C", "UTC", "%s", "/etc/a.conf"])
+    assert scrubbed == str([None, None, None, "C", "UTC", "%s", str(tmp_path / "a.conf")])
     assert "RUNNING" in transport.run(python(program), scrubbed=False).text
 
 

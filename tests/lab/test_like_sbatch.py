@@ -76,7 +76,7 @@ def by_sbatch(folder: Path, case: Case, env: dict[str, str]) -> Sent:
 
 
 def by_hpc(person: Person, folder: Path, case: Case, env: dict[str, str]) -> Sent:
-    words = ["hpc", "submit", "--hold", *case.flags, "job.sbatch", "argument", "--where", "onprem", "--json"]
+    words = ["hpc", "submit", "--json", "--hold", *case.flags, "job.sbatch", "argument", "--where", "onprem"]
     done = subprocess.run(words, env=env, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         return Sent(None, done.stderr)

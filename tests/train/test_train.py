@@ -46,7 +46,8 @@ class Run:
             self.process = subprocess.Popen(
                 [sys.executable, *torchrun, *payload, *args],
                 cwd=folder,
-                env=os.environ | SPEC["env"],
+                # What the rendered job script does otherwise: torchrun itself is to survive SIGUSR1.
+                env=os.environ | SPEC["env"] | {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -8,8 +8,6 @@ import sys
 import time
 from dataclasses import replace
 
-import pytest
-
 from hybridhpc.decide.explain import HEADER, rows
 from hybridhpc.decide.route import decide
 from tests.worlds.stage import DAY, HOUR, NOW, nodes, pending, price, running, site, snapshot, spec
@@ -143,11 +141,9 @@ def fastest(world):
     return min(spent)
 
 
-@pytest.mark.parametrize(("sites", "queued", "budget"), [(4, 1700, 0.100), (1, 9600, 0.300)])
-def test_deciding_is_quick_however_long_the_queues(sites, queued, budget):
-    world = [large(f"site{number}", 128, queued, number) for number in range(sites)]
-    assert 2000 <= len(world[0][1].jobs) + 60 <= 2100 or queued > 9000
-    assert fastest(world) < budget
+def test_the_time_to_decide_grows_no_faster_than_the_queue():
+    short, long = ([large("site", 128, queued, 1)] for queued in (1200, 9600))
+    assert fastest(long) < 16 * fastest(short)
 
 
 def test_deciding_imports_nothing_heavy():

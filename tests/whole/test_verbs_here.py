@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -175,7 +176,7 @@ def test_a_script_that_calls_srun_is_not_run_without_a_slurm(person: Person) -> 
 def test_an_sbatch_script_without_srun_runs_here(person: Person) -> None:
     script = "#!/bin/bash\n#SBATCH -n2 -t 1 --mem=50 --array=1-2 -o out-%a.txt\n"
     script += "echo task $SLURM_ARRAY_TASK_ID $1 of $SLURM_JOB_NAME\n"
-    ref = json.loads(person.hpc("submit", person.spec(script, "job.sbatch"), "x", "--json"))["ref"]
+    ref = json.loads(person.hpc("submit", "--json", person.spec(script, "job.sbatch"), "x"))["ref"]
     person.hpc("wait", ref)
     assert person.hpc("logs", ref, "--task", "2") == "task 2 x of job.sbatch\n"
     assert (person.home / "out-1.txt").exists()
@@ -219,3 +220,78 @@ def test_init_writes_a_spec_that_runs_and_never_overwrites(person: Person) -> No
     (person.home / "job.yaml").write_text("mine")
     assert "is there already" in person.hpc("init")
     assert (person.home / "job.yaml").read_text() == "mine"
+
+
+def test_nothing_of_a_batch_is_submitted_unless_all_of_it_can_be(person: Person) -> None:
+    person.spec("name: first\nrun: 'true'\n", "first.yaml")
+    person.spec("name: second\nnodes: 50\nrun: 'true'\n", "second.yaml")
+    assert person.try_hpc("submit", "first.yaml", "second.yaml").returncode == 5
+    assert json.loads(person.hpc("status", "--all", "--json")) == []
+
+
+def test_a_dependency_may_be_named_by_its_file(person: Person) -> None:
+    person.spec("name: first\nrun: 'true'\n", "first.yaml")
+    person.spec("name: second\nafter: [first.yaml]\nrun: 'true'\n", "second.yaml")
+    answers = json.loads(person.hpc("submit", "second.yaml", "first.yaml", "--json"))
+    person.hpc("wait", *(answer["ref"] for answer in answers))
+
+
+def test_what_comes_after_a_failed_job_is_refused(person: Person) -> None:
+    ref = submit(person, "name: bad\nrun: exit 1\n")
+    person.try_hpc("wait", ref)
+    answer = person.try_hpc("submit", person.spec("after: [bad]\nrun: 'true'\n", "next.yaml"))
+    assert answer.returncode == 2
+    assert "would never start" in answer.stderr
+
+
+def test_the_outputs_of_all_tasks_are_shown_under_their_names(person: Person) -> None:
+    ref = submit(person, "array: 0-2\nrun: echo this is $SLURM_ARRAY_TASK_ID\n")
+    person.hpc("wait", ref)
+    lines = person.hpc("logs", ref).splitlines()
+    assert [line for line in lines if not line.startswith("==>")] == ["this is 0", "this is 1", "this is 2"]
+    assert sum(line.startswith("==>") for line in lines) == 3
+
+
+def test_words_behind_a_script_are_its_own(person: Person) -> None:
+    person.spec("#!/bin/bash\n#SBATCH -t 1 --mem=50\nprintf '%s|' \"$@\"\n", "args.sh")
+    words = ("-f", "cfg.yaml", "--json", "--goal", "5", "--help", "--", "--quiet")
+    ref = person.hpc("submit", "args.sh", *words[:3], "--where", "here", *words[3:]).strip()
+    person.hpc("wait", ref)
+    assert person.hpc("logs", ref) == "|".join(words) + "|"
+
+
+@pytest.mark.parametrize("make", ["missing", "file", "fifo"])
+def test_a_workdir_that_cannot_be_shipped_is_a_fault_of_the_spec(person: Person, make: str) -> None:
+    if make == "file":
+        (person.home / "code").touch()
+    elif make == "fifo":
+        (person.home / "code").mkdir()
+        os.mkfifo(person.home / "code" / "pipe")
+    answer = person.try_hpc("plan", person.spec("workdir: code\nrun: 'true'\n"))
+    assert answer.returncode == 3
+    assert "workdir:" in answer.stderr
+
+
+def test_a_name_that_several_living_jobs_bear_cancels_none(person: Person) -> None:
+    text = "name: twin\nresources: {memory: 20MiB}\nrun: sleep 30\n"
+    refs = [submit(person, text), submit(person, text)]
+    answer = person.try_hpc("cancel", "twin")
+    assert answer.returncode == 2
+    assert all(ref in answer.stderr for ref in refs)
+    person.hpc("cancel", *refs)
+
+
+def test_an_output_that_leads_out_of_the_job_is_not_followed_and_the_others_come(person: Person) -> None:
+    ref = submit(person, "outputs: [link, missing, file]\nrun: ln -s ../.. link; echo x > file\n")
+    person.hpc("wait", ref)
+    answer = person.try_hpc("fetch", ref, "--to", "back")
+    assert answer.returncode == 9
+    assert "link" in answer.stderr
+    assert "missing" in answer.stderr
+    assert [path.name for path in (person.home / "back").iterdir()] == ["file"]
+
+
+def test_a_misspelt_site_is_named_with_the_nearest(person: Person) -> None:
+    answer = person.try_hpc("submit", person.spec(QUICK), "--where", "hree")
+    assert answer.returncode == 2
+    assert "did you mean here?" in answer.stderr

@@ -43,7 +43,7 @@ def test_a_failing_job_is_told_with_its_exit_code(lab_person: Person) -> None:
 def test_an_sbatch_script_keeps_its_arguments_name_and_output(lab_person: Person) -> None:
     lab_person.spec(SCRIPT, "job.sbatch")
     answer = json.loads(
-        lab_person.hpc("submit", "--mem=100", "job.sbatch", "a b", "--flag", "--where", "auto", "--json")
+        lab_person.hpc("submit", "--json", "--mem=100", "job.sbatch", "a b", "--flag", "--where", "auto")
     )
     lab_person.hpc("wait", answer["ref"])
     output = (lab_person.home / f"out-{answer['job_id']}.txt").read_text()
@@ -79,7 +79,7 @@ def test_what_slurm_refuses_is_refused_with_its_words_and_no_job_is_left(lab_per
 
 def test_a_held_script_stays_held(lab_person: Person) -> None:
     lab_person.spec("#!/bin/bash\n#SBATCH --hold --time=1\ntrue\n", "held.sbatch")
-    ref = json.loads(lab_person.hpc("submit", "held.sbatch", "--where", "onprem", "--json"))["ref"]
+    ref = json.loads(lab_person.hpc("submit", "--json", "held.sbatch", "--where", "onprem"))["ref"]
     (job,) = json.loads(lab_person.hpc("status", ref, "--json"))
     assert (job["state"], job["reason"]) == ("PENDING", "JobHeldUser")
     lab_person.hpc("cancel", ref)
