@@ -89,7 +89,8 @@ def show(job_id: str, env: dict[str, str]) -> Sent:
     shown = subprocess.run(["scontrol", "show", "job", job_id], env=asked, capture_output=True, text=True, check=True)
     subprocess.run(["scancel", job_id], env=asked, check=True)
     text = OWN.sub(r"\1=", shown.stdout)
+    text = re.sub(r"(?m)^ *(?:StdOut|StdErr|StdIn)=.*/", lambda folder: folder[0] + "\0", text)
     # The components of a heterogeneous job have consecutive ids, which stand in the names of their output files.
     for component in range(4):
-        text = re.sub(rf"((?:StdOut|StdErr|StdIn)=.*){int(job_id) + component}(?!\d)", rf"\1ID+{component}", text)
+        text = re.sub(rf"(\0.*?)(?<!\d){int(job_id) + component}(?!\d)", rf"\1ID+{component}", text)
     return Sent(sorted(line.strip() for line in text.splitlines()), "")
