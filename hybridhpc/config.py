@@ -6,7 +6,6 @@ The only module that reads the environment, and the only one that knows where th
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,11 +144,6 @@ def read_file(path: Path) -> bytes:
         raise NotFound(
             f"{path}: {(error.strerror or 'cannot be read').lower()}", hint="name a spec or an sbatch script"
         ) from error
-
-
-def python() -> str:
-    """Return the interpreter that runs us: the embedded site uses the same."""
-    return sys.executable
 
 
 def working_directory() -> str:

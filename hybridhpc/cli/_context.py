@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -31,8 +30,3 @@ def chosen(client: Client, jobs: Sequence[str]) -> tuple[Record, ...]:
     """Return the jobs named on the command line. Raises NotFound."""
     found = {record.token: record for record in (client.ledger.find(word) for word in jobs)}
     return tuple(found.values())
-
-
-def out_of_terminal() -> bool:
-    """Whether stdout is no terminal."""
-    return not sys.stdout.isatty()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 import click
@@ -99,8 +98,3 @@ def record_row(record: Record, now: float) -> list[str]:
         money(record.cost(now)),
         record.reason,
     ]
-
-
-def interactive() -> bool:
-    """Whether a person watches stderr."""
-    return sys.stderr.isatty()
