@@ -13,14 +13,15 @@ from pathlib import Path, PurePosixPath
 
 from hybridhpc import following, registry
 from hybridhpc.clock import Clock, now
+from hybridhpc.command import CommandResult, Errand, StagedFile
 from hybridhpc.config import Paths, find_paths
-from hybridhpc.errors import HpcError, NotFound, SchedulerError, TransportError, Undecided
+from hybridhpc.errors import HpcError, NotFound, SchedulerError, TransportError, Undecided, Undelivered
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import JobState
 from hybridhpc.planning import Planner, Wish
 from hybridhpc.schedulers.base import Scheduler, Submission
-from hybridhpc.script.plan import Plan, StagedFile
+from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 
@@ -94,12 +95,6 @@ class Client:
         """Write down that the person has been told the ref."""
         self.ledger.announced(record.token)
 
-    def _stage(self, record: Record, scheduler: Scheduler, transport: Transport) -> None:
-        _unchanged(record.plan)
-        transport.put(record.job_dir, _files(record.plan, scheduler))
-        if record.plan.workdir:
-            transport.put_tree(record.plan.workdir, f"{record.job_dir}/{WORK}")
-
     def _carry_out(self, record: Record, *, fresh: bool = False) -> Outcome:
         """Bring an intent to its end. Repeating it is harmless, at any point it may have been cut.
 
@@ -107,18 +102,23 @@ class Client:
         """
         site, scheduler, transport = self._reach(record)
         plan = record.plan
-        try:
-            self._stage(record, scheduler, transport)
-        except HpcError as error:
-            if fresh:
-                self.ledger.refused(record.token, error.message, now=self.clock())
-            raise
         command = scheduler.submit_command(site, _submission(record))
-        answer = transport.run(command, cwd=plan.cwd or record.job_dir, scrubbed=False)
+        errand = Errand(
+            command=command,
+            cwd=plan.cwd or record.job_dir,
+            scrubbed=False,
+            directory=record.job_dir,
+            files=tuple(_files(plan, scheduler)),
+        )
         try:
-            submitted = scheduler.parse_submit(answer)
-        except SchedulerError as error:
-            self.ledger.refused(record.token, error.message, now=self.clock())
+            _unchanged(plan)
+            if plan.workdir:
+                transport.put_tree(plan.workdir, f"{record.job_dir}/{WORK}")
+            (answer,) = transport.run_all([errand], within=command.timeout)
+            submitted = scheduler.parse_submit(_received(answer))
+        except (SchedulerError, NotFound, Undelivered) as error:
+            if fresh or isinstance(error, SchedulerError):
+                self.ledger.refused(record.token, error.message, now=self.clock())
             raise
         known = self.ledger.submitted(record.token, job_id=submitted.job_id, log=submitted.log, now=self.clock())
         return Outcome(record=known, notes=submitted.notes)
@@ -225,6 +225,12 @@ def _submission(record: Record) -> Submission:
         hold=plan.hold,
         marker=plan.marker,
     )
+
+
+def _received(answer: CommandResult | HpcError) -> CommandResult:
+    if isinstance(answer, HpcError):
+        raise answer
+    return answer
 
 
 def _unchanged(plan: Plan) -> None:

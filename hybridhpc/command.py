@@ -43,3 +43,25 @@ class CommandResult:
         """The scheduler's own words: standard error, else standard output, on one line."""
         words = self.stderr or self.stdout
         return " ".join(words.decode("utf-8", "replace").split())[:2000]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedFile:
+    """A file put into a directory at a site; `path` is relative to it."""
+
+    path: str
+    content: bytes
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """What is done at a site in one go: files are put into a directory, then a command runs."""
+
+    command: Command
+    cwd: str | None = None
+    scrubbed: bool = True
+    """Asked without SBATCH_*, SQUEUE_*, SLURM_* ..., in a fixed locale and zone."""
+    directory: str = ""
+    """Where the files go; made 0700 if missing."""
+    files: tuple[StagedFile, ...] = ()

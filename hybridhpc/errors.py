@@ -6,6 +6,7 @@ HpcError                     1   something went wrong (base; never raised itself
 ├── SiteFileError            4   a site file or a settings file is wrong
 ├── NoCandidate              5   no site can run this job (carries the refusals)
 ├── TransportError           6   a command could not be brought to a site or timed out
+│   └── Undelivered          6   it was certainly not begun there
 ├── SchedulerError           7   the scheduler refused or gave an answer that cannot be read
 ├── LedgerError              8   the ledger cannot be read or written
 ├── NotFound                 9   no such job, site or file
@@ -90,6 +91,10 @@ class TransportError(HpcError):
     """A command could not be brought to a site, or it timed out: what it did there is unknown."""
 
     exit_code = 6
+
+
+class Undelivered(TransportError):
+    """A command that was certainly not begun at the site: it left no trace there but files."""
 
 
 class SchedulerError(HpcError):

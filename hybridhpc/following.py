@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 
 from hybridhpc import registry
+from hybridhpc.at_once import AtOnce
 from hybridhpc.errors import HpcError
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, JobStatus
-from hybridhpc.probe import AtOnce, run_all
+from hybridhpc.probe import run_all
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.schedulers.fold import fold
 from hybridhpc.sites.site import InvalidSite, Site

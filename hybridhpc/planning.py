@@ -8,7 +8,9 @@ from functools import cached_property, partial
 from shutil import which
 
 from hybridhpc import probe, registry
+from hybridhpc.at_once import AtOnce
 from hybridhpc.clock import Clock
+from hybridhpc.command import Errand
 from hybridhpc.decide.candidate import Candidate, Ranking
 from hybridhpc.decide.route import Sighting, candidates_that_fit, decide
 from hybridhpc.errors import HpcError, NoCandidate
@@ -124,24 +126,30 @@ class Planner:
 
     def _estimates(self, candidates: Sequence[Candidate], drafts: Mapping[str, Draft]) -> dict[str, StartEstimate]:
         """Ask every scheduler that has an opinion, all at once; who gives none in time has none."""
-        calls = {}
-        asked: dict[str, int] = {}
+        asked: dict[str, dict[str, Errand]] = {}
+        sites: dict[str, Site] = {}
         for candidate in candidates:
-            site = candidate.site
-            made = drafts.get(candidate.key)
-            asked[site.name] = asked.get(site.name, 0) + 1
-            if made is None or asked[site.name] > MOST_ESTIMATES:
+            site, made = candidate.site, drafts.get(candidate.key)
+            questions = asked.setdefault(site.name, {})
+            sites[site.name] = site
+            if made is None or len(questions) >= MOST_ESTIMATES:
                 continue
             command = self._dialects[site.name].start_estimate_command(site, made.options, made.script)
             if command is not None:
-                transport = registry.transport(site, self._env)
-                calls[candidate.key] = partial(probe.answer, transport, command)
-        deadline = max((candidate.site.probe_deadline for candidate in candidates), default=0)
-        answers = probe.AtOnce(calls, deadline).answers()
-        dialects = {candidate.key: self._dialects[candidate.site.name] for candidate in candidates}
+                questions[candidate.key] = Errand(command=command)
+        calls = {
+            name: partial(self._ask_estimates, sites[name], questions) for name, questions in asked.items() if questions
+        }
+        deadline = max((site.probe_deadline for site in sites.values()), default=0)
+        answers = AtOnce(calls, deadline).answers()
+        return {key: estimate for found in answers.values() for key, estimate in found.items()}
+
+    def _ask_estimates(self, site: Site, questions: Mapping[str, Errand]) -> dict[str, StartEstimate]:
+        transport = registry.transport(site, self._env)
+        answers = transport.run_all(tuple(questions.values()), within=site.probe_deadline)
         return {
-            key: dialects[key].parse_start_estimate(answer)
-            for key, answer in answers.items()
+            key: self._dialects[site.name].parse_start_estimate(answer)
+            for key, answer in zip(questions, answers, strict=True)
             if not isinstance(answer, HpcError)
         }
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Generic, TypeVar
 
 from hybridhpc import registry
+from hybridhpc.at_once import AtOnce
 from hybridhpc.clock import Clock
-from hybridhpc.command import Command, CommandResult
+from hybridhpc.command import Command, CommandResult, Errand
 from hybridhpc.errors import HpcError
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Silence, Snapshot
 from hybridhpc.transports.base import Transport
-
-Answer = TypeVar("Answer")
 
 
 class Survey:
@@ -56,45 +52,10 @@ def _survey_one(site: Site, env: Mapping[str, str], clock: Clock) -> Snapshot | 
 
 
 def run_all(transport: Transport, commands: Sequence[Command], deadline: float) -> tuple[CommandResult, ...]:
-    """Run commands side by side and return the answers in their order. Raises the first error among them."""
-    if len(commands) == 1:
-        return (transport.run(commands[0]),)
-    asked = {str(number): partial(answer, transport, command) for number, command in enumerate(commands)}
-    answers = AtOnce(asked, deadline).answers()
+    """Ask a site several questions at once and return the answers in their order. Raises the first error among them."""
     found: list[CommandResult] = []
-    for number, command in enumerate(commands):
-        told = answers.get(str(number)) or HpcError(f"{command.argv[0]} gave no answer within {deadline} s")
+    for told in transport.run_all([Errand(command=command) for command in commands], within=deadline):
         if isinstance(told, HpcError):
             raise told
         found.append(told)
     return tuple(found)
-
-
-def answer(transport: Transport, command: Command) -> CommandResult | HpcError:
-    """Run a command; what went wrong is a value, as a thread must give one back."""
-    try:
-        return transport.run(command)
-    except HpcError as error:
-        return error
-
-
-class AtOnce(Generic[Answer]):
-    """Calls made at once, each in a thread of its own; what comes back before the deadline (seconds) counts."""
-
-    def __init__(self, calls: Mapping[str, Callable[[], Answer]], deadline: float) -> None:
-        self._until = time.monotonic() + deadline
-        self._answers: dict[str, Answer] = {}
-        self._threads = [
-            threading.Thread(target=self._call, args=(key, call), daemon=True) for key, call in calls.items()
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _call(self, key: str, call: Callable[[], Answer]) -> None:
-        self._answers[key] = call()
-
-    def answers(self) -> dict[str, Answer]:
-        """Wait, at most until the deadline, and return the answers by key."""
-        for thread in self._threads:
-            thread.join(max(0.0, self._until - time.monotonic()))
-        return dict(self._answers)

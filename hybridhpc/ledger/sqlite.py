@@ -18,7 +18,6 @@ from hybridhpc.script.plan import Plan
 from hybridhpc.script.plan_text import parse_plan, render_plan
 from hybridhpc.sites.snapshot import PastJob
 
-SCHEMA = 1
 _TABLES = """
 CREATE TABLE jobs (
     token TEXT PRIMARY KEY, name TEXT NOT NULL, request TEXT NOT NULL, created_at REAL NOT NULL,
@@ -37,6 +36,19 @@ CREATE INDEX jobs_by_name ON jobs (name, created_at);
 CREATE INDEX jobs_by_age ON jobs (created_at);
 CREATE INDEX attempts_by_ref ON attempts (job_id, site);
 """
+_UPGRADES = (
+    """
+ALTER TABLE jobs ADD COLUMN sweep TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_by_sweep ON jobs (sweep) WHERE sweep != '';
+CREATE TABLE forecasts (
+    token TEXT NOT NULL, attempt INTEGER NOT NULL, made_at REAL NOT NULL,
+    start_p50 REAL NOT NULL, start_p90 REAL NOT NULL, run_p50 REAL NOT NULL, run_p90 REAL NOT NULL,
+    PRIMARY KEY (token, attempt), FOREIGN KEY (token, attempt) REFERENCES attempts
+) STRICT;
+""",
+)
+"""What makes each schema the next one, beginning with schema 1: a new ledger passes through all of them."""
+SCHEMA = 1 + len(_UPGRADES)
 _COLUMNS = """
     j.token, j.attempt, j.name, a.phase, j.announced, a.plan, a.job_dir, a.job_id, a.log, j.created_at, a.state,
     a.native_state, a.reason, a.submitted_at, a.started_at, a.ended_at, a.exit_code, a.signal"""
@@ -56,16 +68,8 @@ class SqliteLedger:
             _create(path)
             self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._db.execute("PRAGMA synchronous = FULL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                raise LedgerError(
-                    f"{path} is empty or was not written by hybridhpc", hint="move it away, or restore it"
-                )
-            if version != SCHEMA:
-                raise LedgerError(
-                    f"{path} has schema {version}; this hybridhpc reads {SCHEMA}",
-                    hint="use the hybridhpc that wrote it",
-                )
+            if _schema(self._db, path) < SCHEMA:
+                self._upgrade()
             locks = path.with_name("owners")
             locks.mkdir(mode=0o700, exist_ok=True)
         self._owners = Owners(locks)
@@ -177,6 +181,20 @@ class SqliteLedger:
             (*columns.values(), token, token),
         )
 
+    def _upgrade(self) -> None:
+        """Bring a ledger of an older schema to ours, in one transaction; a copy of it is kept beside it."""
+        copy = self._path.with_suffix(f".schema-{_schema(self._db, self._path)}")
+        draft = copy.with_name(f".{copy.name}.{secrets.token_hex(6)}")
+        _private_file(draft)
+        with contextlib.closing(sqlite3.connect(draft)) as database:
+            self._db.backup(database)
+        draft.replace(copy)
+        with self._transaction():
+            for upgrade in _UPGRADES[_schema(self._db, self._path) - 1 :]:
+                for statement in filter(str.strip, upgrade.split(";")):
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         with _as_ledger_error(self._path):
@@ -194,14 +212,30 @@ def _create(path: Path) -> None:
     if path.exists():
         return
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    _private_file(draft)
     with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as database:
         database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+        database.executescript(f"BEGIN; {_TABLES} {' '.join(_UPGRADES)} PRAGMA user_version = {SCHEMA}; COMMIT;")
     with contextlib.suppress(FileExistsError):
         os.link(draft, path)
     for leftover in path.parent.glob(f"{draft.name}*"):
         leftover.unlink()
+
+
+def _private_file(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _schema(database: sqlite3.Connection, path: Path) -> int:
+    """Return the schema of a ledger. Raises LedgerError if it is none, or newer than this program."""
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        raise LedgerError(f"{path} is empty or was not written by hybridhpc", hint="move it away, or restore it")
+    if version > SCHEMA:
+        raise LedgerError(
+            f"{path} has schema {version}; this hybridhpc reads {SCHEMA}", hint="use the hybridhpc that wrote it"
+        )
+    return version
 
 
 def _private(directory: Path) -> None:

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hybridhpc.command import StagedFile
 from hybridhpc.model import Resources
 
 NOT_SHIPPED = (".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", "*.pyc")
 """What is left behind when a workdir is shipped."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagedFile:
-    """A file put into the job's directory before submission; `path` is relative to it."""
-
-    path: str
-    content: bytes
-    executable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

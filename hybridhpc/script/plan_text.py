@@ -6,8 +6,9 @@ import base64
 import json
 from typing import Any
 
+from hybridhpc.command import StagedFile
 from hybridhpc.model import Gpus, Mebibytes, Resources, Seconds
-from hybridhpc.script.plan import Plan, StagedFile
+from hybridhpc.script.plan import Plan
 
 _PLAIN = (
     "name",

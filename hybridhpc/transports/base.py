@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from hybridhpc.command import Command, CommandResult
-from hybridhpc.script.plan import StagedFile
+from hybridhpc.command import Command, CommandResult, Errand, StagedFile
+from hybridhpc.errors import HpcError
 
 MAX_OUTPUT = 64 * 1024 * 1024
 """Bytes of standard output kept; what comes after is cut and said so (`truncated`)."""
@@ -35,6 +35,15 @@ class Transport(Protocol):
         """Run a command at the site. `scrubbed`: without SBATCH_*, SQUEUE_*, SLURM_* ..., in a fixed locale and zone.
 
         Raises TransportError if it could not be started or did not end in time.
+        """
+        ...
+
+    def run_all(self, errands: Sequence[Errand], *, within: float) -> tuple[CommandResult | HpcError, ...]:
+        """Do several errands at the site in as few round trips as the transport can, and return an answer for each.
+
+        An errand that could not be done, or whose end was not seen within so many seconds (or its own time limit),
+        has a TransportError as its answer, Undelivered if its command was certainly not begun; the others go on. In
+        which order they are done is not promised: none may depend on another. Raises nothing.
         """
         ...
 

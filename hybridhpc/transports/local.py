@@ -19,13 +19,16 @@ from pathlib import Path
 from string import Template
 from typing import IO
 
-from hybridhpc.command import Command, CommandResult
-from hybridhpc.errors import TransportError
-from hybridhpc.script.plan import NOT_SHIPPED, StagedFile
+from hybridhpc.at_once import AtOnce
+from hybridhpc.command import Command, CommandResult, Errand, StagedFile
+from hybridhpc.errors import HpcError, TransportError, Undelivered
+from hybridhpc.script.plan import NOT_SHIPPED
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import MAX_OUTPUT, question_environment
 
 _CHUNK = 1 << 16
+_SIDE_BY_SIDE = 8
+"""Errands done at once: a scheduler gains nothing from more."""
 
 
 class LocalTransport:
@@ -42,7 +45,7 @@ class LocalTransport:
         env = question_environment(self._env) if scrubbed else self._env
         if self._slurm_conf and not Path(self._slurm_conf).is_file():
             # Slurm's own commands would look for a configuration elsewhere for many seconds.
-            raise TransportError(f"slurm_conf {self._slurm_conf} does not exist", hint="correct it in the site file")
+            raise Undelivered(f"slurm_conf {self._slurm_conf} does not exist", hint="correct it in the site file")
         try:
             process = subprocess.Popen(
                 command.argv,
@@ -55,9 +58,7 @@ class LocalTransport:
             )
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise TransportError(
-                f"{command.argv[0]}: {reason}", hint="`hpc check` looks for what is missing"
-            ) from error
+            raise Undelivered(f"{command.argv[0]}: {reason}", hint="`hpc check` looks for what is missing") from error
         try:
             return _converse(process, command)
         finally:
@@ -65,6 +66,30 @@ class LocalTransport:
                 if stream is not None:
                     with contextlib.suppress(OSError):
                         stream.close()
+
+    def run_all(self, errands: Sequence[Errand], *, within: float) -> tuple[CommandResult | HpcError, ...]:
+        """See Transport.run_all: side by side, a bounded number at once."""
+        if len(errands) == 1:
+            return (self._do(errands[0]),)
+        done: dict[int, CommandResult | HpcError] = {}
+        waiting = iter(enumerate(errands))
+
+        def work() -> None:
+            for number, errand in waiting:
+                done[number] = self._do(errand)
+
+        AtOnce({str(number): work for number in range(min(_SIDE_BY_SIDE, len(errands)))}, within).answers()
+        silent = TransportError(f"no answer within {within:g} s", hint="is the scheduler alive? `hpc sites` asks")
+        return tuple(done.get(number, silent) for number in range(len(errands)))
+
+    def _do(self, errand: Errand) -> CommandResult | HpcError:
+        """Do one errand; what went wrong is a value, as a thread must give one back."""
+        try:
+            if errand.files:
+                self.put(errand.directory, errand.files)
+            return self.run(errand.command, cwd=errand.cwd, scrubbed=errand.scrubbed)
+        except HpcError as error:
+            return error
 
     def resolve(self, path: str) -> str:
         """See Transport.resolve."""
@@ -80,7 +105,7 @@ class LocalTransport:
             for file in files:
                 _write(Path(directory) / file.path, file)
         except OSError as error:
-            raise TransportError(f"{directory}: {error}", hint="is there room, and may you write there?") from error
+            raise Undelivered(f"{directory}: {error}", hint="is there room, and may you write there?") from error
 
     def put_tree(self, source: str, directory: str) -> None:
         """See Transport.put_tree."""
@@ -91,7 +116,7 @@ class LocalTransport:
                 source, directory, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_SHIPPED)
             )
         except (OSError, shutil.Error) as error:
-            raise TransportError(f"{source} cannot be copied to {directory}: {error}") from error
+            raise Undelivered(f"{source} cannot be copied to {directory}: {error}") from error
 
     def get(self, path: str, destination: str) -> bool:
         """See Transport.get."""

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from hybridhpc import registry
-from hybridhpc.command import Command
+from hybridhpc.command import Command, CommandResult, Errand, StagedFile
 from hybridhpc.config import environment
-from hybridhpc.errors import TransportError
-from hybridhpc.script.plan import StagedFile
+from hybridhpc.errors import TransportError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import MAX_OUTPUT, Transport
 
@@ -111,3 +110,37 @@ def test_home_is_resolved_at_the_site(transport: Transport) -> None:
     assert transport.resolve("~/jobs") == transport.resolve("$HOME/jobs") == f"{home}/jobs"
     assert transport.resolve("/a/~b") == "/a/~b"
     assert "$" not in transport.resolve("/scratch/$USER/${USER}")
+
+
+def test_errands_are_done_in_one_go_and_answered_one_by_one(transport: Transport, tmp_path: Path) -> None:
+    directory = str(tmp_path / "job")
+    program = "import pathlib; print(pathlib.Path('data').read_text())"
+    good = Errand(
+        command=python(program), cwd=directory, directory=directory, files=(StagedFile(path="data", content=b"read"),)
+    )
+    missing = Errand(command=Command(argv=("no-such-program",)))
+    silent = Errand(command=python("import time; time.sleep(5)", timeout=0.5))
+    done, absent, late = transport.run_all([good, missing, silent], within=20)
+    assert isinstance(done, CommandResult) and done.text == "read\n"
+    assert isinstance(absent, Undelivered)
+    assert isinstance(late, TransportError) and not isinstance(late, Undelivered)
+
+
+def test_an_errand_whose_files_cannot_be_put_is_not_begun(transport: Transport, tmp_path: Path) -> None:
+    open_to_all, trace = tmp_path / "open", tmp_path / "begun"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    errand = Errand(
+        command=Command(argv=("touch", str(trace))),
+        directory=str(open_to_all),
+        files=(StagedFile(path="data", content=b""),),
+    )
+    (answer,) = transport.run_all([errand], within=20)
+    assert isinstance(answer, Undelivered)
+    assert not trace.exists()
+
+
+def test_many_errands_are_answered_in_their_order(transport: Transport) -> None:
+    errands = [Errand(command=Command(argv=("echo", str(number)))) for number in range(100)]
+    answers = transport.run_all(errands, within=60)
+    assert [isinstance(answer, CommandResult) and int(answer.text) for answer in answers] == list(range(100))

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from hybridhpc.command import StagedFile
 from hybridhpc.errors import LedgerError, NotFound
 from hybridhpc.ledger.base import Phase
-from hybridhpc.ledger.sqlite import SqliteLedger
+from hybridhpc.ledger.sqlite import SCHEMA, SqliteLedger
 from hybridhpc.model import Gpus, JobState, JobStatus, Resources, Seconds
-from hybridhpc.script.plan import Plan, StagedFile
+from hybridhpc.script.plan import Plan
 from hybridhpc.script.plan_text import parse_plan, render_plan
 
 PLAN = Plan(
@@ -148,6 +149,19 @@ def test_a_kill_in_the_middle_leaves_each_record_whole(tmp_path: Path) -> None:
     ledger = SqliteLedger(path)
     assert set(said) <= {record.token for record in ledger.records()}
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_ledger_of_the_first_schema_is_brought_to_ours_and_a_copy_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "ledger.sqlite"
+    token = SqliteLedger(path).intend(PLAN, request="r", job_root="/root", now=1.0).token
+    with sqlite3.connect(path) as database:
+        for undo in ("TABLE forecasts", "INDEX jobs_by_sweep"):
+            database.execute(f"DROP {undo}")
+        database.execute("ALTER TABLE jobs DROP COLUMN sweep")
+        database.execute("PRAGMA user_version = 1")
+    assert SqliteLedger(path).find(token).plan == PLAN
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (SCHEMA,)
+    assert sqlite3.connect(path.with_suffix(".schema-1")).execute("SELECT token FROM jobs").fetchone() == (token,)
 
 
 def test_a_newer_schema_is_refused_in_words(tmp_path: Path) -> None:
