@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # PyTorch's own index of small CPU builds, if you want one: make run TORCH_INDEX=URL
 TORCH_INDEX ?=
 
-.PHONY: help run test lint lab lab-down bench wheel clean
+.PHONY: help run test lint lab lab-down bench templates wheel clean
 
 help:
 	@echo "make run       set up, then submit the reference training job with --where auto on this machine"
@@ -17,6 +17,7 @@ help:
 	@echo "make lab       start a real Slurm cluster on this machine (root on Debian or Ubuntu)"
 	@echo "make lab-down  stop exactly what make lab started"
 	@echo "make bench     measure the budgets against sbatch and submitit"
+	@echo "make templates translate templates/ to Python again, after a change there"
 	@echo "make wheel     build the wheel into dist/"
 
 $(BIN)/python:
@@ -57,6 +58,10 @@ lab-down: $(VENV)/dev.done
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m tests.bench
+
+templates: $(VENV)/dev.done
+	$(BIN)/python -m hybridhpc.script.jinja >$(VENV)/template_code.py
+	mv $(VENV)/template_code.py hybridhpc/script/template_code.py
 
 wheel: $(VENV)/dev.done
 	$(BIN)/pip wheel -q --no-deps -w dist .

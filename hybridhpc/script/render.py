@@ -6,10 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hybridhpc.config import data_path
 from hybridhpc.errors import Problem, SiteFileError, SpecError
 from hybridhpc.model import Gpus, JobSpec, Launcher, Work
 from hybridhpc.script.checkpoint import checkpoint_signal
@@ -18,10 +16,8 @@ from hybridhpc.script.fabric import Fabric, fabric_of
 from hybridhpc.script.launcher import Launch, launch, per_node
 from hybridhpc.script.quote import assignment, home_path, sbatch_word, shell_word, shell_words
 from hybridhpc.script.task_files import TaskFile, digest_of, env_file, run_file, setup_file
+from hybridhpc.script.templates import render
 from hybridhpc.sites.site import Site
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 def render_script(
@@ -48,12 +44,11 @@ def render_script(
         "workdir": '"$HPC_JOB_DIR"/work' if work.workdir else '"$HPC_JOB_DIR"',
         "preamble": site.preamble.strip("\n"),
         "fabric": _fabric_strings(fabric),
-        "files": files,
+        "files": [{"name": file.name, "text": file.text, "end": file.end} for file in files],
         "digest": digest_of(files),
         **_calls(spec, work, site, started, gpus),
     }
-    text: str = _templates().get_template(f"{scheduler_name}.sh.j2").render(context)
-    return text.encode()
+    return render(f"{scheduler_name}.sh.j2", context).encode()
 
 
 def _work(spec: JobSpec) -> Work:
@@ -84,13 +79,14 @@ def _calls(spec: JobSpec, work: Work, site: Site, started: Launch, gpus: Gpus | 
         name = shell_word(spec.name)
     container = '"${hpc_container[@]}" ' if work.image is not None else ""
     setup = f"{_before(per_node(spec.resources.nodes))}{container}" if work.setup.strip() else None
+    signal = checkpoint_signal(work.checkpoint, started)
     return {
         "name": name,
         "container": _container(spec, work, site, gpus) if work.image is not None else None,
         "setup": setup,
         "payload": f"{_before(started.words)}{container}",
         "leads": started.leads,
-        "signal": checkpoint_signal(work.checkpoint, started),
+        "signal": {"name": signal.name, "mask": signal.mask} if signal else None,
     }
 
 
@@ -152,19 +148,3 @@ def _blame(spec: JobSpec, key: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise SpecError((Problem(file=spec.file, line=None, key=key, message=str(error)),)) from error
-
-
-@cache
-def _templates() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(data_path("templates"))
-    # Shell is no HTML: values are quoted by quote.py, and autoescape would spoil them.
-    return Environment(
-        loader=loader,
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )

@@ -1,0 +1,432 @@
+"""The templates as Python: written by `make templates` from templates/, where changes belong."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+DIGEST = "008b34a79d42540577339fb854c7751f"
+"""Of the templates this was made from: with others it is not used."""
+
+Context = Mapping[str, Any]
+
+
+class Base:
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def text(self) -> Iterator[str]:
+        c = self.context
+        yield '''#!/bin/bash
+'''
+        yield from self.block_options()
+        yield '''
+# Job script for '''
+        yield c["place"]
+        yield ''', rendered by hybridhpc. Started by hand it runs in the directory it is started from.
+# shellcheck disable=SC2317 # functions are called by traps and by hpc_await
+set -u
+
+if [ -n "${HPC_JOB_DIR:-}" ]; then
+  hpc_directory='''
+        yield c["workdir"]
+        yield '''
+else
+  HPC_JOB_DIR=$PWD
+  hpc_directory=$PWD
+fi
+export HPC_JOB_DIR
+hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
+hpc_files=$HPC_JOB_DIR/script-'''
+        yield c["digest"]
+        yield '''
+hpc_pid=
+hpc_witness=
+hpc_told=.
+hpc_stopped=
+'''
+        if c["signal"]:
+            yield '''hpc_payload_runs=
+'''
+        yield '''hpc_code=1
+
+hpc_say() {
+  printf 'hpc: %s\\n' "$*" >&2
+}
+
+hpc_die() {
+  hpc_say "$*; the job ends"
+  exit 1
+}
+
+# hpc_mark NAME WORDS: a marker appears whole or not at all.
+hpc_mark() {
+  local marker=$1.$hpc_run
+  shift
+  printf '%s\\n' "$*" >"$HPC_JOB_DIR/.$marker.$$" && mv -f "$HPC_JOB_DIR/.$marker.$$" "$HPC_JOB_DIR/$marker"
+}
+
+# The last act, however the script ends. An exit with 0 that was not the payload's (a preamble's, say) counts as 1.
+hpc_leave() {
+  local code=$?
+  [ "$code" -ne 0 ] || code=$hpc_code
+  kill "$hpc_witness" 2>/dev/null
+  hpc_mark exit "$code $(date +%s)"
+  exit "$code"
+}
+
+# hpc_processes WHICH: processes of the payload on this node. WHICH is first, or a pattern for a mask of signals: all
+# those that catch or await one of them.
+hpc_processes() {
+  cat /proc/[0-9]*/status 2>/dev/null | awk -v root="$hpc_pid" -v which="$1" '
+    $1 == "Pid:" { pid = $2 }
+    $1 == "PPid:" { parent[pid] = $2 }
+    ($1 == "SigBlk:" || $1 == "SigCgt:") && (which == "first" || $2 ~ which) { found[pid] }
+    END {
+      for (pid in found) {
+        at = pid
+        if (which == "first") at = parent[pid]
+        else while (at != root && (at in parent)) at = parent[at]
+        if (at == root) print pid
+      }
+    }'
+}
+
+# TERM, INT, HUP: pass TERM on to the payload. If the witness is dead, the signal was sent to every process of the job
+# and the payload has had it: a second TERM makes torchrun leave its workers behind.
+hpc_stop() {
+  hpc_stopped=1
+  [ -n "$hpc_pid" ] || exit 143
+  sleep 0.2
+  if kill -0 "$hpc_witness" 2>/dev/null; then
+    # shellcheck disable=SC2046
+    kill -s TERM $(hpc_processes "$hpc_told") 2>/dev/null
+  fi
+}
+'''
+        if c["signal"]:
+            yield '''
+# '''
+            yield c["signal"]["name"]
+            yield ''' asks for a checkpoint: it goes to those processes of the payload that are prepared for it.
+hpc_checkpoint() {
+  [ -n "$hpc_payload_runs" ] || return 0
+  # shellcheck disable=SC2046
+  kill -s '''
+            yield c["signal"]["name"]
+            yield ''' $(hpc_processes \''''
+            yield c["signal"]["mask"]
+            yield '''') 2>/dev/null
+}
+'''
+        yield '''
+# hpc_await COMMAND: runs it in the background, so that signals are heard at once, and returns its exit code. The code
+# comes through a pipe: wait loses it if a signal arrives in the moment the command ends (seen in bash 5.2).
+hpc_await() {
+  local code
+  [ -z "$hpc_stopped" ] || exit 143
+  (
+    trap : TERM INT HUP'''
+        yield ((' ' + c["signal"]["name"]) if c["signal"] else '')
+        yield '''
+    ("$@") {hpc_codes}>&-
+    echo $? >&"$hpc_codes"
+  ) <&0 &
+  hpc_pid=$!
+  while kill -0 "$hpc_pid" 2>/dev/null; do
+    wait "$hpc_pid"
+  done
+  hpc_pid=
+  read -r -t 1 code <&"$hpc_codes" || code=137
+  return "$code"
+}
+
+# hpc_file NAME: standard input becomes that file, unless it is there already (a restart, another task of the array).
+hpc_file() {
+  local file=$hpc_files/$1 part
+  part=$file.$(uname -n).$$
+  [ ! -e "$file" ] || return 0
+  (umask 077 && mkdir -p "$hpc_files" && cat >"$part") && mv -n "$part" "$file"
+  rm -f "$part"
+  [ -e "$file" ] || hpc_die "$file cannot be written"
+}
+
+trap hpc_leave EXIT
+trap hpc_stop TERM INT HUP
+'''
+        if c["signal"]:
+            yield '''trap hpc_checkpoint '''
+            yield c["signal"]["name"]
+            yield '''
+'''
+        yield '''exec {hpc_codes}<> <(:) # a pipe
+# The witness: a process that does nothing but die of a signal that is meant for the whole job.
+(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
+hpc_witness=$!
+hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
+'''
+        if c["container"]:
+            yield '''hpc_container=('''
+            yield c["container"]["command"]
+            yield ''')
+'''
+        yield from TEMPLATES[c["fabric"]["template"]](c).text()
+        if c["preamble"]:
+            yield '''
+set +u
+'''
+            yield c["preamble"]
+            yield '''
+set +e -u +o pipefail
+'''
+        yield '''
+'''
+        yield from self.block_place_variables()
+        yield '''MASTER_PORT=$((20000 + ${SLURM_JOB_ID:-$$} % 10000))
+export MASTER_ADDR MASTER_PORT NNODES
+export GPUS_PER_NODE='''
+        yield c["gpus"]
+        yield '''
+export HPC_NAME='''
+        yield c["name"]
+        yield '''
+'''
+        if c["threads"]:
+            yield '''export OMP_NUM_THREADS="${OMP_NUM_THREADS:-'''
+            yield c["threads"]
+            yield '''}"
+'''
+        yield '''
+cd -- "$hpc_directory" || hpc_die "$hpc_directory cannot be entered"
+'''
+        for file in c["files"]:
+            yield '''
+hpc_file '''
+            yield file["name"]
+            yield ''' <<\''''
+            yield file["end"]
+            yield ''''
+'''
+            yield file["text"]
+            yield '''
+'''
+            yield file["end"]
+            yield '''
+'''
+        if c["container"]:
+            yield '''
+'''
+            yield from TEMPLATES['container.sh.j2'](c).text()
+        if c["setup"] is not None:
+            yield '''
+hpc_setup() {
+  # shellcheck source=/dev/null
+  . "$hpc_files/env.sh"
+  exec '''
+            yield c["setup"]
+            yield '''/bin/bash "$hpc_files/setup.sh"
+}
+hpc_await hpc_setup || {
+  hpc_code=$?
+  hpc_say "setup ended with exit code $hpc_code; the job ends"
+  exit "$hpc_code"
+}
+'''
+        yield '''
+hpc_payload() {
+  # shellcheck source=/dev/null
+  . "$hpc_files/env.sh"
+  exec '''
+        yield c["payload"]
+        yield '''/bin/bash "$hpc_files/run.sh"
+}
+'''
+        if c["leads"]:
+            yield '''hpc_told=first
+'''
+        if c["signal"]:
+            yield '''hpc_payload_runs=1
+'''
+        yield '''hpc_await hpc_payload
+hpc_code=$?
+# srun answers 0 for a step that was cancelled (seen in 22.05); what was stopped has not completed.
+[ -z "$hpc_stopped" ] || [ "$hpc_code" -ne 0 ] || hpc_code=143
+exit "$hpc_code"
+'''
+
+    def block_options(self) -> Iterator[str]:
+        c = self.context
+        yield from ()
+
+    def block_place_variables(self) -> Iterator[str]:
+        c = self.context
+        yield from ()
+
+class Container:
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def text(self) -> Iterator[str]:
+        c = self.context
+        if c["container"]["verb"] == 'build':
+            yield '''hpc_images='''
+            yield c["container"]["folder"]
+            yield '''
+hpc_source=$HPC_JOB_DIR/'''
+            yield c["container"]["definition"]
+            yield '''
+[ -r "$hpc_source" ] || hpc_source='''
+            yield c["container"]["source"]
+            yield '''
+[ -r "$hpc_source" ] || hpc_die "$hpc_source cannot be read, so the image cannot be built"
+hpc_image=$hpc_images/$(sha256sum <"$hpc_source" | cut -c 1-64).sif
+hpc_make=('''
+            yield c["container"]["runtime"]
+            yield ''' build)
+'''
+        elif c["container"]["verb"] == 'pull':
+            yield '''hpc_images='''
+            yield c["container"]["folder"]
+            yield '''
+hpc_image=$hpc_images/'''
+            yield c["container"]["file"]
+            yield '''
+hpc_make=('''
+            yield c["container"]["runtime"]
+            yield ''' pull)
+hpc_source='''
+            yield c["container"]["source"]
+            yield '''
+'''
+        else:
+            yield '''hpc_image='''
+            yield c["container"]["source"]
+            yield '''
+'''
+        if c["container"]["verb"]:
+            yield '''
+# Makes the image once: whoever makes the lock does it, all others wait. The lock saves work only: a file appears whole.
+hpc_make_image() {
+  local lock=$hpc_image.lock part missed=0
+  part=$hpc_image.$(uname -n).$$
+  mkdir -p -- "$hpc_images" || hpc_die "$hpc_images cannot be made"
+  until [ -e "$hpc_image" ]; do
+    if mkdir -- "$lock" 2>/dev/null; then
+      (while sleep 30; do touch -- "$lock"; done) &
+      # shellcheck disable=SC2064
+      trap "kill $!; $(printf 'rm -rf -- %q %q' "$lock" "$part")" EXIT
+      trap 'exit 143' TERM
+      "${hpc_make[@]}" "$part" "$hpc_source" && mv -- "$part" "$hpc_image"
+      exit
+    elif [ -n "$(find "$lock" -maxdepth 0 -mmin +5 2>/dev/null)" ]; then
+      rm -rf -- "$lock" # whoever held it is gone: it was touched every 30 s
+    elif [ -d "$lock" ] || [ $((missed += 1)) -lt 2 ]; then
+      sleep 1
+    else
+      hpc_die "$hpc_images cannot be written to"
+    fi
+  done
+}
+hpc_await hpc_make_image || {
+  hpc_code=$?
+  hpc_say "the image $hpc_source could not be made (exit code $hpc_code); the job ends"
+  exit "$hpc_code"
+}
+'''
+        yield '''# Apptainer hands the environment on by itself; what an image overrides is set again inside (env.sh).
+hpc_container+=(--bind "$HPC_JOB_DIR" --pwd "$PWD" "$hpc_image")
+'''
+
+class FabricBase:
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def text(self) -> Iterator[str]:
+        c = self.context
+        if c["fabric"]["exports"]:
+            yield '''
+# Interconnect: '''
+            yield c["fabric"]["source"]
+            yield '''
+'''
+            if c["fabric"]["needs"]:
+                yield '''hpc_need() {
+  local path
+  for path in "$@"; do
+    [ -e "$path" ] || hpc_die "$path is missing on $(uname -n), and the site's fabric needs it"
+  done
+}
+hpc_need '''
+                yield c["fabric"]["needs"]
+                yield '''
+'''
+            if c["fabric"]["profile"]:
+                yield '''set +u
+# shellcheck source=/dev/null
+'''
+                yield c["fabric"]["profile_env"]
+                yield '''. '''
+                yield c["fabric"]["profile"]
+                yield '''
+set -u
+'''
+            for export in c["fabric"]["exports"]:
+                yield '''export '''
+                yield export
+                yield '''
+'''
+            if (c["container"] and c["fabric"]["binds"]):
+                yield '''hpc_container+=('''
+                yield c["fabric"]["binds"]
+                yield ''')
+'''
+            yield from self.block_per_job()
+
+    def block_per_job(self) -> Iterator[str]:
+        c = self.context
+        yield from ()
+
+class FabricTcpx(FabricBase):
+
+    def block_per_job(self) -> Iterator[str]:
+        c = self.context
+        yield '''# The prolog of the node makes one directory of sockets per job.
+export NCCL_GPUDIRECTTCPX_UNIX_CLIENT_PREFIX="/run/tcpx-$SLURM_JOB_ID"
+'''
+        if c["container"]:
+            yield '''hpc_container+=(--bind "/run/tcpx-$SLURM_JOB_ID")
+'''
+
+class Here(Base):
+
+    def block_place_variables(self) -> Iterator[str]:
+        c = self.context
+        yield '''MASTER_ADDR=127.0.0.1
+NNODES=1
+'''
+
+class Slurm(Base):
+
+    def block_options(self) -> Iterator[str]:
+        c = self.context
+        for option in c["options"]:
+            yield '''#SBATCH '''
+            yield option
+            yield '''
+'''
+
+    def block_place_variables(self) -> Iterator[str]:
+        c = self.context
+        yield '''MASTER_ADDR=$(scontrol show hostnames "${SLURM_JOB_NODELIST:-}" 2>/dev/null | head -n 1)
+MASTER_ADDR=${MASTER_ADDR:-$(uname -n)}
+NNODES=${SLURM_JOB_NUM_NODES:-'''
+        yield c["nodes"]
+        yield '''}
+'''
+
+TEMPLATES: dict[str, Callable[[Context], Any]] = {
+    "base.sh.j2": Base,
+    "container.sh.j2": Container,
+    "fabric/base.sh.j2": FabricBase,
+    "fabric/tcpx.sh.j2": FabricTcpx,
+    "here.sh.j2": Here,
+    "slurm.sh.j2": Slurm,
+}
