@@ -30,7 +30,9 @@ def look_at_installation(client: Client) -> Findings:
     yield fine("python", f"{sys.version.split()[0]} ({sys.executable})")
     if find_spec("jinja2") is None:
         yield fault(
-            "installation", "jinja2 is missing: a changed template cannot be rendered", f"{sys.executable} -m pip install jinja2"
+            "installation",
+            "jinja2 is missing, and changed templates need it",
+            f"{sys.executable} -m pip install jinja2",
         )
     for name in ("templates", "configs"):
         data_path(name)
