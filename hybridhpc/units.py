@@ -66,6 +66,15 @@ def format_walltime(seconds: int) -> str:
     return f"{days}-{clock}" if days else clock
 
 
+def spell_time(seconds: int) -> str:
+    """Spell seconds as people write them into a spec, exactly: 12h, 7h30m, 1d12h, 90s."""
+    parts, rest = [], int(seconds)
+    for unit in "dhm":
+        count, rest = divmod(rest, _UNIT_SECONDS[unit])
+        parts += [f"{count}{unit}"] if count else []
+    return "".join([*parts, f"{rest}s"] if rest or not parts else parts)
+
+
 def format_duration(seconds: float) -> str:
     """Spell seconds for a person, to two units: 45s, 12m, 2h 50m, 3d 4h."""
     whole = round(seconds)

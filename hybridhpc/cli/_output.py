@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 
 import click
 
+from hybridhpc.cli._screen import lay_out, shown, width_of
+from hybridhpc.config import environment
 from hybridhpc.ledger.base import Record
 from hybridhpc.units import format_duration
 
@@ -18,12 +21,12 @@ def clean(text: str) -> str:
 
 def say(text: str = "") -> None:
     """Print a result."""
-    click.echo(text)
+    click.echo(shown(text, sys.stdout, environment()))
 
 
 def tell(text: str) -> None:
     """Print progress or a remark, to stderr."""
-    click.echo(text, err=True)
+    click.echo(shown(text, sys.stderr, environment()), err=True)
 
 
 def show_json(value: object) -> None:
@@ -36,17 +39,16 @@ def show_json(value: object) -> None:
 _shown: list[object] = []
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
-    """Lay out rows under a header; columns named in `right` (by position) are aligned to the right."""
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: frozenset[int] = frozenset(),
+    to_stderr: bool = False,
+) -> str:
+    """Lay out rows under a header, for the screen it is meant for; columns in `right` are aligned to the right."""
     lines = [[clean(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return lay_out(lines, right, width_of(sys.stderr if to_stderr else sys.stdout))
 
 
 def money(usd: float) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from hybridhpc.cli._output import table
 from hybridhpc.decide.candidate import Choice
 from hybridhpc.decide.explain import HEADER, rows
+from hybridhpc.decide.policy import finish
 from hybridhpc.model import JobSpec, Quantiles
 from hybridhpc.planning import Planned
 
 
-def show_plan(spec: JobSpec, planned: Planned) -> str:
-    """Return the plan as a person reads it."""
+def show_plan(spec: JobSpec, planned: Planned, *, to_stderr: bool = False) -> str:
+    """Return the plan as a person reads it, laid out for the screen it will be shown on."""
     ranking = planned.ranking
-    lines = [f"plan for {spec.name}", table(HEADER, rows(ranking))]
+    lines = [f"plan for {spec.name}", table(HEADER, rows(ranking), to_stderr=to_stderr)]
     lines += [f"{site}: not considered: {why}" for site, why in ranking.silent]
     if planned.plan is not None:
         lines += [f"placement: {ranking.choices[0].candidate.name}"]
@@ -37,7 +38,10 @@ def _choice_json(choice: Choice) -> dict[str, object]:
         "purchase": choice.candidate.purchase,
         "gpus": str(choice.candidate.gpus) if choice.candidate.gpus else None,
         "start_s": _quantiles(choice.forecast.start if choice.forecast else None),
+        "boot_s": round(choice.forecast.boot, 1) if choice.forecast else None,
         "run_s": _quantiles(choice.forecast.run if choice.forecast else None),
+        "finish_s": _quantiles(finish(choice.forecast.start, choice.forecast.run) if choice.forecast else None),
+        "basis": choice.forecast.basis if choice.forecast else None,
         "cost_usd": round(choice.quote.usd, 4) if choice.quote else None,
         "cost_source": choice.quote.source if choice.quote else None,
         "score": None if choice.score is None else round(choice.score, 4),

@@ -20,4 +20,4 @@ def summary(client: Client, record: Record) -> str:
         ["log", log_path(record, None)],
     ]
     rows += [["output", f"{work_dir(record)}/{output}"] for output in record.plan.outputs]
-    return table(("", ""), rows).lstrip("\n")
+    return table(("", ""), rows, to_stderr=True).lstrip("\n")

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from hybridhpc.cli._arguments import PassThrough
+from hybridhpc.cli._chart import chart
 from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._output import say, show_json
 from hybridhpc.cli._plan import plan_json, show_plan
+from hybridhpc.cli._screen import width_of
 from hybridhpc.cli._wish import goal_option, read_wishes, where_option, with_dependencies
+
+WITHOUT_A_SCREEN = 100
+"""Columns of a chart that is asked for where there is no terminal."""
 
 
 @click.command(cls=PassThrough)
 @where_option
 @goal_option
+@click.option(
+    "--chart/--no-chart", "drawn", default=None, help="Draw the candidates on a time axis; default: on a terminal."
+)
 @json_option
 @click.pass_context
-def command(ctx: click.Context, where: str | None, goal: str | None, as_json: bool) -> None:
+def command(ctx: click.Context, where: str | None, goal: str | None, drawn: bool | None, as_json: bool) -> None:
     """Show every candidate for FILE with its start, run time and price, and why it wins or is refused.
 
     Example: hpc plan train.yaml --where auto --json
     """
+    width = width_of(sys.stdout)
+    drawn = width is not None if drawn is None else drawn
     client = new_client()
     planner = client.planner(where)
     wishes = read_wishes(client, ctx.meta["rest"], where, goal)
@@ -32,5 +44,8 @@ def command(ctx: click.Context, where: str | None, goal: str | None, as_json: bo
     else:
         for wish, answer in planned:
             say(show_plan(wish.spec, answer))
+            drawing = chart(answer.ranking, width or WITHOUT_A_SCREEN) if drawn else ""
+            if drawing:
+                say(f"\n{drawing}\n")
     for _, answer in planned:
         answer.chosen()

@@ -76,7 +76,7 @@ def _submit(
 ) -> Outcome | None:
     planned = planner.plan(wish, client.ledger.history())
     if not quiet:
-        tell(show_plan(wish.spec, planned))
+        tell(show_plan(wish.spec, planned, to_stderr=True))
     plan = planned.chosen()
     if not dry_run:
         return client.submit(plan, wish.request)

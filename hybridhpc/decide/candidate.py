@@ -36,6 +36,8 @@ class Forecast:
     start: Quantiles
     run: Quantiles
     basis: str
+    boot: float = 0.0
+    """Of the start's p50, the seconds in which nodes boot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

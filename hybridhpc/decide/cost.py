@@ -6,6 +6,7 @@ from hybridhpc.decide.candidate import Quote
 from hybridhpc.decide.fit import Fit
 from hybridhpc.decide.native import Refusal
 from hybridhpc.decide.policy import HOUR
+from hybridhpc.decide.spelling import spelled_time
 from hybridhpc.model import JobSpec, Quantiles, Usd, UsdPerHour
 from hybridhpc.sites.site import Price
 from hybridhpc.units import MAX_WALLTIME, format_walltime
@@ -71,7 +72,7 @@ def over_budget(spec: JobSpec, fit: Fit, quoted: Quote, task: Quantiles, boot: f
     enough = (ceiling * HOUR / highest - at_once * boot) / tasks if highest > 0 else 0.0
     fix = f"max_cost: {quoted.most:.2f} USD"
     if enough >= max(60.0, task.p90):
-        fix = f"--time={format_walltime(int(enough) // 60 * 60)} or less"
+        fix = f"{spelled_time(spec, int(enough) // 60 * 60)} or less"
     reason = f"may cost up to {dollars(quoted.most)} {until}; the ceiling is {dollars(ceiling)}"
     return Refusal(reason=reason, would_admit=fix)
 

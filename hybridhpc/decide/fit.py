@@ -139,10 +139,10 @@ def _names(case: Case) -> tuple[list[Refusal], list[str]]:
     matching = [entry for entry in spec.where if _matches(entry.removeprefix("!"), candidate)]
     found = _where(case, [entry for entry in matching if entry.startswith("!")], matching)
     if candidate.site.scheduler == "here":
-        return [*found, *on_here(spec.native, candidate.site, candidate.partition)], []
+        return [*found, *on_here(spec, candidate.site, candidate.partition)], []
     explicit = any(entry != "auto" and not entry.startswith("!") for entry in matching)
     known = [partition.name for partition in case.snapshot.partitions]
-    refusals, notes = on_slurm(spec.native, candidate.site, case.partition, known, explicit)
+    refusals, notes = on_slurm(spec, candidate.site, case.partition, known, explicit)
     return [*found, *refusals], notes
 
 

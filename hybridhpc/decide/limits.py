@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hybridhpc.decide.candidate import Candidate
 from hybridhpc.decide.native import Refusal, missing_nodes
+from hybridhpc.decide.spelling import spelled, spelled_gpus, spelled_memory, spelled_time
 from hybridhpc.model import Gpus, JobSpec, Seconds
 from hybridhpc.sites.snapshot import Node, QueuePartition, Snapshot
 from hybridhpc.units import format_memory, format_walltime
@@ -61,7 +62,7 @@ def _time(case: Case) -> Refusal | None:
         return None
     return Refusal(
         reason=f"walltime {format_walltime(asked)} is over the partition's limit of {format_walltime(limit)}",
-        would_admit=f"--time={format_walltime(limit)} or less",
+        would_admit=f"{spelled_time(case.spec, limit)} or less",
     )
 
 
@@ -71,7 +72,7 @@ def _node_limit(case: Case) -> Refusal | None:
         return None
     return Refusal(
         reason=f"needs {asked} nodes; partition {case.partition.name} gives a job at most {limit}",
-        would_admit=f"--nodes={limit}" if limit > 0 else None,
+        would_admit=spelled(case.spec, "nodes", str(limit)) if limit > 0 else None,
     )
 
 
@@ -116,7 +117,7 @@ def _shape(case: Case) -> Refusal | None:
     return Refusal(
         reason=f"needs {case.spec.resources.nodes} nodes{like}; partition {name} has {len(case.able)}"
         + (f" ({down} down)" if down else ""),
-        would_admit=f"--nodes={usable}" if usable else None,
+        would_admit=spelled(case.spec, "nodes", str(usable)) if usable else None,
     )
 
 
@@ -141,7 +142,7 @@ def _gpu_share(case: Case) -> Refusal | None:
         return None
     if most > 0:
         reason = f"needs {_spell_gpus(gpus)} per node; the largest node has {most}"
-        return Refusal(reason=reason, would_admit=f"--gpus-per-node={most} or fewer")
+        return Refusal(reason=reason, would_admit=f"{spelled_gpus(case.spec, most, gpus.kind)} or fewer")
     return _gpu_kind(case, gpus)
 
 
@@ -156,7 +157,8 @@ def _gpu_kind(case: Case, gpus: Gpus) -> Refusal:
     if alike:
         return Refusal(reason=reason, would_admit=f"`gres: {{{gpus.kind}: {alike}}}` in the site file")
     typed = [node.gpu_kind for node in holding if node.gpu_kind and node.gpus >= gpus.count]
-    return Refusal(reason=reason, would_admit=f"GPUs of kind {min(typed)}" if typed else None)
+    near = f"{min(typed)}:{gpus.count}" if typed else ""
+    return Refusal(reason=reason, would_admit=spelled(case.spec, "gpus", near) if near else None)
 
 
 def _cpu_share(case: Case) -> Refusal | None:
@@ -172,7 +174,7 @@ def _memory_share(case: Case) -> Refusal | None:
     if case.memory <= most:
         return None
     reason = f"needs {format_memory(case.memory)} per node; the largest node has {format_memory(most)}"
-    return Refusal(reason=reason, would_admit=f"--mem={format_memory(most).removesuffix('iB')} or less")
+    return Refusal(reason=reason, would_admit=f"{spelled_memory(case.spec, most)} or less")
 
 
 _CHECKS: tuple[Callable[[Case], Refusal | None], ...] = (_up, _time, _node_limit, _array, _listed, _shape)

@@ -10,21 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hybridhpc.decide.profile import split_names
-from hybridhpc.model import Native
+from hybridhpc.decide.spelling import OPTIONS, spelled
+from hybridhpc.model import JobSpec, Native
 from hybridhpc.schedulers.slurm_text import parse_hosts
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition
 
-_OPTIONS = {
-    "partition": "--partition",
-    "account": "--account",
-    "qos": "--qos",
-    "constraint": "--constraint",
-    "reservation": "--reservation",
-    "licenses": "--licenses",
-    "nodelist": "--nodelist",
-    "cluster": "--clusters",
-}
 _WORDS = {"qos": "QOS", "licenses": "licences", "nodelist": "nodes by name"}
 _INVISIBLE = ("reservation", "licenses", "cluster")
 """No snapshot shows these: the site file, an explicit `where` or the scheduler itself must vouch for them."""
@@ -47,23 +38,24 @@ def own_name(site: Site, kind: str, word: str) -> str | None:
 
 def named(native: Native) -> dict[str, str]:
     """Return what a job names, by kind."""
-    return {kind: value for kind in _OPTIONS if (value := getattr(native, kind))}
+    return {kind: value for kind in Native.__slots__ if (value := getattr(native, kind))}
 
 
 def on_slurm(
-    native: Native, site: Site, partition: QueuePartition, known: Iterable[str], explicit: bool
+    spec: JobSpec, site: Site, partition: QueuePartition, known: Iterable[str], explicit: bool
 ) -> tuple[list[Refusal], list[str]]:
     """Return why the names of a job do not fit a partition, and what could not be seen.
 
     `known` are the site's partitions; `explicit` says that the person named this site in `where`.
     """
+    native = spec.native
     found = [_partition(native, site, partition, known)]
     notes: list[str] = []
     for kind, allowed in (("account", partition.allowed_accounts), ("qos", partition.allowed_qos)):
         value, word = getattr(native, kind), getattr(site, kind)
         own = (own_name(site, kind, value) or value) if value else word
         if own and allowed and own.lower() not in {name.lower() for name in allowed}:
-            found.append(_not_admitted(kind, own, partition.name, allowed))
+            found.append(_not_admitted(spec, kind, own, partition.name, allowed))
         elif value and not allowed and own_name(site, kind, value) is None:
             notes.append(f"{_word(kind)} {value} could not be checked")
     for kind in _INVISIBLE:
@@ -77,14 +69,15 @@ def on_slurm(
     return [refusal for refusal in found if refusal is not None], notes
 
 
-def on_here(native: Native, site: Site, partition: str) -> list[Refusal]:
+def on_here(spec: JobSpec, site: Site, partition: str) -> list[Refusal]:
     """Return why the names of a job do not fit the embedded site, which has none of these things."""
+    native = spec.native
     given = {kind: value for kind, value in named(native).items() if own_name(site, kind, value) is None}
     if partition in split_names(native.partition or ""):
         given.pop("partition", None)
     if not given:
         return []
-    options = [f"{_OPTIONS[kind]}={value}" for kind, value in given.items()]
+    options = [spelled(spec, kind, value) for kind, value in given.items()]
     near = " and ".join(f"no {option}" for option in options)
     kinds = ", ".join(_word(kind) + ("" if kind in ("qos", "licenses", "nodelist") else "s") for kind in given)
     return [Refusal(reason=f"{site.name} has no {kinds}; the job names {' and '.join(options)}", would_admit=near)]
@@ -129,13 +122,13 @@ def _partition(native: Native, site: Site, partition: QueuePartition, known: Ite
     reason = f"the job names partition {native.partition}"
     if wanted.isdisjoint(there):
         reason += f", which {site.name} does not have (it has {', '.join(there)})"
-    return Refusal(reason=reason, would_admit=f"--partition={partition.name}")
+    return Refusal(reason=reason, would_admit=f"{OPTIONS['partition']}={partition.name}")
 
 
-def _not_admitted(kind: str, own: str, partition: str, allowed: tuple[str, ...]) -> Refusal:
+def _not_admitted(spec: JobSpec, kind: str, own: str, partition: str, allowed: tuple[str, ...]) -> Refusal:
     return Refusal(
         reason=f"{_word(kind)} {own} may not use partition {partition} (it admits {', '.join(allowed)})",
-        would_admit=f"{_OPTIONS[kind]}={' or '.join(allowed[:3])}",
+        would_admit=spelled(spec, kind, " or ".join(allowed[:3])),
     )
 
 

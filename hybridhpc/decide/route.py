@@ -159,7 +159,9 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
     score, late = weigh(goal, policy, start.when, whole, quoted.usd, run.overrun, question.now)
     said = Choice(
         candidate=fit.candidate,
-        forecast=Forecast(start=start.when, run=whole, basis=f"start: {start.basis}; run: {run.basis}"),
+        forecast=Forecast(
+            start=start.when, run=whole, basis=f"start: {start.basis}; run: {run.basis}", boot=start.boot
+        ),
         quote=quoted,
         score=score,
     )

@@ -27,12 +27,12 @@ def refused(job, place=LAB, world=FOUR):
 @pytest.mark.parametrize(
     ("job", "reason", "fix"),
     [
-        (spec(time=8 * DAY), LONG, "--time=7-00:00:00 or less"),
-        (spec(count=20), "needs 20 nodes; partition gpu has 4", "--nodes=4"),
-        (spec(gpus=("H100:16",)), "needs 16 x H100 per node; the largest node has 8", "--gpus-per-node=8 or fewer"),
-        (spec(gpus=("A100:8",)), "no node has GPUs of kind A100 (it has h100)", "GPUs of kind h100"),
+        (spec(time=8 * DAY), LONG, "time: 7d or less"),
+        (spec(count=20), "needs 20 nodes; partition gpu has 4", "nodes: 4"),
+        (spec(gpus=("H100:16",)), "needs 16 x H100 per node; the largest node has 8", "gpus: H100:8 or fewer"),
+        (spec(gpus=("A100:8",)), "no node has GPUs of kind A100 (it has h100)", "gpus: h100:8"),
         (spec(cpus=128), "needs 128 CPUs per node; the largest node has 64", "64 CPUs per node or fewer"),
-        (spec(memory=Mebibytes(2 * TIB)), "needs 2TiB per node; the largest node has 1TiB", "--mem=1T or less"),
+        (spec(memory=Mebibytes(2 * TIB)), "needs 2TiB per node; the largest node has 1TiB", "memory: 1TiB or less"),
         (spec(count=20, time=8 * DAY), f"{LONG}; needs 20 nodes; partition gpu has 4", None),
     ],
 )  # fmt: skip
@@ -43,13 +43,13 @@ def test_every_limit_is_refused_with_its_numbers(job, reason, fix):
 def test_nodes_that_are_down_are_counted_out_and_said():
     world = snapshot("lab", (*nodes(3), *nodes(1, prefix="d", usable=False)))
     assert refused(spec(count=20), world=world)[0] == "needs 20 nodes; partition gpu has 4 (1 down)"
-    assert refused(spec(count=4), world=world) == ("needs 4 nodes; partition gpu has 4 (1 down)", "--nodes=3")
+    assert refused(spec(count=4), world=world) == ("needs 4 nodes; partition gpu has 4 (1 down)", "nodes: 3")
     assert refused(spec(count=3), world=world) == (None, None)
 
 
 def test_only_nodes_large_enough_count():
     world = snapshot("lab", (*nodes(2), *nodes(6, prefix="s", gpus=4)))
-    assert refused(spec(count=4), world=world) == ("needs 4 nodes with 8 x H100; partition gpu has 2", "--nodes=2")
+    assert refused(spec(count=4), world=world) == ("needs 4 nodes with 8 x H100; partition gpu has 2", "nodes: 2")
 
 
 def test_a_shape_that_no_single_node_has_at_once():
@@ -65,7 +65,14 @@ def test_a_partition_that_is_down_or_without_nodes_or_gpus():
 
 def test_a_limit_on_nodes_per_job():
     world = snapshot("lab", nodes(4), max_nodes=2)
-    assert refused(spec(count=4), world=world) == ("needs 4 nodes; partition gpu gives a job at most 2", "--nodes=2")
+    assert refused(spec(count=4), world=world) == ("needs 4 nodes; partition gpu gives a job at most 2", "nodes: 2")
+
+
+def test_what_would_admit_a_script_is_an_option_of_sbatch():
+    assert refused(spec(script=True, count=20))[1] == "--nodes=4"
+    assert refused(spec(script=True, time=8 * DAY))[1] == "--time=7-00:00:00 or less"
+    assert refused(spec(script=True, gpus=("H100:16",)))[1] == "--gpus-per-node=8 or fewer"
+    assert refused(spec(script=True, memory=Mebibytes(2 * TIB)))[1] == "--mem=1T or less"
 
 
 @pytest.mark.parametrize(("text", "last"), [("0-1001", 1001), ("1,5000%7", 5000), ("0-3000:1000", 3000)])
@@ -182,7 +189,7 @@ def test_an_account_or_qos_must_be_one_the_partition_admits():
     world = snapshot("lab", nodes(4), allowed_accounts=("vip", "ops"))
     reason, fix = refused(spec(native=native(account="ml")), world=world)
     assert reason == "account ml may not use partition gpu (it admits vip, ops)"
-    assert fix == "--account=vip or ops"
+    assert fix == "slurm: {account: vip or ops}"
     assert refused(spec(native=native(account="VIP")), world=world) == (None, None)
     assert refused(spec(native=native(account="ml")), replace(LAB, names=(("account", "ml", "ops"),)), world)[0] is None
     assert refused(spec(), replace(LAB, account="ml"), world)[0] == reason
@@ -245,7 +252,7 @@ def test_the_embedded_site_has_none_of_these_and_says_what_to_leave_out():
     here = site("here", scheduler="here")
     world = snapshot("here", nodes(1))
     for name, option in (("account", "--account"), ("constraint", "--constraint"), ("nodelist", "--nodelist")):
-        reason, fix = refused(spec(native=native(**{name: "x"})), here, world)
+        reason, fix = refused(spec(script=True, native=native(**{name: "x"})), here, world)
         assert reason.endswith(f"; the job names {option}=x")
         assert fix == f"no {option}=x"
     assert refused(spec(native=native(partition="gpu")), here, world) == (None, None)

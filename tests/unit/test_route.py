@@ -91,7 +91,7 @@ def test_the_table_has_a_plain_row_for_every_choice():
     assert lab[1:6] == ("2h–4h", "5h–10h", "$0", "7h–14h", "273.00")
     assert found[-1] == (
         "small/gpu", "-", "-", "-", "-", "-",
-        "refused: needs 8 x H100 per node; the largest node has 4 (it would fit with --gpus-per-node=4 or fewer)",
+        "refused: needs 8 x H100 per node; the largest node has 4 (it would fit with gpus: H100:4 or fewer)",
     )  # fmt: skip
 
 

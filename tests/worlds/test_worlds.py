@@ -211,9 +211,9 @@ def test_the_embedded_site_costs_nothing_and_says_what_would_admit_a_script_with
     here = site("here", cost=price(source="no price given"), scheduler="here"), snapshot("here", nodes(1))
     assert answer(spec(), here).winner.quote.source == "this machine"
     refused = answer(spec(native=native(account="ml")), here).choices[0]
-    assert refused.refused == "here has no accounts; the job names --account=ml"
-    assert refused.would_admit == "no --account=ml"
-    both = answer(spec(native=native(account="ml", qos="high", partition="batch")), here).choices[0]
+    assert refused.refused == "here has no accounts; the job names slurm: {account: ml}"
+    assert refused.would_admit == "no slurm: {account: ml}"
+    both = answer(spec(script=True, native=native(account="ml", qos="high", partition="batch")), here).choices[0]
     assert both.would_admit == "no --partition=batch and no --account=ml and no --qos=high"
 
 
