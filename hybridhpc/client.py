@@ -5,39 +5,23 @@ Every change passes through the ledger first: what is not written down there is 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from hybridhpc import following, registry
 from hybridhpc.clock import Clock, now
-from hybridhpc.command import CommandResult, Errand, StagedFile
 from hybridhpc.config import Paths, find_paths
-from hybridhpc.errors import HpcError, NotFound, SchedulerError, TransportError, Undecided, Undelivered
+from hybridhpc.errors import HpcError, TransportError, Undecided
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import JobState
-from hybridhpc.planning import Planner, Wish
-from hybridhpc.schedulers.base import Scheduler, Submission
+from hybridhpc.planning import Planner
+from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import InvalidSite, Site
+from hybridhpc.submitting import WORK, Outcome, Submitter, Told, silent, taken_up
 from hybridhpc.transports.base import Transport
-
-SCRIPT = "script"
-"""Name of the job script in the job's directory."""
-WORK = "work"
-"""Where a workdir is shipped to, and where the job then runs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A job that is submitted, what the site changed or could not promise, and whether an earlier command began it."""
-
-    record: Record
-    notes: tuple[str, ...] = ()
-    taken_up: bool = False
 
 
 class Client:
@@ -71,60 +55,36 @@ class Client:
         sites = [known[name] for name in sorted(named)] if named <= set(known) else self.sites
         return Planner(sites, self.env, self.clock)
 
-    def take_up(self, wish: Wish) -> Outcome | None:
-        """Finish a submission of the same wish that was interrupted, if there is one. Raises what submit raises."""
-        record = self.ledger.interrupted(wish.request, now=self.clock())
-        if record is None:
-            return None
-        if record.phase is Phase.SUBMITTED:
-            return Outcome(record=record, taken_up=True)
-        return replace(self._carry_out(record), taken_up=True)
+    @property
+    def _submitter(self) -> Submitter:
+        return Submitter(self.sites, self.env, self.ledger, self.clock)
 
-    def submit(self, plan: Plan, request: str) -> Outcome:
-        """Submit a plan exactly once: intent in the ledger, the job at the site, its id in the ledger.
+    def take_up(self, requests: Sequence[str], told: Told = silent) -> dict[str, tuple[Outcome | HpcError, ...]]:
+        """Finish the submissions of these requests that were interrupted; return what became of each, by request.
 
-        Raises SchedulerError if the scheduler refused, Undecided or TransportError if the outcome is unknown: repeating
-        the command then finds out.
+        A sweep is one submission: all of its jobs of a request come together.
         """
-        site = registry.site_named(self.sites, plan.site)
-        root = registry.transport(site, self.env).resolve(site.job_root or "~/.hybridhpc/jobs")
-        record = self.ledger.intend(plan, request=request, job_root=root, now=self.clock())
-        return self._carry_out(record, fresh=True)
+        found = self.ledger.interrupted(requests, now=self.clock())
+        records = [record for group in found.values() for record in group]
+        ended = dict(zip((record.token for record in records), self._submitter.carry_out(records, told), strict=True))
+        return {request: tuple(taken_up(ended[record.token]) for record in group) for request, group in found.items()}
 
-    def announce(self, record: Record) -> None:
-        """Write down that the person has been told the ref."""
-        self.ledger.announced(record.token)
+    def submit(
+        self, jobs: Sequence[tuple[Plan, str]], *, sweep: str = "", told: Told = silent
+    ) -> tuple[Outcome | HpcError, ...]:
+        """Submit plans, each with its request, exactly once: intents in the ledger, jobs at the sites, their ids.
 
-    def _carry_out(self, record: Record, *, fresh: bool = False) -> Outcome:
-        """Bring an intent to its end. Repeating it is harmless, at any point it may have been cut.
-
-        `fresh`: nothing was sent before, so if its files cannot be put there, there is no job.
+        Of each job comes what became of it: an Outcome, SchedulerError if the scheduler refused, Undecided or
+        TransportError if it is unknown: repeating the command then finds out. `sweep`: the id of the sweep they make.
         """
-        site, scheduler, transport = self._reach(record)
-        plan = record.plan
-        command = scheduler.submit_command(site, _submission(record))
-        errand = Errand(
-            command=command,
-            cwd=plan.cwd or record.job_dir,
-            scrubbed=False,
-            directory=record.job_dir,
-            files=tuple(_files(plan, scheduler)),
-        )
-        try:
-            _unchanged(plan)
-            if plan.workdir:
-                transport.put_tree(plan.workdir, f"{record.job_dir}/{WORK}")
-            (answer,) = transport.run_all([errand], within=command.timeout)
-            submitted = scheduler.parse_submit(_received(answer))
-        except (SchedulerError, NotFound, Undelivered) as error:
-            if fresh or isinstance(error, SchedulerError):
-                self.ledger.refused(record.token, error.message, now=self.clock())
-            raise
-        known = self.ledger.submitted(record.token, job_id=submitted.job_id, log=submitted.log, now=self.clock())
-        return Outcome(record=known, notes=submitted.notes)
+        return self._submitter.submit(jobs, sweep=sweep, told=told)
+
+    def announce(self, records: Sequence[Record]) -> None:
+        """Write down that the person has been told the refs."""
+        self.ledger.announced([record.token for record in records])
 
     def _reach(self, record: Record) -> tuple[Site, Scheduler, Transport]:
-        site = registry.site_named(self.sites, record.plan.site)
+        site = registry.site_named(self.sites, record.site)
         return site, registry.scheduler(site.scheduler), registry.transport(site, self.env)
 
     def refresh(self, records: Sequence[Record]) -> tuple[Record, ...]:
@@ -154,10 +114,12 @@ class Client:
 
     def _finish_held(self, record: Record) -> Record:
         """Bring an interrupted submission to its end without releasing it: only then is its id sure to be known."""
-        if not self.ledger.own(record.token):
+        if not self.ledger.own([record]):
             raise Undecided(f"{record.name} is being submitted right now", hint="cancel it once its ref was printed")
-        outcome = self._carry_out(replace(record, plan=replace(record.plan, hold=True)))
-        self.ledger.announced(record.token)
+        (outcome,) = self._submitter.carry_out([record], hold=True)
+        if isinstance(outcome, HpcError):
+            raise outcome
+        self.ledger.announced([record.token])
         return outcome.record
 
     def has_ended(self, record: Record) -> bool:
@@ -166,7 +128,7 @@ class Client:
 
     def is_local(self, record: Record) -> bool:
         """Whether a job runs at a site that this machine speaks to directly."""
-        return any(site.name == record.plan.site and site.transport == "local" for site in self.usable_sites)
+        return any(site.name == record.site and site.transport == "local" for site in self.usable_sites)
 
     def log_files(self, record: Record, task: int | None = None) -> tuple[str, ...]:
         """Return the paths of a job's outputs: one, or one for each task of an array that has begun."""
@@ -203,45 +165,3 @@ def work_dir(record: Record) -> str:
     if record.plan.cwd:
         return record.plan.cwd
     return f"{record.job_dir}/{WORK}" if record.plan.workdir else record.job_dir
-
-
-def _files(plan: Plan, scheduler: Scheduler) -> list[StagedFile]:
-    folder = Path(__file__).parent / "on_site"
-    on_site = [
-        StagedFile(path=name, content=(folder / name).read_bytes(), executable=True) for name in scheduler.on_site
-    ]
-    return [StagedFile(path=SCRIPT, content=plan.script, executable=True), *on_site, *plan.staged]
-
-
-def _submission(record: Record) -> Submission:
-    plan = record.plan
-    return Submission(
-        token=record.token,
-        job_dir=record.job_dir,
-        script=plan.script_path or f"{record.job_dir}/{SCRIPT}",
-        options=plan.options,
-        args=plan.args,
-        cwd=plan.cwd or record.job_dir,
-        hold=plan.hold,
-        marker=plan.marker,
-    )
-
-
-def _received(answer: CommandResult | HpcError) -> CommandResult:
-    if isinstance(answer, HpcError):
-        raise answer
-    return answer
-
-
-def _unchanged(plan: Plan) -> None:
-    """Raise NotFound if the person's script is no longer the one that was planned."""
-    if plan.script_path is None:
-        return
-    try:
-        content = Path(plan.script_path).read_bytes()
-    except OSError:
-        content = b""
-    if hashlib.sha256(content).digest() != hashlib.sha256(plan.script).digest():
-        raise NotFound(
-            f"{plan.script_path} was changed or removed since it was planned", hint="submit it again with --again"
-        )

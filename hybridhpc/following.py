@@ -26,7 +26,7 @@ def ask(records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Map
     by_site: dict[str, list[Record]] = {}
     for record in records:
         if record.phase is Phase.SUBMITTED and not record.state.final:
-            by_site.setdefault(record.plan.site, []).append(record)
+            by_site.setdefault(record.site, []).append(record)
     calls = {name: partial(_ask_site, name, asked, sites, env) for name, asked in by_site.items()}
     answers = AtOnce(calls, _patience(by_site, sites)).answers()
     found: dict[str, JobStatus] = {}
@@ -71,18 +71,18 @@ def _tasks_of(record: Record, known: Mapping[str, JobStatus]) -> dict[str, JobSt
 
 def _tasks_missing(record: Record, known: Mapping[str, JobStatus]) -> int:
     """Return how many tasks of a job nothing is known of: squeue forgets an array task by task."""
-    if record.plan.tasks == 1:
+    if record.tasks == 1:
         return int(record.job_id not in known)
-    return max(0, record.plan.tasks - len(_tasks_of(record, known)))
+    return max(0, record.tasks - len(_tasks_of(record, known)))
 
 
 def _status(transport: Transport, record: Record, known: Mapping[str, JobStatus]) -> JobStatus:
     if not _tasks_missing(record, known) and record.job_id in known:
         return known[record.job_id]
     marked = _from_markers(transport, record)
-    if record.plan.tasks == 1:
+    if record.tasks == 1:
         return marked.get(record.job_id) or unknown(record, GONE)
-    whole = fold({**marked, **_tasks_of(record, known)}.values(), record.plan.tasks)
+    whole = fold({**marked, **_tasks_of(record, known)}.values(), record.tasks)
     return replace(whole, job_id=record.job_id) if whole else unknown(record, GONE)
 
 

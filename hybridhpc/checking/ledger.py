@@ -70,9 +70,9 @@ def _elsewhere() -> str:
 def _interrupted(client: Client, records: tuple[Record, ...]) -> Findings:
     owned = _locked_files()
     for record in records:
-        if record.phase is not Phase.INTENT or _inode(client.paths.state / "owners" / record.token) in owned:
+        if record.phase is not Phase.INTENT or _inode(client.paths.state / "owners" / record.owner) in owned:
             continue
-        what = f"the submission of {record.name} to {record.plan.site} was interrupted (token {record.token[:8]})"
+        what = f"the submission of {record.name} to {record.site} was interrupted (token {record.token[:8]})"
         fix = "repeat its command, from the same directory: it finds out, and never makes a second job"
         yield warning("ledger", what, fix)
 

@@ -85,5 +85,5 @@ def pass_on(client: Client, record: Record, passed: dict[str, int], task: int | 
 
 def _interval(client: Client, record: Record) -> float:
     """Return how long to wait before the next question: a site on this machine is asked often, others as they like."""
-    site = next((site for site in client.usable_sites if site.name == record.plan.site), None)
+    site = next((site for site in client.usable_sites if site.name == record.site), None)
     return float(site.poll_interval) if site is not None and not client.is_local(record) else QUICK

@@ -61,8 +61,8 @@ def record_json(record: Record, now: float) -> dict[str, object]:
     return {
         "token": record.token,
         "ref": record.ref,
-        "site": record.plan.site,
-        "partition": record.plan.partition,
+        "site": record.site,
+        "partition": record.partition,
         "state": record.state.value,
         "native_state": record.native_state,
         "reason": record.reason,
@@ -83,8 +83,8 @@ def submit_json(record: Record) -> dict[str, object]:
     return {
         "token": record.token,
         "ref": record.ref,
-        "site": record.plan.site,
-        "partition": record.plan.partition,
+        "site": record.site,
+        "partition": record.partition,
         "job_id": record.job_id,
         "state": record.state.value,
     }

@@ -172,7 +172,7 @@ def with_dependencies(client: Client, wish: Wish, batch: Batch = ()) -> Wish:
         record = in_batch[0] if in_batch and in_batch[0] else client.ledger.find(job)
         (record,) = client.refresh([record])
         if not _is_met(kind, record):
-            found.append((kind, record.plan.site, record.job_id))
+            found.append((kind, record.site, record.job_id))
     return replace(wish, dependencies=tuple(found))
 
 

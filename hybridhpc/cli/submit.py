@@ -11,10 +11,12 @@ from hybridhpc.cli._output import say, show_json, submit_json, tell
 from hybridhpc.cli._plan import plan_json, show_plan
 from hybridhpc.cli._summary import summary
 from hybridhpc.cli._wish import goal_option, read_wishes, where_option, with_dependencies
-from hybridhpc.client import Client, Outcome
+from hybridhpc.client import Client
+from hybridhpc.errors import HpcError
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobSpec
 from hybridhpc.planning import Planner, Wish
+from hybridhpc.submitting import Outcome
 
 
 @click.command(cls=PassThrough)
@@ -55,7 +57,7 @@ def command(
             # Nothing of a batch is submitted unless all of it can be.
             planner.plan(with_dependencies(client, wish, batch), client.ledger.history()).chosen()
         for number, wish in enumerate(wishes):
-            outcome = None if again or dry_run else client.take_up(wish)
+            outcome = None if again or dry_run else _take_up(client, wish)
             if outcome is None:
                 ready = with_dependencies(client, wish, batch)
                 outcome = _submit(client, planner, ready, quiet=quiet or as_json, dry_run=dry_run, as_json=as_json)
@@ -79,10 +81,21 @@ def _submit(
         tell(show_plan(wish.spec, planned, to_stderr=True))
     plan = planned.chosen()
     if not dry_run:
-        return client.submit(plan, wish.request)
+        return _submitted(client.submit([(plan, wish.request)])[0])
     if as_json:
         show_json(plan_json(planned))
     return None
+
+
+def _take_up(client: Client, wish: Wish) -> Outcome | None:
+    found = client.take_up([wish.request])
+    return _submitted(found[wish.request][0]) if found else None
+
+
+def _submitted(ended: Outcome | HpcError) -> Outcome:
+    if isinstance(ended, HpcError):
+        raise ended
+    return ended
 
 
 def _remark(outcome: Outcome) -> None:
@@ -100,7 +113,7 @@ def _announce(client: Client, outcomes: list[Outcome], *, as_json: bool) -> None
     for outcome in outcomes:
         if not as_json:
             say(outcome.record.ref)
-        client.announce(outcome.record)
+        client.announce([outcome.record])
 
 
 def _see_to_the_end(client: Client, outcomes: list[Outcome], *, following: bool, as_json: bool) -> None:

@@ -42,7 +42,7 @@ def _words(client: Client, record: Record) -> Iterator[str]:
     if record.phase is Phase.INTENT:
         yield "its submission was interrupted; repeat the command to finish it, or cancel it"
     elif record.phase is Phase.REFUSED:
-        yield f"{record.plan.site} refused it: {record.reason}"
+        yield f"{record.site} refused it: {record.reason}"
     elif record.state is JobState.PENDING:
         yield from _pending(client, record, now)
     elif record.state is JobState.RUNNING:
@@ -67,8 +67,8 @@ def _pending(client: Client, record: Record, now: float) -> Iterator[str]:
     words = explain_reason(record.reason)
     yield f"reason {record.reason or 'not given'}" + (f": {words}" if words else "")
     yield f"it has waited for {format_duration(now - (record.submitted_at or now))}"
-    sites = [site for site in client.usable_sites if site.name == record.plan.site]
-    answer = probe.survey(sites, client.env, client.clock).get(record.plan.site)
+    sites = [site for site in client.usable_sites if site.name == record.site]
+    answer = probe.survey(sites, client.env, client.clock).get(record.site)
     if isinstance(answer, Snapshot):
         yield from _queue(record, answer, now)
     elif isinstance(answer, Silence):

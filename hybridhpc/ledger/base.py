@@ -6,12 +6,13 @@ died before that is interrupted: whoever asks for the same thing again is given 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from hybridhpc.model import JobState, JobStatus
+from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.snapshot import PastJob
 
@@ -25,15 +26,32 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What is about to be submitted."""
+
+    plan: Plan
+    request: str
+    """The same if the same is asked for again."""
+    job_root: str
+    """Absolute path at the site."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A job as the ledger knows it: what was promised and what was last seen. Times: seconds since the epoch."""
 
     token: str
     attempt: int
     name: str
+    sweep: str
+    """The id of the sweep it belongs to; empty: to none."""
     phase: Phase
     announced: bool
-    plan: Plan
+    site: str
+    partition: str
+    tasks: int
+    """How many tasks its array has."""
+    usd_per_hour: float
     job_dir: str
     job_id: str
     """Empty until it is known."""
@@ -48,11 +66,22 @@ class Record:
     ended_at: float | None
     exit_code: int | None
     signal: int | None
+    read_plan: Callable[[], Plan] = field(repr=False, compare=False)
+
+    @property
+    def plan(self) -> Plan:
+        """What was submitted. It is read when it is first wanted: it holds the script."""
+        return self.read_plan()
+
+    @property
+    def owner(self) -> str:
+        """The lock of who is submitting it: a sweep has one for all of its jobs."""
+        return self.sweep or self.token
 
     @property
     def ref(self) -> str:
         """`site:jobid`, empty before submission."""
-        return f"{self.plan.site}:{self.job_id}" if self.job_id else ""
+        return f"{self.site}:{self.job_id}" if self.job_id else ""
 
     def elapsed(self, now: float) -> float:
         """Seconds it has run."""
@@ -60,34 +89,37 @@ class Record:
 
     def cost(self, now: float) -> float:
         """Dollars it has cost."""
-        return self.elapsed(now) / 3600 * self.plan.usd_per_hour
+        return self.elapsed(now) / 3600 * self.usd_per_hour
 
 
 class Ledger(Protocol):
     """Safe under many processes at once and a kill at any moment. Every method raises LedgerError if it cannot work."""
 
-    def intend(self, plan: Plan, *, request: str, job_root: str, now: float) -> Record:
-        """Write down what is about to be submitted, and own it until this process ends or `release`."""
+    def intend(self, intents: Sequence[Intent], *, sweep: str = "", now: float) -> tuple[Record, ...]:
+        """Write down what is about to be submitted, all of it or nothing, and own it until this process ends."""
         ...
 
-    def interrupted(self, request: str, *, now: float) -> Record | None:
-        """Return, and own, a record of the same request whose owner died before it was announced."""
+    def interrupted(self, requests: Sequence[str], *, now: float) -> Mapping[str, tuple[Record, ...]]:
+        """Return, and own, the records of the same requests whose owner died before they were announced.
+
+        A sweep is one submission: of a request, all records of one sweep, or the oldest that belongs to none.
+        """
         ...
 
-    def own(self, token: str) -> bool:
-        """Own a record; False if a living process is submitting it."""
+    def own(self, records: Sequence[Record]) -> frozenset[str]:
+        """Own records; return the tokens of those that no other living process is submitting."""
         ...
 
-    def submitted(self, token: str, *, job_id: str, log: str, now: float) -> Record:
-        """Write down the scheduler's id."""
+    def submitted(self, answers: Mapping[str, Submitted], *, now: float) -> tuple[Record, ...]:
+        """Write down the scheduler's ids, by token."""
         ...
 
-    def refused(self, token: str, reason: str, *, now: float) -> None:
-        """Write down that the scheduler refused: there is no job."""
+    def refused(self, reasons: Mapping[str, str], *, now: float) -> None:
+        """Write down, by token, what the scheduler refused: there is no such job."""
         ...
 
-    def announced(self, token: str) -> None:
-        """Write down that the person was told the ref; ownership ends."""
+    def announced(self, tokens: Sequence[str]) -> None:
+        """Write down that the person was told the refs; ownership ends."""
         ...
 
     def seen(self, statuses: Sequence[tuple[str, JobStatus]]) -> None:

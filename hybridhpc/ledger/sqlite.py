@@ -3,56 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import secrets
-import sqlite3
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
-from hybridhpc.errors import LedgerError, NotFound
-from hybridhpc.ledger.base import Phase, Record
+from hybridhpc.errors import NotFound
+from hybridhpc.ledger.base import Intent, Phase, Record
+from hybridhpc.ledger.file import as_ledger_error, open_file, transaction
 from hybridhpc.ledger.owner import Owners
 from hybridhpc.model import JobState, JobStatus
+from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
-from hybridhpc.script.plan_text import parse_plan, render_plan
+from hybridhpc.script.plan_text import parse_plan, parse_resources, render_plan
 from hybridhpc.sites.snapshot import PastJob
 
-_TABLES = """
-CREATE TABLE jobs (
-    token TEXT PRIMARY KEY, name TEXT NOT NULL, request TEXT NOT NULL, created_at REAL NOT NULL,
-    announced INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 1
-) STRICT;
-CREATE TABLE attempts (
-    token TEXT NOT NULL REFERENCES jobs, attempt INTEGER NOT NULL, phase TEXT NOT NULL,
-    site TEXT NOT NULL, partition TEXT NOT NULL, plan TEXT NOT NULL, job_dir TEXT NOT NULL,
-    job_id TEXT NOT NULL DEFAULT '', log TEXT NOT NULL DEFAULT '',
-    state TEXT NOT NULL DEFAULT 'UNKNOWN', native_state TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '',
-    submitted_at REAL, started_at REAL, ended_at REAL, exit_code INTEGER, signal INTEGER,
-    PRIMARY KEY (token, attempt)
-) STRICT;
-CREATE INDEX jobs_by_request ON jobs (request) WHERE announced = 0;
-CREATE INDEX jobs_by_name ON jobs (name, created_at);
-CREATE INDEX jobs_by_age ON jobs (created_at);
-CREATE INDEX attempts_by_ref ON attempts (job_id, site);
-"""
-_UPGRADES = (
-    """
-ALTER TABLE jobs ADD COLUMN sweep TEXT NOT NULL DEFAULT '';
-CREATE INDEX jobs_by_sweep ON jobs (sweep) WHERE sweep != '';
-CREATE TABLE forecasts (
-    token TEXT NOT NULL, attempt INTEGER NOT NULL, made_at REAL NOT NULL,
-    start_p50 REAL NOT NULL, start_p90 REAL NOT NULL, run_p50 REAL NOT NULL, run_p90 REAL NOT NULL,
-    PRIMARY KEY (token, attempt), FOREIGN KEY (token, attempt) REFERENCES attempts
-) STRICT;
-""",
-)
-"""What makes each schema the next one, beginning with schema 1: a new ledger passes through all of them."""
-SCHEMA = 1 + len(_UPGRADES)
 _COLUMNS = """
-    j.token, j.attempt, j.name, a.phase, j.announced, a.plan, a.job_dir, a.job_id, a.log, j.created_at, a.state,
-    a.native_state, a.reason, a.submitted_at, a.started_at, a.ended_at, a.exit_code, a.signal"""
-_JOBS = f"SELECT {_COLUMNS} FROM jobs j JOIN attempts a ON a.token = j.token AND a.attempt = j.attempt"  # noqa: S608
+    j.token, j.attempt, j.name, j.sweep, a.phase, j.announced, a.site, a.partition, a.tasks, a.usd_per_hour, a.job_dir,
+    a.job_id, a.log, j.created_at, a.state, a.native_state, a.reason, a.submitted_at, a.started_at, a.ended_at,
+    a.exit_code, a.signal"""
+_BOTH = "FROM jobs j JOIN attempts a ON a.token = j.token AND a.attempt = j.attempt"
+_JOBS = f"SELECT {_COLUMNS} {_BOTH}"
+_PAST = f"""
+SELECT j.name, a.site, a.partition, json_extract(a.plan, '$.resources'), COALESCE(a.submitted_at, j.created_at),
+    a.started_at, a.ended_at, a.state {_BOTH}
+WHERE a.started_at IS NOT NULL AND a.ended_at IS NOT NULL ORDER BY j.created_at DESC LIMIT ?"""
 _LIVE = tuple(state.value for state in JobState if not state.final)
 ANNOUNCE_WITHIN = 86400.0
 """Seconds for which a submitted job whose ref was never printed is given to whoever repeats the command."""
@@ -63,67 +40,92 @@ class SqliteLedger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _as_ledger_error(path):
-            _private(path.parent)
-            _create(path)
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA synchronous = FULL")
-            if _schema(self._db, path) < SCHEMA:
-                self._upgrade()
+        with as_ledger_error(path):
+            self._db = open_file(path)
             locks = path.with_name("owners")
             locks.mkdir(mode=0o700, exist_ok=True)
         self._owners = Owners(locks)
 
-    def intend(self, plan: Plan, *, request: str, job_root: str, now: float) -> Record:
+    def intend(self, intents: Sequence[Intent], *, sweep: str = "", now: float) -> tuple[Record, ...]:
         """See Ledger.intend."""
-        token = secrets.token_hex(10)
-        self._owners.take(token)
+        tokens = [secrets.token_hex(10) for _ in intents]
+        for owner in {sweep} if sweep else tokens:
+            self._owners.take(owner)
+        jobs = [
+            (token, intent.plan.name, intent.request, now, sweep) for token, intent in zip(tokens, intents, strict=True)
+        ]
+        attempts = [_attempt_row(token, intent) for token, intent in zip(tokens, intents, strict=True)]
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO jobs (token, name, request, created_at) VALUES (?, ?, ?, ?)",
-                (token, plan.name, request, now),
+            self._db.executemany(
+                "INSERT INTO jobs (token, name, request, created_at, sweep) VALUES (?, ?, ?, ?, ?)", jobs
             )
-            self._db.execute(
-                "INSERT INTO attempts (token, attempt, phase, site, partition, plan, job_dir)"
-                " VALUES (?, 1, ?, ?, ?, ?, ?)",
-                (token, Phase.INTENT.value, plan.site, plan.partition, render_plan(plan), f"{job_root}/{token}/1"),
+            self._db.executemany(
+                "INSERT INTO attempts (token, attempt, phase, site, partition, tasks, usd_per_hour, plan, job_dir)"
+                " VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?)",
+                attempts,
             )
-        return self._record(token)
+        return self._by_token(tokens)
 
-    def interrupted(self, request: str, *, now: float) -> Record | None:
+    def interrupted(self, requests: Sequence[str], *, now: float) -> dict[str, tuple[Record, ...]]:
         """See Ledger.interrupted."""
+        taken: dict[str, bool] = {}
+        found: dict[str, tuple[Record, ...]] = {}
+        for request in dict.fromkeys(requests):
+            for owner, records in self._unannounced(request, now).items():
+                if owner not in taken:
+                    taken[owner] = self._owners.take(owner)
+                # Only what is still so now that it is ours counts: another may have finished it meanwhile.
+                current = self._unannounced(request, now).get(owner) if taken[owner] else None
+                if current:
+                    found[request] = current if records[0].sweep else current[:1]
+                    break
+        self._release(owner for owner, ours in taken.items() if ours)
+        return found
+
+    def _unannounced(self, request: str, now: float) -> dict[str, tuple[Record, ...]]:
+        """Return, by owner, the jobs of a request that nobody was told of, oldest first."""
         sql = f"{_JOBS} WHERE j.request = ? AND j.announced = 0 AND a.phase != 'REFUSED' ORDER BY j.created_at"
+        found: dict[str, tuple[Record, ...]] = {}
         for record in self._records(sql, (request,)):
-            too_old = record.phase is Phase.SUBMITTED and record.created_at < now - ANNOUNCE_WITHIN
-            if too_old or not self._owners.take(record.token):
-                continue
-            current = self._record(record.token)
-            if not current.announced and current.phase is not Phase.REFUSED:
-                return current
-            self._owners.drop(record.token, for_good=True)
-        return None
+            if record.phase is not Phase.SUBMITTED or record.created_at >= now - ANNOUNCE_WITHIN:
+                found[record.owner] = (*found.get(record.owner, ()), record)
+        return found
 
-    def own(self, token: str) -> bool:
+    def own(self, records: Sequence[Record]) -> frozenset[str]:
         """See Ledger.own."""
-        return self._owners.take(token)
+        ours = {owner for owner in dict.fromkeys(record.owner for record in records) if self._owners.take(owner)}
+        return frozenset(record.token for record in records if record.owner in ours)
 
-    def submitted(self, token: str, *, job_id: str, log: str, now: float) -> Record:
+    def submitted(self, answers: Mapping[str, Submitted], *, now: float) -> tuple[Record, ...]:
         """See Ledger.submitted."""
-        self._update(token, phase=Phase.SUBMITTED.value, job_id=job_id, log=log, state="PENDING", submitted_at=now)
-        return self._record(token)
+        state = {"phase": Phase.SUBMITTED.value, "state": "PENDING", "submitted_at": now}
+        with self._transaction():
+            for token, answer in answers.items():
+                self._set(token, {**state, "job_id": answer.job_id, "log": answer.log})
+        return self._by_token(tuple(answers))
 
-    def refused(self, token: str, reason: str, *, now: float) -> None:
+    def refused(self, reasons: Mapping[str, str], *, now: float) -> None:
         """See Ledger.refused."""
-        self._update(
-            token, phase=Phase.REFUSED.value, state="FAILED", native_state="REFUSED", reason=reason, ended_at=now
-        )
-        self._owners.drop(token, for_good=True)
+        state = {"phase": Phase.REFUSED.value, "state": "FAILED", "native_state": "REFUSED", "ended_at": now}
+        with self._transaction():
+            for token, reason in reasons.items():
+                self._set(token, {**state, "reason": reason})
+        self._release(record.owner for record in self._by_token(tuple(reasons)))
 
-    def announced(self, token: str) -> None:
+    def announced(self, tokens: Sequence[str]) -> None:
         """See Ledger.announced."""
         with self._transaction():
-            self._db.execute("UPDATE jobs SET announced = 1 WHERE token = ?", (token,))
-        self._owners.drop(token, for_good=True)
+            self._db.executemany("UPDATE jobs SET announced = 1 WHERE token = ?", [(token,) for token in tokens])
+        self._release(record.owner for record in self._by_token(tokens))
+
+    def _release(self, owners: Iterable[str]) -> None:
+        """Give up the locks behind which nothing is left to take up."""
+        open_still = f"SELECT 1 {_BOTH} WHERE (j.token = ? OR (j.sweep != '' AND j.sweep = ?))"
+        open_still += " AND j.announced = 0 AND a.phase != 'REFUSED'"
+        for owner in set(owners):
+            with as_ledger_error(self._path):
+                if self._db.execute(f"{open_still} LIMIT 1", (owner, owner)).fetchone() is None:
+                    self._owners.drop(owner, for_good=True)
 
     def seen(self, statuses: Sequence[tuple[str, JobStatus]]) -> None:
         """See Ledger.seen."""
@@ -159,19 +161,29 @@ class SqliteLedger:
 
     def history(self, *, limit: int = 500) -> tuple[PastJob, ...]:
         """See Ledger.history."""
-        sql = f"{_JOBS} WHERE a.started_at IS NOT NULL AND a.ended_at IS NOT NULL ORDER BY j.created_at DESC LIMIT ?"
-        return tuple(_past(record) for record in self._records(sql, (limit,)))
+        with as_ledger_error(self._path):
+            return tuple(_past(row) for row in self._db.execute(_PAST, (limit,)))
 
-    def _record(self, token: str) -> Record:
-        return self._records(f"{_JOBS} WHERE j.token = ?", (token,))[0]
+    def _by_token(self, tokens: Sequence[str]) -> tuple[Record, ...]:
+        return tuple(record for token in tokens for record in self._records(f"{_JOBS} WHERE j.token = ?", (token,)))
 
     def _records(self, sql: str, values: Sequence[object]) -> tuple[Record, ...]:
-        with _as_ledger_error(self._path):
-            return tuple(_parse_row(row) for row in self._db.execute(sql, tuple(values)))
+        with as_ledger_error(self._path):
+            return tuple(self._record(row) for row in self._db.execute(sql, tuple(values)))
 
-    def _update(self, token: str, **columns: object) -> None:
-        with self._transaction():
-            self._set(token, columns)
+    def _record(self, row: tuple[object, ...]) -> Record:
+        values = dict(zip(_FIELDS, row, strict=True))
+        values["phase"] = Phase(values["phase"])
+        values["announced"] = bool(values["announced"])
+        values["state"] = JobState(values["state"])
+        read_plan = cache(partial(self._plan, str(values["token"]), values["attempt"]))
+        return Record(**values, read_plan=read_plan)  # type: ignore[arg-type]
+
+    def _plan(self, token: str, attempt: object) -> Plan:
+        sql = "SELECT plan FROM attempts WHERE token = ? AND attempt = ?"
+        with as_ledger_error(self._path):
+            (text,) = self._db.execute(sql, (token, attempt)).fetchone()
+        return parse_plan(text)
 
     def _set(self, token: str, columns: dict[str, object]) -> None:
         assignments = ", ".join(f"{column} = ?" for column in columns)
@@ -181,80 +193,16 @@ class SqliteLedger:
             (*columns.values(), token, token),
         )
 
-    def _upgrade(self) -> None:
-        """Bring a ledger of an older schema to ours, in one transaction; a copy of it is kept beside it."""
-        copy = self._path.with_suffix(f".schema-{_schema(self._db, self._path)}")
-        draft = copy.with_name(f".{copy.name}.{secrets.token_hex(6)}")
-        _private_file(draft)
-        with contextlib.closing(sqlite3.connect(draft)) as database:
-            self._db.backup(database)
-        draft.replace(copy)
-        with self._transaction():
-            for upgrade in _UPGRADES[_schema(self._db, self._path) - 1 :]:
-                for statement in filter(str.strip, upgrade.split(";")):
-                    self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {SCHEMA}")
-
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _as_ledger_error(self._path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with as_ledger_error(self._path), transaction(self._db):
+            yield
 
 
-def _create(path: Path) -> None:
-    """Make the file complete under another name, then link it into place: fifty first users see one or none."""
-    if path.exists():
-        return
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    _private_file(draft)
-    with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as database:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(f"BEGIN; {_TABLES} {' '.join(_UPGRADES)} PRAGMA user_version = {SCHEMA}; COMMIT;")
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, path)
-    for leftover in path.parent.glob(f"{draft.name}*"):
-        leftover.unlink()
-
-
-def _private_file(path: Path) -> None:
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _schema(database: sqlite3.Connection, path: Path) -> int:
-    """Return the schema of a ledger. Raises LedgerError if it is none, or newer than this program."""
-    version: int = database.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        raise LedgerError(f"{path} is empty or was not written by hybridhpc", hint="move it away, or restore it")
-    if version > SCHEMA:
-        raise LedgerError(
-            f"{path} has schema {version}; this hybridhpc reads {SCHEMA}", hint="use the hybridhpc that wrote it"
-        )
-    return version
-
-
-def _private(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.stat()
-    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
-        raise LedgerError(
-            f"{directory} belongs to another user or can be changed by others", hint="chmod 700, or set HPC_STATE_DIR"
-        )
-
-
-@contextlib.contextmanager
-def _as_ledger_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise LedgerError(
-            f"{path}: {error}", hint="is the disk full, or the file damaged or on a file system without locks?"
-        ) from error
+def _attempt_row(token: str, intent: Intent) -> tuple[object, ...]:
+    plan = intent.plan
+    place = (plan.site, plan.partition, plan.tasks, plan.usd_per_hour)
+    return (token, Phase.INTENT.value, *place, render_plan(plan), f"{intent.job_root}/{token}/1")
 
 
 def _status_columns(status: JobStatus) -> dict[str, object]:
@@ -270,27 +218,19 @@ def _status_columns(status: JobStatus) -> dict[str, object]:
     return columns | ({"submitted_at": status.submitted_at} if status.submitted_at else {})
 
 
-def _parse_row(row: tuple[object, ...]) -> Record:
-    values = dict(zip(_FIELDS, row, strict=True))
-    values["phase"] = Phase(values["phase"])
-    values["announced"] = bool(values["announced"])
-    values["plan"] = parse_plan(str(values["plan"]))
-    values["state"] = JobState(values["state"])
-    return Record(**values)  # type: ignore[arg-type]
-
-
 _FIELDS = tuple(name.strip().split(".")[1] for name in _COLUMNS.split(","))
 
 
-def _past(record: Record) -> PastJob:
+def _past(row: tuple[Any, ...]) -> PastJob:
+    name, site, partition, resources, submitted_at, started_at, ended_at, state = row
     return PastJob(
-        name=record.name,
-        site=record.plan.site,
-        partition=record.plan.partition,
-        resources=record.plan.resources,
+        name=name,
+        site=site,
+        partition=partition,
+        resources=parse_resources(json.loads(resources)),
         array=None,
-        submitted_at=record.submitted_at or record.created_at,
-        started_at=record.started_at or 0.0,
-        ended_at=record.ended_at or 0.0,
-        completed=record.state is JobState.COMPLETED,
+        submitted_at=submitted_at,
+        started_at=started_at,
+        ended_at=ended_at,
+        completed=state == JobState.COMPLETED.value,
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from hybridhpc.following import ask, log_path
-from hybridhpc.ledger.base import Record
+from hybridhpc.ledger.base import Intent, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import JobState, JobStatus, Resources
+from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import Site
 
@@ -39,8 +40,10 @@ def record_of(tmp_path: Path, *, tasks: int = 1, job_id: str = "7") -> Record:
     plan = Plan(
         name="job", site="lab", partition="p", resources=resources, usd_per_hour=0, script=b"", options=(), tasks=tasks
     )
-    made = ledger.intend(plan, request="r", job_root=str(tmp_path / "jobs"), now=1.0)
-    record = ledger.submitted(made.token, job_id=job_id, log="/logs/%x-%A_%a-%j.log", now=2.0)
+    intent = Intent(plan=plan, request="r", job_root=str(tmp_path / "jobs"))
+    (made,) = ledger.intend([intent], now=1.0)
+    answer = Submitted(job_id=job_id, log="/logs/%x-%A_%a-%j.log")
+    (record,) = ledger.submitted({made.token: answer}, now=2.0)
     Path(record.job_dir).mkdir(parents=True)
     return record
 

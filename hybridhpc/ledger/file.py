@@ -1,0 +1,141 @@
+"""The file of a SQLite ledger: made whole, opened by its owner alone, brought from older schemas to ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from hybridhpc.errors import LedgerError
+
+_TABLES = """
+CREATE TABLE jobs (
+    token TEXT PRIMARY KEY, name TEXT NOT NULL, request TEXT NOT NULL, created_at REAL NOT NULL,
+    announced INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 1
+) STRICT;
+CREATE TABLE attempts (
+    token TEXT NOT NULL REFERENCES jobs, attempt INTEGER NOT NULL, phase TEXT NOT NULL,
+    site TEXT NOT NULL, partition TEXT NOT NULL, plan TEXT NOT NULL, job_dir TEXT NOT NULL,
+    job_id TEXT NOT NULL DEFAULT '', log TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL DEFAULT 'UNKNOWN', native_state TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '',
+    submitted_at REAL, started_at REAL, ended_at REAL, exit_code INTEGER, signal INTEGER,
+    PRIMARY KEY (token, attempt)
+) STRICT;
+CREATE INDEX jobs_by_request ON jobs (request) WHERE announced = 0;
+CREATE INDEX jobs_by_name ON jobs (name, created_at);
+CREATE INDEX jobs_by_age ON jobs (created_at);
+CREATE INDEX attempts_by_ref ON attempts (job_id, site);
+"""
+_UPGRADES = (
+    """
+ALTER TABLE jobs ADD COLUMN sweep TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_by_sweep ON jobs (sweep) WHERE sweep != '';
+CREATE TABLE forecasts (
+    token TEXT NOT NULL, attempt INTEGER NOT NULL, made_at REAL NOT NULL,
+    start_p50 REAL NOT NULL, start_p90 REAL NOT NULL, run_p50 REAL NOT NULL, run_p90 REAL NOT NULL,
+    PRIMARY KEY (token, attempt), FOREIGN KEY (token, attempt) REFERENCES attempts
+) STRICT;
+""",
+    # What a list of jobs shows, so that it need not read ten thousand plans, each with its script.
+    """
+ALTER TABLE attempts ADD COLUMN tasks INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE attempts ADD COLUMN usd_per_hour REAL NOT NULL DEFAULT 0;
+UPDATE attempts SET tasks = COALESCE(json_extract(plan, '$.tasks'), 1),
+    usd_per_hour = json_extract(plan, '$.usd_per_hour');
+""",
+)
+"""What makes each schema the next one, beginning with schema 1: a new ledger passes through all of them."""
+SCHEMA = 1 + len(_UPGRADES)
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open a ledger, made if there is none, in our schema. Raises LedgerError, OSError or sqlite3.Error."""
+    _private(path.parent)
+    _create(path)
+    database = sqlite3.connect(path, timeout=60, isolation_level=None)
+    database.execute("PRAGMA synchronous = FULL")
+    if _schema(database, path) < SCHEMA:
+        _upgrade(database, path)
+    return database
+
+
+@contextlib.contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Do all of it or nothing."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def as_ledger_error(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system say into a LedgerError."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerError(
+            f"{path}: {error}", hint="is the disk full, or the file damaged or on a file system without locks?"
+        ) from error
+
+
+def _upgrade(database: sqlite3.Connection, path: Path) -> None:
+    """Bring a ledger of an older schema to ours, in one transaction; a copy of it is kept beside it."""
+    copy = path.with_suffix(f".schema-{_schema(database, path)}")
+    draft = copy.with_name(f".{copy.name}.{secrets.token_hex(6)}")
+    _private_file(draft)
+    with contextlib.closing(sqlite3.connect(draft)) as target:
+        database.backup(target)
+    draft.replace(copy)
+    with transaction(database):
+        for upgrade in _UPGRADES[_schema(database, path) - 1 :]:
+            for statement in filter(str.strip, upgrade.split(";")):
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _create(path: Path) -> None:
+    """Make the file complete under another name, then link it into place: fifty first users see one or none."""
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    _private_file(draft)
+    with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.executescript(f"BEGIN; {_TABLES} {' '.join(_UPGRADES)} PRAGMA user_version = {SCHEMA}; COMMIT;")
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    for leftover in path.parent.glob(f"{draft.name}*"):
+        leftover.unlink()
+
+
+def _private_file(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _schema(database: sqlite3.Connection, path: Path) -> int:
+    """Return the schema of a ledger. Raises LedgerError if it is none, or newer than this program."""
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        raise LedgerError(f"{path} is empty or was not written by hybridhpc", hint="move it away, or restore it")
+    if version > SCHEMA:
+        raise LedgerError(
+            f"{path} has schema {version}; this hybridhpc reads {SCHEMA}", hint="use the hybridhpc that wrote it"
+        )
+    return version
+
+
+def _private(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.stat()
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise LedgerError(
+            f"{directory} belongs to another user or can be changed by others", hint="chmod 700, or set HPC_STATE_DIR"
+        )

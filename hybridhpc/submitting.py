@@ -1,0 +1,220 @@
+"""From plans to jobs, many at once: intents in the ledger, one errand for each job at its site, ids in the ledger.
+
+Every step is written down before and after it is done, so that a submission may be cut at any point and carried out
+again. Each job has an outcome of its own: what goes wrong with one says nothing about the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from hybridhpc import registry
+from hybridhpc.clock import Clock
+from hybridhpc.command import CommandResult, Errand, StagedFile
+from hybridhpc.errors import HpcError, NotFound, SchedulerError, Undelivered
+from hybridhpc.ledger.base import Intent, Ledger, Phase, Record
+from hybridhpc.schedulers.base import Scheduler, Submission, Submitted
+from hybridhpc.script.plan import Plan
+from hybridhpc.sites.site import InvalidSite, Site
+from hybridhpc.transports.base import Transport
+
+SCRIPT = "script"
+"""Name of the job script in the job's directory."""
+WORK = "work"
+"""Where a workdir is shipped to, and where the job then runs."""
+AT_ONCE = 64
+"""Jobs submitted to a site between two looks at what became of them; their ids are written down together."""
+
+Told = Callable[[int, int], None]
+"""Is told how many jobs of how many are through."""
+_NOT_TRIED = "it was not tried: the site did not answer for those before it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A job that is submitted, what the site changed or could not promise, and whether an earlier command began it."""
+
+    record: Record
+    notes: tuple[str, ...] = ()
+    taken_up: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A site, and how it is spoken to."""
+
+    site: Site
+    scheduler: Scheduler
+    transport: Transport
+
+
+def silent(done: int, of: int) -> None:
+    """Tell nobody."""
+
+
+def taken_up(ended: Outcome | HpcError) -> Outcome | HpcError:
+    """Say of an outcome that an earlier command began it."""
+    return replace(ended, taken_up=True) if isinstance(ended, Outcome) else ended
+
+
+class Submitter:
+    """Carries out submissions for one person: their sites, their ledger."""
+
+    def __init__(
+        self, sites: Sequence[Site | InvalidSite], env: Mapping[str, str], ledger: Ledger, clock: Clock
+    ) -> None:
+        self._sites = tuple(sites)
+        self._env = env
+        self._ledger = ledger
+        self._clock = clock
+
+    def submit(
+        self, jobs: Sequence[tuple[Plan, str]], *, sweep: str = "", told: Told = silent
+    ) -> tuple[Outcome | HpcError, ...]:
+        """Write down what is wished, each plan with its request, and carry it out."""
+        places = {name: self._place(name) for name in {plan.site for plan, _ in jobs}}
+        roots = {
+            name: place.transport.resolve(place.site.job_root or "~/.hybridhpc/jobs") for name, place in places.items()
+        }
+        intents = [Intent(plan=plan, request=request, job_root=roots[plan.site]) for plan, request in jobs]
+        records = self._ledger.intend(intents, sweep=sweep, now=self._clock())
+        return self.carry_out(records, told, fresh=True)
+
+    def carry_out(
+        self, records: Sequence[Record], told: Told = silent, *, fresh: bool = False, hold: bool = False
+    ) -> tuple[Outcome | HpcError, ...]:
+        """Bring intents to their end, and return what became of each. Repeating it is harmless, wherever it was cut.
+
+        `fresh`: nothing was sent before, so if files cannot be put there, there is no job. `hold`: none is released.
+        """
+        ended: dict[str, Outcome | HpcError] = {
+            record.token: Outcome(record=record) for record in records if record.phase is Phase.SUBMITTED
+        }
+        by_site: dict[str, list[Record]] = {}
+        for record in records:
+            if record.token not in ended:
+                by_site.setdefault(record.site, []).append(record)
+        for name, waiting in by_site.items():
+            for found in self._at_site(name, waiting, fresh=fresh, hold=hold):
+                ended |= found
+                told(len(ended), len(records))
+        return tuple(ended[record.token] for record in records)
+
+    def _at_site(
+        self, name: str, records: Sequence[Record], *, fresh: bool, hold: bool
+    ) -> Iterator[dict[str, Outcome | HpcError]]:
+        """Yield, chunk by chunk, what became of jobs at one site. If none of a chunk arrived, the rest is not tried."""
+        try:
+            place = self._place(name)
+        except HpcError as error:
+            yield {record.token: error for record in records}
+            return
+        answering = True
+        for at in range(0, len(records), AT_ONCE):
+            chunk = records[at : at + AT_ONCE]
+            answers = _answers(place, chunk, hold=hold) if answering else [Undelivered(_NOT_TRIED)] * len(chunk)
+            found = self._settle(chunk, answers, fresh=fresh)
+            answering = any(isinstance(ended, Outcome | SchedulerError | NotFound) for ended in found.values())
+            yield found
+
+    def _settle(
+        self, records: Sequence[Record], answers: Sequence[Submitted | HpcError], *, fresh: bool
+    ) -> dict[str, Outcome | HpcError]:
+        """Write down what became of jobs: all ids in one go, all refusals in another."""
+        by_token = {record.token: answer for record, answer in zip(records, answers, strict=True)}
+        errors = {token: answer for token, answer in by_token.items() if isinstance(answer, HpcError)}
+        submitted = {token: answer for token, answer in by_token.items() if isinstance(answer, Submitted)}
+        refused = {token: error.message for token, error in errors.items() if _is_refusal(error, fresh=fresh)}
+        if refused:
+            self._ledger.refused(refused, now=self._clock())
+        known = self._ledger.submitted(submitted, now=self._clock()) if submitted else ()
+        return {**errors, **{job.token: Outcome(record=job, notes=submitted[job.token].notes) for job in known}}
+
+    def _place(self, name: str) -> _Place:
+        site = registry.site_named(self._sites, name)
+        return _Place(
+            site=site,
+            scheduler=registry.scheduler(site.scheduler),
+            transport=registry.transport(site, self._env),
+        )
+
+
+def _answers(place: _Place, records: Sequence[Record], *, hold: bool) -> list[Submitted | HpcError]:
+    """Do the errands of jobs at their site; what went wrong with one is its answer."""
+    errands = [_errand(place, record, hold=hold) for record in records]
+    sent = [errand for errand in errands if isinstance(errand, Errand)]
+    within = max((errand.command.timeout for errand in sent), default=0)
+    answers = iter(place.transport.run_all(sent, within=within) if sent else ())
+    return [_read(place.scheduler, next(answers)) if isinstance(each, Errand) else each for each in errands]
+
+
+def _errand(place: _Place, record: Record, *, hold: bool) -> Errand | HpcError:
+    """Return what submits a job, with its files; its workdir is shipped before."""
+    plan = record.plan
+    command = place.scheduler.submit_command(place.site, _submission(record, hold=hold or plan.hold))
+    try:
+        _unchanged(plan)
+        if plan.workdir:
+            place.transport.put_tree(plan.workdir, f"{record.job_dir}/{WORK}")
+    except HpcError as error:
+        return error
+    return Errand(
+        command=command,
+        cwd=plan.cwd or record.job_dir,
+        scrubbed=False,
+        directory=record.job_dir,
+        files=(
+            StagedFile(path=SCRIPT, content=plan.script, executable=True),
+            *(_on_site(name) for name in place.scheduler.on_site),
+            *plan.staged,
+        ),
+    )
+
+
+@cache
+def _on_site(name: str) -> StagedFile:
+    return StagedFile(path=name, content=(Path(__file__).parent / "on_site" / name).read_bytes(), executable=True)
+
+
+def _submission(record: Record, *, hold: bool) -> Submission:
+    plan = record.plan
+    return Submission(
+        token=record.token,
+        job_dir=record.job_dir,
+        script=plan.script_path or f"{record.job_dir}/{SCRIPT}",
+        options=plan.options,
+        args=plan.args,
+        cwd=plan.cwd or record.job_dir,
+        hold=hold,
+        marker=plan.marker,
+    )
+
+
+def _read(scheduler: Scheduler, answer: CommandResult | HpcError) -> Submitted | HpcError:
+    try:
+        return answer if isinstance(answer, HpcError) else scheduler.parse_submit(answer)
+    except HpcError as error:
+        return error
+
+
+def _is_refusal(error: HpcError, *, fresh: bool) -> bool:
+    """Whether there is certainly no job."""
+    return isinstance(error, SchedulerError) or (fresh and isinstance(error, NotFound | Undelivered))
+
+
+def _unchanged(plan: Plan) -> None:
+    """Raise NotFound if the person's script is no longer the one that was planned."""
+    if plan.script_path is None:
+        return
+    try:
+        content = Path(plan.script_path).read_bytes()
+    except OSError:
+        content = b""
+    if hashlib.sha256(content).digest() != hashlib.sha256(plan.script).digest():
+        raise NotFound(
+            f"{plan.script_path} was changed or removed since it was planned", hint="submit it again with --again"
+        )
