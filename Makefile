@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 
 .PHONY: help run test lint lab lab-down bench templates wheel clean
+.PHONY: accuracy
 
 help:
 	@echo "make run       set up, then submit the reference training job with --where auto on this machine"
@@ -18,6 +19,7 @@ help:
 	@echo "make lab-down  stop exactly what make lab started"
 	@echo "make bench     measure the budgets against sbatch and submitit"
 	@echo "make templates translate templates/ to Python again, after a change there"
+	@echo "make accuracy  print how accurate the two ways to FP64 on tensor cores are (NumPy, no GPU)"
 	@echo "make wheel     build the wheel into dist/"
 
 $(BIN)/python:
@@ -62,6 +64,9 @@ bench: $(VENV)/dev.done
 templates: $(VENV)/dev.done
 	$(BIN)/python -m hybridhpc.script.jinja >$(VENV)/template_code.py
 	mv $(VENV)/template_code.py hybridhpc/script/template_code.py
+
+accuracy: $(VENV)/torch.done
+	$(BIN)/python -m hybridhpc.refjobs.kernels.accuracy --plot docs/images/fp64-accuracy.png
 
 wheel: $(VENV)/dev.done
 	$(BIN)/pip wheel -q --no-deps -w dist .
