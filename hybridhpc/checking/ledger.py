@@ -31,6 +31,8 @@ def look_at_ledger(client: Client) -> Findings:
         return
     try:
         records = client.ledger.records(live_only=True)
+        for record in records:
+            record.read_plan()
     except LedgerError as error:
         yield fault("ledger", error.message, f"{error.hint}; {_elsewhere()}")
         return
