@@ -15,10 +15,11 @@ from hybridhpc.config import Paths, find_paths
 from hybridhpc.errors import HpcError, TransportError, Undecided
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
-from hybridhpc.model import JobState
+from hybridhpc.model import JobState, JobStatus
 from hybridhpc.planning import Planner
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.script.plan import Plan
+from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.submitting import WORK, Outcome, Submitter, Told, silent, taken_up
 from hybridhpc.transports.base import Transport
@@ -93,10 +94,19 @@ class Client:
         certain = [(token, status) for token, status in statuses.items() if status.state is not JobState.UNKNOWN]
         if certain:
             self.ledger.seen(certain)
+        self._forget_secrets([record for record in records if _ends(statuses.get(record.token))])
         return tuple(
             following.apply(record, statuses[record.token]) if record.token in statuses else record
             for record in records
         )
+
+    def _forget_secrets(self, ended: Sequence[Record]) -> None:
+        by_site: dict[str, list[Record]] = {}
+        for record in ended:
+            if record.plan.secrets:
+                by_site.setdefault(record.site, []).append(record)
+        for records in by_site.values():
+            forget(self._reach(records[0])[2], [record.job_dir for record in records])
 
     def cancel(self, record: Record) -> Record:
         """Cancel a job, pending or running. A final one is left as it is.
@@ -158,6 +168,10 @@ class Client:
             except TransportError as error:
                 faults.append(f"{output}: {error.message}")
         return tuple(brought), tuple(faults)
+
+
+def _ends(status: JobStatus | None) -> bool:
+    return status is not None and status.state.final
 
 
 def work_dir(record: Record) -> str:

@@ -14,6 +14,8 @@ class Command:
     env: tuple[tuple[str, str], ...] = ()
     timeout: float = 30.0
     """Seconds until it is given up."""
+    hidden: tuple[str, ...] = ()
+    """Variables of this machine that it must not see: their values are brought as secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class StagedFile:
     """A file put into a directory at a site; `path` is relative to it."""
 
     path: str
-    content: bytes
+    content: bytes = field(repr=False)
     executable: bool = False
 
 

@@ -11,6 +11,7 @@ from hybridhpc.config import Paths
 from hybridhpc.errors import HpcError, NotFound, Problem
 from hybridhpc.model import Seconds
 from hybridhpc.schedulers.base import Scheduler
+from hybridhpc.secret_stores.base import SecretStore
 from hybridhpc.sites.site import InvalidSite, Price, Site
 from hybridhpc.transports.base import Transport
 
@@ -19,6 +20,10 @@ BUILT_IN = {
     "hybridhpc.schedulers": {
         "slurm": "hybridhpc.schedulers.slurm:SlurmScheduler",
         "here": "hybridhpc.schedulers.here:HereScheduler",
+    },
+    "hybridhpc.secret_stores": {
+        "env": "hybridhpc.secret_stores.machine:EnvironmentStore",
+        "file": "hybridhpc.secret_stores.machine:FileStore",
     },
     "hybridhpc.transports": {"local": "hybridhpc.transports.local:LocalTransport"},
 }
@@ -37,13 +42,20 @@ def transport(site: Site, env: Mapping[str, str]) -> Transport:
     return found
 
 
+def secret_store(name: str, env: Mapping[str, str]) -> SecretStore:
+    """Return the store of secrets that `secret://NAME/...` means. Raises NotFound."""
+    found: SecretStore = _load("hybridhpc.secret_stores", name)(env)
+    return found
+
+
 def _load(group: str, name: str) -> Callable[..., Any]:
     target = BUILT_IN[group].get(name)
     if target is None:
         target = _entry_points(group).get(name)
     if target is None:
         known = ", ".join(sorted(BUILT_IN[group] | _entry_points(group)))
-        raise NotFound(f"no {group.removeprefix('hybridhpc.')[:-1]} is called {name!r}", hint=f"known: {known}")
+        what = group.removeprefix("hybridhpc.")[:-1].replace("_", " ")
+        raise NotFound(f"no {what} is called {name!r}", hint=f"known: {known}")
     module, _, attribute = target.partition(":")
     loaded: Callable[..., Any] = getattr(import_module(module), attribute)
     return loaded

@@ -19,6 +19,7 @@ from hybridhpc.errors import HpcError, NotFound, SchedulerError, Undelivered
 from hybridhpc.ledger.base import Intent, Ledger, Phase, Record
 from hybridhpc.schedulers.base import Scheduler, Submission, Submitted
 from hybridhpc.script.plan import Plan
+from hybridhpc.secret_files import hidden_names, secret_files
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 
@@ -50,6 +51,7 @@ class _Place:
     site: Site
     scheduler: Scheduler
     transport: Transport
+    env: Mapping[str, str]
 
 
 def silent(done: int, of: int) -> None:
@@ -140,6 +142,7 @@ class Submitter:
             site=site,
             scheduler=registry.scheduler(site.scheduler),
             transport=registry.transport(site, self._env),
+            env=self._env,
         )
 
 
@@ -158,12 +161,14 @@ def _errand(place: _Place, record: Record, *, hold: bool) -> Errand | HpcError:
     command = place.scheduler.submit_command(place.site, _submission(record, hold=hold or plan.hold))
     try:
         _unchanged(plan)
+        # A job that is never released runs nothing that would read them.
+        values = () if hold else secret_files(plan.secrets, place.env)
         if plan.workdir:
             place.transport.put_tree(plan.workdir, f"{record.job_dir}/{WORK}")
     except HpcError as error:
         return error
     return Errand(
-        command=command,
+        command=replace(command, hidden=hidden_names(plan.secrets)),
         cwd=plan.cwd or record.job_dir,
         scrubbed=False,
         directory=record.job_dir,
@@ -171,6 +176,7 @@ def _errand(place: _Place, record: Record, *, hold: bool) -> Errand | HpcError:
             StagedFile(path=SCRIPT, content=plan.script, executable=True),
             *(_on_site(name) for name in place.scheduler.on_site),
             *plan.staged,
+            *values,
         ),
     )
 

@@ -21,6 +21,7 @@ from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobSpec, JobState, Work
 from hybridhpc.planning import Wish
 from hybridhpc.script.plan import NOT_SHIPPED
+from hybridhpc.secret_files import check_secrets
 from hybridhpc.spec.dependencies import check_dependencies, meant
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -60,7 +61,10 @@ def _read_specs(client: Client, words: Sequence[str]) -> list[JobSpec]:
     from hybridhpc.spec.yaml import parse_spec
 
     paths = [Path(client.cwd, word) for word in words]
-    specs = [parse_spec(read_file(path), str(path), now=client.clock()) for path in paths]
+    contents = [read_file(path) for path in paths]
+    specs = [parse_spec(text, str(path), now=client.clock()) for path, text in zip(paths, contents, strict=True)]
+    for spec, text in zip(specs, contents, strict=True):
+        check_secrets(spec, client.env, text)
     return list(check_dependencies(specs, known=_Known(client)))
 
 

@@ -95,4 +95,4 @@ def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: fl
             marker="session" if home else "path",
         )
     notes = (NO_RETRIES,) if payload.retries != Retries() else ()
-    return replace(plan, workdir=payload.workdir, outputs=payload.outputs, notes=notes)
+    return replace(plan, workdir=payload.workdir, outputs=payload.outputs, notes=notes, secrets=payload.secrets)

@@ -45,5 +45,7 @@ class Plan:
     marker: str = "path"
     """How the job is found if its id was lost: see schedulers.base.Submission."""
     staged: tuple[StagedFile, ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()
+    """Name and reference; a value is read when the job is sent, and is no part of the plan."""
     notes: tuple[str, ...] = ()
     """What a person should know, in sentences."""

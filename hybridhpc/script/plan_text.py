@@ -31,6 +31,7 @@ def render_plan(plan: Plan) -> str:
     document: dict[str, Any] = {key: getattr(plan, key) for key in _PLAIN + _LISTS}
     document["script"] = _render_bytes(plan.script)
     document["staged"] = [[file.path, _render_bytes(file.content), file.executable] for file in plan.staged]
+    document["secrets"] = plan.secrets
     document["resources"] = render_resources(plan.resources)
     return json.dumps(document, separators=(",", ":"))
 
@@ -50,6 +51,7 @@ def parse_plan(text: str) -> Plan:
             StagedFile(path=path, content=base64.b64decode(content), executable=executable)
             for path, content, executable in document["staged"]
         ),
+        secrets=tuple((name, reference) for name, reference in document.get("secrets", ())),
         resources=parse_resources(document["resources"]),
     )
 

@@ -15,7 +15,8 @@ from hybridhpc.script.container import DEFINITION, container_words, find_image
 from hybridhpc.script.fabric import Fabric, fabric_of
 from hybridhpc.script.launcher import Launch, launch, per_node
 from hybridhpc.script.quote import assignment, home_path, sbatch_word, shell_word, shell_words
-from hybridhpc.script.task_files import TaskFile, digest_of, env_file, run_file, setup_file
+from hybridhpc.script.secret import secret_strings
+from hybridhpc.script.task_files import TaskFile, digest_of, env_file, run_file, secrets_file, setup_file
 from hybridhpc.script.templates import render
 from hybridhpc.sites.site import Site
 
@@ -35,6 +36,8 @@ def render_script(
     files = _files(spec, work, started, fabric)
     with _blame(spec, "slurm"):
         lines = [sbatch_word(option) for option in options]
+    with _blame(spec, "secrets"):
+        secrets = secret_strings(work.secrets, spec.array.tasks if spec.array else 1, options)
     context = {
         "place": _one_line(f"{site.name}/{partition}"),
         "options": lines,
@@ -46,6 +49,7 @@ def render_script(
         "fabric": _fabric_strings(fabric),
         "files": [{"name": file.name, "text": file.text, "end": file.end} for file in files],
         "digest": digest_of(files),
+        "secrets": secrets,
         **_calls(spec, work, site, started, gpus),
     }
     return render(f"{scheduler_name}.sh.j2", context).encode()
@@ -54,9 +58,6 @@ def render_script(
 def _work(spec: JobSpec) -> Work:
     if not isinstance(spec.payload, Work):
         raise TypeError("an sbatch script is submitted as it is, not rendered")
-    if spec.payload.secrets:
-        with _blame(spec, "secrets"):
-            raise ValueError("secrets cannot be brought to a job yet; pass a file that only you can read")
     return spec.payload
 
 
@@ -66,6 +67,7 @@ def _files(spec: JobSpec, work: Work, started: Launch, fabric: Fabric) -> list[T
         signal = checkpoint_signal(work.checkpoint, started)
     with _blame(spec, "env"):
         files = [env_file(work.env)]
+    files += [secrets_file(name for name, _ in work.secrets)] if work.secrets else []
     with _blame(spec, "setup"):
         files += [setup_file(work, fabric.library_path)] if work.setup.strip() else []
     with _blame(spec, "run"):

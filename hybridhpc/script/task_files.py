@@ -13,6 +13,7 @@ from hybridhpc.model import Work
 from hybridhpc.script.checkpoint import Signal
 from hybridhpc.script.launcher import Launch
 from hybridhpc.script.quote import assignment, heredoc_end, shell_word
+from hybridhpc.script.secret import reading_lines
 
 _PER_TASK = "export NODE_RANK=${SLURM_NODEID:-0}"
 # A shell that waits for a command hears TERM when that has ended: it must not go on to the next one.
@@ -33,14 +34,19 @@ def env_file(env: Iterable[tuple[str, str]]) -> TaskFile:
     return _file("env.sh", [_PER_TASK, *(f"export {assignment(name, value)}" for name, value in env)])
 
 
+def secrets_file(names: Iterable[str]) -> TaskFile:
+    """Return what brings the values of secrets into a task; nothing of the script outside the tasks reads it."""
+    return _file("secrets.sh", reading_lines(names))
+
+
 def setup_file(work: Work, library_path: Iterable[str]) -> TaskFile:
     """Return what runs once on each node before the payload. Raises ValueError for NUL."""
-    return _file("setup.sh", [*_head(library_path), _STOP, work.setup.strip("\n")])
+    return _file("setup.sh", [*_head(work, library_path), _STOP, work.setup.strip("\n")])
 
 
 def run_file(work: Work, launch: Launch, library_path: Iterable[str], signal: Signal | None) -> TaskFile:
     """Return the shell text of one task. Raises ValueError for NUL."""
-    lines = _head(library_path)
+    lines = _head(work, library_path)
     if launch.exec:
         # torchrun itself would die of the signal; its workers catch it, and before they do it must not end them.
         lines += [f"trap '' {signal.name}"] if signal else []
@@ -57,11 +63,12 @@ def digest_of(files: Iterable[TaskFile]) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
 
-def _head(library_path: Iterable[str]) -> list[str]:
+def _head(work: Work, library_path: Iterable[str]) -> list[str]:
     """Apptainer and its images rewrite LD_LIBRARY_PATH and more, so it is set inside, before the person's own `env`."""
     folders = ":".join(library_path)
     library = f"export LD_LIBRARY_PATH={shell_word(folders)}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
-    return [*([library] if folders else []), '. "${0%/*}/env.sh"']
+    files = ["env.sh", "secrets.sh"] if work.secrets else ["env.sh"]
+    return [*([library] if folders else []), *(f'. "${{0%/*}}/{file}"' for file in files)]
 
 
 def _file(name: str, lines: list[str]) -> TaskFile:

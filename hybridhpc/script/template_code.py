@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-DIGEST = "008b34a79d42540577339fb854c7751f"
+DIGEST = "ff29b197ae3253f22a74189d632ec207"
 """Of the templates this was made from: with others it is not used."""
 
 Context = Mapping[str, Any]
@@ -64,12 +64,38 @@ hpc_mark() {
   printf '%s\\n' "$*" >"$HPC_JOB_DIR/.$marker.$$" && mv -f "$HPC_JOB_DIR/.$marker.$$" "$HPC_JOB_DIR/$marker"
 }
 
-# The last act, however the script ends. An exit with 0 that was not the payload's (a preamble's, say) counts as 1.
+'''
+        if c["secrets"]:
+            yield '''hpc_secrets=$HPC_JOB_DIR/'''
+            yield c["secrets"]["directory"]
+            yield '''
+
+# The secrets go with the last task to end'''
+            yield ('; one that was stopped leaves them, since it may be requeued' if c["secrets"]["stays"] else '')
+            yield '''.
+hpc_forget() {
+'''
+            if c["secrets"]["stays"]:
+                yield '''  [ -z "$hpc_stopped" ] || return 0
+'''
+            yield '''  [ -d "$hpc_secrets" ] && : >"$hpc_secrets/.ended.${SLURM_ARRAY_TASK_ID:--}"
+  set -- "$hpc_secrets"/.ended.*
+  [ $# -lt '''
+            yield c["secrets"]["tasks"]
+            yield ''' ] || rm -rf -- "$hpc_secrets"
+}
+
+'''
+        yield '''# The last act, however the script ends. An exit with 0 that was not the payload's (a preamble's, say) counts as 1.
 hpc_leave() {
   local code=$?
   [ "$code" -ne 0 ] || code=$hpc_code
   kill "$hpc_witness" 2>/dev/null
-  hpc_mark exit "$code $(date +%s)"
+'''
+        if c["secrets"]:
+            yield '''  hpc_forget
+'''
+        yield '''  hpc_mark exit "$code $(date +%s)"
   exit "$code"
 }
 
@@ -210,6 +236,25 @@ hpc_file '''
 '''
             yield file["end"]
             yield '''
+'''
+        if (c["secrets"] and c["secrets"]["fetched"]):
+            yield '''
+# hpc_fetch NAME FILE: a file of this site becomes a secret of the job. The line end at its end is no part of it.
+hpc_fetch() {
+  local part
+  part=$hpc_secrets/.$1.$(uname -n).$$
+  if [ ! -f "$2" ] || [ ! -r "$2" ]; then hpc_die "the secret $1: $2 is no file that you can read"; fi
+  [ -z "$(find -L "$2" -prune -perm -004)" ] || hpc_die "the secret $1: everybody can read $2 (chmod o-r mends it)"
+  (umask 077 && mkdir -p "$hpc_secrets" && LC_ALL=C awk 'NR > 1 { print "" } { printf "%s", $0 }' <"$2" >"$part")
+  mv -f "$part" "$hpc_secrets/$1" || hpc_die "the secret $1: it cannot be kept in $hpc_secrets"
+}
+'''
+            for secret in c["secrets"]["fetched"]:
+                yield '''hpc_fetch '''
+                yield secret["name"]
+                yield ''' '''
+                yield secret["file"]
+                yield '''
 '''
         if c["container"]:
             yield '''

@@ -23,7 +23,7 @@ GOALS = {"cheap": UsdPerHour(1.0), "balanced": UsdPerHour(30.0), "fast": UsdPerH
 
 _SIGNALS = ("USR1", "USR2", "TERM", "INT", "HUP", "QUIT", "ALRM", "XCPU")
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_REFERENCE = r"secret://[A-Za-z0-9][!-~]*"
+_REFERENCE = r"secret://[A-Za-z0-9][A-Za-z0-9_.-]*/[!-~]+"
 _SITE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _PARTITION = r"[^\s,/:]{1,64}"
 _AT_LEAST = r"([0-9]+)(?:\+|\.\.)?"

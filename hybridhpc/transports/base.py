@@ -56,7 +56,10 @@ class Transport(Protocol):
         ...
 
     def put_tree(self, source: str, directory: str) -> None:
-        """Copy a local directory to a directory at the site. Raises TransportError."""
+        """Copy a local directory to a directory at the site, in one that is made 0700 if missing.
+
+        Raises TransportError.
+        """
         ...
 
     def get(self, path: str, destination: str) -> bool:

@@ -43,6 +43,7 @@ class LocalTransport:
     def run(self, command: Command, *, cwd: str | None = None, scrubbed: bool = True) -> CommandResult:
         """See Transport.run."""
         env = question_environment(self._env) if scrubbed else self._env
+        env = {name: value for name, value in env.items() if name not in command.hidden}
         if self._slurm_conf and not Path(self._slurm_conf).is_file():
             # Slurm's own commands would look for a configuration elsewhere for many seconds.
             raise Undelivered(f"slurm_conf {self._slurm_conf} does not exist", hint="correct it in the site file")
@@ -112,6 +113,7 @@ class LocalTransport:
         import shutil
 
         try:
+            private_directory(Path(directory).parent)
             shutil.copytree(
                 source, directory, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_SHIPPED)
             )

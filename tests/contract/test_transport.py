@@ -21,6 +21,7 @@ def transport(request: pytest.FixtureRequest, tmp_path: Path) -> Transport:
     (tmp_path / "a.conf").touch()
     site = Site(name="s", file=None, scheduler="slurm", transport=request.param, slurm_conf=str(tmp_path / "a.conf"))
     disturbing = {"SQUEUE_STATES": "RUNNING", "SBATCH_ACCOUNT": "x", "SLURM_CLUSTERS": "y", "LANG": "de_DE.UTF-8"}
+    disturbing["HIDDEN_TOKEN"] = "xyzzy"
     return registry.transport(site, environment() | disturbing)
 
 
@@ -144,3 +145,18 @@ def test_many_errands_are_answered_in_their_order(transport: Transport) -> None:
     errands = [Errand(command=Command(argv=("echo", str(number)))) for number in range(100)]
     answers = transport.run_all(errands, within=60)
     assert [isinstance(answer, CommandResult) and int(answer.text) for answer in answers] == list(range(100))
+
+
+def test_a_tree_is_put_where_only_i_can_enter(transport: Transport, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "main.py").write_text("pass")
+    transport.put_tree(str(tmp_path / "code"), str(tmp_path / "root" / "token" / "1" / "work"))
+    made = tmp_path / "root" / "token" / "1"
+    assert (made / "work" / "main.py").read_text() == "pass"
+    assert [path.stat().st_mode & 0o777 for path in (made, made.parent, made.parent.parent)] == [0o700] * 3
+
+
+def test_a_variable_that_is_hidden_is_not_seen(transport: Transport) -> None:
+    program = "import os; print('HIDDEN_TOKEN' in os.environ)"
+    command = Command(argv=(sys.executable, "-c", program), hidden=("HIDDEN_TOKEN",))
+    assert transport.run(command, scrubbed=False).text == "False\n"

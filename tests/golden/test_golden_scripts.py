@@ -41,6 +41,9 @@ CASES = {
     "here-image-built": {"run": "./work.sh", "image": "/home/me/my.def"},
     "onprem-none": {"scheduler": "slurm", "options": ("--nodes=1",), "run": "./work.sh\n"},
     "onprem-srun": TRAIN | {"site": {"mpi": "pmix", "preamble": MODULES}, "launcher": Launcher.SRUN, "run": "./solve"},
+    "onprem-secrets": TRAIN
+    | {"secrets": (("TOKEN", "secret://env/TOKEN"), ("KEY", "secret://site-file/~/my keys/wandb")), "workdir": None}
+    | {"options": (*OPTIONS, "--requeue"), "launcher": Launcher.SRUN, "run": "./solve"},
     "onprem-mpirun": TRAIN | {"launcher": Launcher.MPIRUN, "run": "./solve\n", "setup": "", "workdir": None},
     "dgx-h100": TRAIN | IMAGE | {"site": {"fabric": "ib-dgx-h100", "image_dir": "/lustre/images"}},
     "parallelcluster-p5": TRAIN | IMAGE | {"site": {"fabric": "efa", "image_dir": "/fsx/images", "preamble": MODULES}},

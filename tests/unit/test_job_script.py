@@ -310,12 +310,6 @@ def test_the_files_of_a_job_are_its_owners_alone(job):
     assert {file.stat().st_mode & 0o077 for file in folder.iterdir()} == {0}
 
 
-def test_secrets_are_refused_and_not_shown():
-    with pytest.raises(SpecError, match="secrets cannot be brought") as refused:
-        render(secrets=(("KEY", "secret://aws/key"),))
-    assert "aws" not in str(refused.value)
-
-
 def test_an_option_with_a_line_break_is_refused():
     with pytest.raises(SpecError, match="slurm: --comment has a line break"):
         render(scheduler="slurm", options=("--comment=a\nb",))

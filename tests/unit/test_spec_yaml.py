@@ -105,7 +105,7 @@ workdir: .
 outputs: [ckpt/, metrics.json]
 tasks_per_node: 8
 env: {NCCL_DEBUG: WARN}
-secrets: {WANDB_API_KEY: secret://aws/wandb#key}
+secrets: {WANDB_API_KEY: secret://env/WANDB_API_KEY}
 setup: [module load cuda, pip install x]
 launcher: torchrun
 run: python train.py
@@ -140,7 +140,7 @@ slurm: {account: ml, qos: high, exclusive: true}
             workdir="/home/me",
             outputs=("ckpt/", "metrics.json"),
             env=(("NCCL_DEBUG", "WARN"),),
-            secrets=(("WANDB_API_KEY", "secret://aws/wandb#key"),),
+            secrets=(("WANDB_API_KEY", "secret://env/WANDB_API_KEY"),),
             checkpoint=Checkpoint(directory="ckpt", signal="USR2", grace=300),  # type: ignore[arg-type]
             retries=Retries(preempted=20, node_fail=3),
             slurm=(("account", "ml"), ("qos", "high"), ("exclusive", None)),

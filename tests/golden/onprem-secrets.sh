@@ -1,0 +1,220 @@
+#!/bin/bash
+#SBATCH "--job-name=train e2e"
+#SBATCH --nodes=2
+#SBATCH --gpus-per-node=h100:8
+#SBATCH --time=12:00:00
+#SBATCH --signal=B:USR1@120
+#SBATCH --requeue
+
+# Job script for site/batch, rendered by hybridhpc. Started by hand it runs in the directory it is started from.
+# shellcheck disable=SC2317 # functions are called by traps and by hpc_await
+set -u
+
+if [ -n "${HPC_JOB_DIR:-}" ]; then
+  hpc_directory="$HPC_JOB_DIR"
+else
+  HPC_JOB_DIR=$PWD
+  hpc_directory=$PWD
+fi
+export HPC_JOB_DIR
+hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
+hpc_files=$HPC_JOB_DIR/script-f03f4cb6139f
+hpc_pid=
+hpc_witness=
+hpc_told=.
+hpc_stopped=
+hpc_payload_runs=
+hpc_code=1
+
+hpc_say() {
+  printf 'hpc: %s\n' "$*" >&2
+}
+
+hpc_die() {
+  hpc_say "$*; the job ends"
+  exit 1
+}
+
+# hpc_mark NAME WORDS: a marker appears whole or not at all.
+hpc_mark() {
+  local marker=$1.$hpc_run
+  shift
+  printf '%s\n' "$*" >"$HPC_JOB_DIR/.$marker.$$" && mv -f "$HPC_JOB_DIR/.$marker.$$" "$HPC_JOB_DIR/$marker"
+}
+
+hpc_secrets=$HPC_JOB_DIR/.hpc-secrets
+
+# The secrets go with the last task to end; one that was stopped leaves them, since it may be requeued.
+hpc_forget() {
+  [ -z "$hpc_stopped" ] || return 0
+  [ -d "$hpc_secrets" ] && : >"$hpc_secrets/.ended.${SLURM_ARRAY_TASK_ID:--}"
+  set -- "$hpc_secrets"/.ended.*
+  [ $# -lt 1 ] || rm -rf -- "$hpc_secrets"
+}
+
+# The last act, however the script ends. An exit with 0 that was not the payload's (a preamble's, say) counts as 1.
+hpc_leave() {
+  local code=$?
+  [ "$code" -ne 0 ] || code=$hpc_code
+  kill "$hpc_witness" 2>/dev/null
+  hpc_forget
+  hpc_mark exit "$code $(date +%s)"
+  exit "$code"
+}
+
+# hpc_processes WHICH: processes of the payload on this node. WHICH is first, or a pattern for a mask of signals: all
+# those that catch or await one of them.
+hpc_processes() {
+  cat /proc/[0-9]*/status 2>/dev/null | awk -v root="$hpc_pid" -v which="$1" '
+    $1 == "Pid:" { pid = $2 }
+    $1 == "PPid:" { parent[pid] = $2 }
+    ($1 == "SigBlk:" || $1 == "SigCgt:") && (which == "first" || $2 ~ which) { found[pid] }
+    END {
+      for (pid in found) {
+        at = pid
+        if (which == "first") at = parent[pid]
+        else while (at != root && (at in parent)) at = parent[at]
+        if (at == root) print pid
+      }
+    }'
+}
+
+# TERM, INT, HUP: pass TERM on to the payload. If the witness is dead, the signal was sent to every process of the job
+# and the payload has had it: a second TERM makes torchrun leave its workers behind.
+hpc_stop() {
+  hpc_stopped=1
+  [ -n "$hpc_pid" ] || exit 143
+  sleep 0.2
+  if kill -0 "$hpc_witness" 2>/dev/null; then
+    # shellcheck disable=SC2046
+    kill -s TERM $(hpc_processes "$hpc_told") 2>/dev/null
+  fi
+}
+
+# USR1 asks for a checkpoint: it goes to those processes of the payload that are prepared for it.
+hpc_checkpoint() {
+  [ -n "$hpc_payload_runs" ] || return 0
+  # shellcheck disable=SC2046
+  kill -s USR1 $(hpc_processes '[2367abef]..$') 2>/dev/null
+}
+
+# hpc_await COMMAND: runs it in the background, so that signals are heard at once, and returns its exit code. The code
+# comes through a pipe: wait loses it if a signal arrives in the moment the command ends (seen in bash 5.2).
+hpc_await() {
+  local code
+  [ -z "$hpc_stopped" ] || exit 143
+  (
+    trap : TERM INT HUP USR1
+    ("$@") {hpc_codes}>&-
+    echo $? >&"$hpc_codes"
+  ) <&0 &
+  hpc_pid=$!
+  while kill -0 "$hpc_pid" 2>/dev/null; do
+    wait "$hpc_pid"
+  done
+  hpc_pid=
+  read -r -t 1 code <&"$hpc_codes" || code=137
+  return "$code"
+}
+
+# hpc_file NAME: standard input becomes that file, unless it is there already (a restart, another task of the array).
+hpc_file() {
+  local file=$hpc_files/$1 part
+  part=$file.$(uname -n).$$
+  [ ! -e "$file" ] || return 0
+  (umask 077 && mkdir -p "$hpc_files" && cat >"$part") && mv -n "$part" "$file"
+  rm -f "$part"
+  [ -e "$file" ] || hpc_die "$file cannot be written"
+}
+
+trap hpc_leave EXIT
+trap hpc_stop TERM INT HUP
+trap hpc_checkpoint USR1
+exec {hpc_codes}<> <(:) # a pipe
+# The witness: a process that does nothing but die of a signal that is meant for the whole job.
+(trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
+hpc_witness=$!
+hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
+
+MASTER_ADDR=$(scontrol show hostnames "${SLURM_JOB_NODELIST:-}" 2>/dev/null | head -n 1)
+MASTER_ADDR=${MASTER_ADDR:-$(uname -n)}
+NNODES=${SLURM_JOB_NUM_NODES:-2}
+MASTER_PORT=$((20000 + ${SLURM_JOB_ID:-$$} % 10000))
+export MASTER_ADDR MASTER_PORT NNODES
+export GPUS_PER_NODE=8
+export HPC_NAME='train e2e'
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-13}"
+
+cd -- "$hpc_directory" || hpc_die "$hpc_directory cannot be entered"
+
+hpc_file env.sh <<'HPC_END'
+export NODE_RANK=${SLURM_NODEID:-0}
+export NCCL_DEBUG=WARN
+export NOTE='it'\''s
+$HOME'
+HPC_END
+
+hpc_file secrets.sh <<'HPC_END'
+hpc_secret() {
+  unset -v "$1"
+  IFS= read -r -d '' "$1" <"$HPC_JOB_DIR/.hpc-secrets/$1"
+  if [ -z "${!1:+x}" ]; then
+    printf 'hpc: the secret %s cannot be read; the task ends\n' "$1" >&2
+    exit 1
+  fi
+  export "${1?}"
+}
+hpc_secret TOKEN
+hpc_secret KEY
+unset -f hpc_secret
+HPC_END
+
+hpc_file setup.sh <<'HPC_END'
+. "${0%/*}/env.sh"
+. "${0%/*}/secrets.sh"
+trap 'hpc_code=$?; exit $((hpc_code ? hpc_code : 143))' TERM
+pip install -r requirements.txt
+HPC_END
+
+hpc_file run.sh <<'HPC_END'
+. "${0%/*}/env.sh"
+. "${0%/*}/secrets.sh"
+trap : USR1
+trap 'hpc_code=$?; exit $((hpc_code ? hpc_code : 143))' TERM
+./solve
+HPC_END
+
+# hpc_fetch NAME FILE: a file of this site becomes a secret of the job. The line end at its end is no part of it.
+hpc_fetch() {
+  local part
+  part=$hpc_secrets/.$1.$(uname -n).$$
+  if [ ! -f "$2" ] || [ ! -r "$2" ]; then hpc_die "the secret $1: $2 is no file that you can read"; fi
+  [ -z "$(find -L "$2" -prune -perm -004)" ] || hpc_die "the secret $1: everybody can read $2 (chmod o-r mends it)"
+  (umask 077 && mkdir -p "$hpc_secrets" && LC_ALL=C awk 'NR > 1 { print "" } { printf "%s", $0 }' <"$2" >"$part")
+  mv -f "$part" "$hpc_secrets/$1" || hpc_die "the secret $1: it cannot be kept in $hpc_secrets"
+}
+hpc_fetch KEY "$HOME"/'my keys/wandb'
+
+hpc_setup() {
+  # shellcheck source=/dev/null
+  . "$hpc_files/env.sh"
+  exec env -u SLURM_CPUS_PER_TASK -u SRUN_CPUS_PER_TASK -u SLURM_TRES_PER_TASK srun --cpu-bind=none --nodes=2 --ntasks=2 --ntasks-per-node=1 --export=ALL --kill-on-bad-exit=1 /bin/bash "$hpc_files/setup.sh"
+}
+hpc_await hpc_setup || {
+  hpc_code=$?
+  hpc_say "setup ended with exit code $hpc_code; the job ends"
+  exit "$hpc_code"
+}
+
+hpc_payload() {
+  # shellcheck source=/dev/null
+  . "$hpc_files/env.sh"
+  exec srun --nodes=2 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=13 --export=ALL --kill-on-bad-exit=1 /bin/bash "$hpc_files/run.sh"
+}
+hpc_told=first
+hpc_payload_runs=1
+hpc_await hpc_payload
+hpc_code=$?
+# srun answers 0 for a step that was cancelled (seen in 22.05); what was stopped has not completed.
+[ -z "$hpc_stopped" ] || [ "$hpc_code" -ne 0 ] || hpc_code=143
+exit "$hpc_code"
