@@ -103,7 +103,18 @@ class Retries:
 
     preempted: int = 0
     node_fail: int = 0
+    timeout: int = 0
+    """Its walltime was used up: it goes on from its checkpoint."""
     failed: int = 0
+
+
+class Move(Enum):
+    """Whether a job that waits is placed anew where it would do better."""
+
+    OFF = "off"
+    ADVISE = "advise"
+    """Only said."""
+    ON = "on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +234,8 @@ class JobSpec:
     where: tuple[str, ...] = ("auto",)
     """auto, or site, site/partition ...: any of them."""
     goal: Goal | None = None
+    move: Move | None = None
+    """None: as the settings of whoever looks after it say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

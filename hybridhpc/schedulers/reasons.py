@@ -33,6 +33,15 @@ _WORDS = {
     "Prolog": "its prolog runs",
     "None": "the scheduler has not looked at it yet",
 }
+_NEVER = (
+    "PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "BadConstraints", "InvalidAccount", "InvalidQOS",
+    "AccountNotAllowed", "QOSNotAllowed", "ReservationDeleted", "ReservationInvalid",
+)  # fmt: skip
+_UNAVAILABLE = (
+    "ReqNodeNotAvail", "Nodes_required_for_job_are_DOWN", "PartitionDown", "PartitionInactive", "NodeDown",
+    "launch_failed", "job_requeued_in_held", "Assoc", "QOS", "MaxJobs",
+)  # fmt: skip
+_OTHERS_DECIDE = ("JobHeld", "Dependency", "DependencyNeverSatisfied", "Reservation", "FedJobLock")
 _PREFIXES = {
     "AssocGrp": "a limit of its account is reached",
     "AssocMax": "a limit of its account or user is reached",
@@ -46,7 +55,26 @@ _PREFIXES = {
 
 def explain_reason(reason: str) -> str:
     """Return a sentence for a pending reason; empty if it is not one we know."""
-    word = reason.strip("() ").replace(" ", "_").partition(",")[0]
+    word = _word(reason)
     if word in _WORDS:
         return _WORDS[word]
     return next((words for prefix, words in _PREFIXES.items() if word.startswith(prefix)), "")
+
+
+def never_starts(reason: str) -> bool:
+    """Whether a pending job with this reason cannot start as it is, however long it waits."""
+    return _word(reason) in _NEVER
+
+
+def is_unavailable(reason: str) -> bool:
+    """Whether a pending job waits for what no queue brings: nodes that are down, a quota, a place that is closed."""
+    return _word(reason).startswith(_UNAVAILABLE)
+
+
+def others_decide(reason: str) -> bool:
+    """Whether a pending job waits for a person or another job: it is held, or comes after something."""
+    return _word(reason).startswith(_OTHERS_DECIDE)
+
+
+def _word(reason: str) -> str:
+    return reason.strip("() ").replace(" ", "_").partition(",")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hybridhpc.model import After, Checkpoint, Goal, Launcher, Retries
+from hybridhpc.model import After, Checkpoint, Goal, Launcher, Move, Retries
 from hybridhpc.readers import Fault, choice, whole
 from hybridhpc.schema import Form, either, plain, record, refused, several, table, then, word
 from hybridhpc.sites.options import options
@@ -45,7 +45,9 @@ WRITE = {
     "retries": "retries: {preempted: 20, node_fail: 3, failed: 0}",
     "retries.preempted": "preempted: 20",
     "retries.node_fail": "node_fail: 3",
+    "retries.timeout": "timeout: 5",
     "retries.failed": "failed: 1",
+    "move": "move: advise",
     "where": "where: auto",
     "goal": "goal: balanced",
     "goal.value_of_time": "value_of_time: 30 USD/h",
@@ -160,7 +162,10 @@ SPEC = Form(
             ),
             _checkpoint,
         ),
-        retries=then(record(preempted=_RETRY, node_fail=_RETRY, failed=_RETRY), lambda found: Retries(**found)),
+        retries=then(
+            record(preempted=_RETRY, node_fail=_RETRY, timeout=_RETRY, failed=_RETRY), lambda found: Retries(**found)
+        ),
+        move=then(word(choice(*(move.value for move in Move))), Move),
         where=then(several(word(values.read_place)), values.places),
         goal=either(
             text=then(word(choice(*values.GOALS)), _goal_word),

@@ -120,7 +120,7 @@ def _spec(values: dict[str, Any], path: str, digest: str) -> JobSpec:
         whole_nodes="exclusive" in options and options["exclusive"] is None,
         **values.get("resources", {}),
     )
-    optional = {key: values[key] for key in ("array", "after", "where", "goal") if key in values}
+    optional = {key: values[key] for key in ("array", "after", "where", "goal", "move") if key in values}
     return JobSpec(
         name=values.get("name") or _default_name(path),
         file=path,

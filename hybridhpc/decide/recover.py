@@ -1,0 +1,205 @@
+"""What became of an attempt, from evidence, and what is done next under the person's `retries`. Pure.
+
+A cause is only named if the evidence allows no other; None means that nothing is known, and then nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from hybridhpc.model import JobSpec, JobState, JobStatus, Retries, Seconds, Work
+
+CERTAIN_AFTER = 120.0
+"""Seconds for which a scheduler must not know a job before that is believed; longer than NFS hides new files (60 s)."""
+MOST_UNBEGUN = 3
+"""New attempts for jobs that never began: they cost nothing, and yet must not go on for ever."""
+FIRST_PAUSE = 60.0
+LONGEST_PAUSE = 3600.0
+"""Seconds before a job that failed by itself is tried again: doubled each time, up to the longest."""
+_SLACK = 60.0
+_TERM = 15
+_BY_SIGNAL = 128
+
+
+class Cause(Enum):
+    """Why an attempt, or one run of it, is over. The first four are keys of `retries`."""
+
+    PREEMPTED = "preempted"
+    NODE_FAIL = "node_fail"
+    TIMEOUT = "timeout"
+    FAILED = "failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    BOOT_FAIL = "boot_fail"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+class Next(Enum):
+    """What is done with a job."""
+
+    NOTHING = "nothing"
+    """It is left as it is."""
+    AGAIN = "again"
+    """A new attempt, wherever it is best."""
+    ELSEWHERE = "elsewhere"
+    """A new attempt, but not in the place where it was."""
+    GIVE_UP = "give up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that is known of an attempt. Times in seconds."""
+
+    status: JobStatus
+    walltime: Seconds | None = None
+    grace: Seconds = Seconds(0)
+    """How long before its walltime it is asked for a checkpoint; 0: it is not."""
+    spot: bool = False
+    """Its nodes may be taken away: their loss is a preemption."""
+    marks: bool = True
+    """Its script leaves markers, as rendered ones do."""
+    began: bool = False
+    """A start marker of it was seen."""
+    absent_for: float = 0.0
+    """The scheduler has not known it for so long."""
+    lost_nodes: tuple[str, ...] = ()
+    """Those of the nodes it ran on that are down now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What is done, why, and not before so many seconds after the end of the attempt."""
+
+    next: Next
+    why: str
+    pause: float = 0.0
+
+
+def find_cause(seen: Evidence) -> Cause | None:
+    """Return why an attempt is over; None if it is not, if it completed, and if that cannot be known."""
+    status = seen.status
+    if status.state is JobState.UNKNOWN:
+        unbegun = seen.marks and not seen.began
+        return Cause.LOST if unbegun and seen.absent_for >= CERTAIN_AFTER else None
+    if status.state is JobState.NODE_FAIL:
+        return _loss(seen)
+    if status.state is JobState.FAILED:
+        return _failure(seen)
+    return _CAUSES.get(status.state)
+
+
+_CAUSES = {
+    JobState.PREEMPTED: Cause.PREEMPTED,
+    JobState.TIMEOUT: Cause.TIMEOUT,
+    JobState.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
+    JobState.CANCELLED: Cause.CANCELLED,
+}
+
+
+def find_requeue(seen: Evidence) -> Cause:
+    """Return why a scheduler has put a job back into its queue.
+
+    A job that was taken off living nodes was preempted, or requeued by an administrator: Slurm does not say which.
+    """
+    return _loss(seen) if seen.lost_nodes or (seen.marks and not seen.began) else Cause.PREEMPTED
+
+
+def _loss(seen: Evidence) -> Cause:
+    if seen.marks and not seen.began:
+        return Cause.BOOT_FAIL
+    return Cause.PREEMPTED if seen.spot else Cause.NODE_FAIL
+
+
+def _failure(seen: Evidence) -> Cause:
+    """Tell a job that failed by itself from one that was asked to end: for its walltime, or since its node goes."""
+    status = seen.status
+    if seen.grace and seen.walltime and status.started_at is not None and status.ended_at is not None:
+        warned_at = status.started_at + seen.walltime - seen.grace - _SLACK
+        if status.ended_at >= max(warned_at, status.started_at + seen.walltime / 2):
+            return Cause.TIMEOUT
+    asked_to_end = status.signal == _TERM or status.exit_code == _BY_SIGNAL + _TERM
+    return Cause.PREEMPTED if seen.spot and asked_to_end else Cause.FAILED
+
+
+def next_step(
+    cause: Cause | None, spec: JobSpec | None, past: Mapping[Cause, int], spent: float, *, wanted: bool
+) -> Step:
+    """Return what is done after an attempt that is over.
+
+    `past`: how often each cause was met before, runs that the scheduler requeued included; `spent`: dollars so far;
+    `wanted`: the person has not cancelled it.
+    """
+    if cause is None:
+        return Step(next=Next.NOTHING, why="")
+    if not wanted:
+        return Step(next=Next.GIVE_UP, why="you cancelled it")
+    if spec is None or not isinstance(spec.payload, Work):
+        return Step(next=Next.GIVE_UP, why="a script taken as it is is not tried again")
+    ceiling = spec.goal.max_cost if spec.goal else None
+    if ceiling is not None and spent >= ceiling:
+        return Step(next=Next.GIVE_UP, why=f"it has cost ${spent:.2f} of at most ${ceiling:.2f}")
+    if cause in _UNBEGUN:
+        return _unbegun(cause, past)
+    if cause in _NO_USE:
+        return Step(next=Next.GIVE_UP, why=_NO_USE[cause])
+    return _retry(cause, spec.payload, past)
+
+
+_UNBEGUN = {
+    Cause.BOOT_FAIL: "its nodes did not boot",
+    Cause.REFUSED: "it was refused there",
+    Cause.LOST: "the scheduler no longer knows it, and it never began",
+}
+_NO_USE = {
+    Cause.CANCELLED: "it was cancelled at the site, by you or by an administrator: it is not wanted there",
+    Cause.OUT_OF_MEMORY: "with the same memory it would end the same way: raise `memory`",
+}
+
+
+def _unbegun(cause: Cause, past: Mapping[Cause, int]) -> Step:
+    tried = sum(past.get(each, 0) for each in _UNBEGUN)
+    why = _UNBEGUN[cause]
+    if tried >= MOST_UNBEGUN:
+        return Step(next=Next.GIVE_UP, why=f"{why}, for the {tried + 1}th time without ever beginning")
+    there = Next.AGAIN if cause is Cause.LOST else Next.ELSEWHERE
+    return Step(next=there, why=why, pause=0.0 if tried == 0 else FIRST_PAUSE)
+
+
+def _retry(cause: Cause, work: Work, past: Mapping[Cause, int]) -> Step:
+    allowed, used = _allowed(cause, work.retries), past.get(cause, 0)
+    key = f"retries.{cause.value}"
+    if cause is Cause.TIMEOUT and work.checkpoint is None:
+        return Step(next=Next.GIVE_UP, why="it has no checkpoint: it would reach its walltime again")
+    if used >= allowed:
+        why = f"{key} allows {allowed} new attempts" if allowed else f"{key} asks for no new attempt"
+        return Step(next=Next.GIVE_UP, why=f"{_WORDS[cause]}; {why}")
+    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**used) if cause is Cause.FAILED else 0.0
+    return Step(next=Next.AGAIN, why=f"{_WORDS[cause]}; new attempt {used + 1} of {allowed} ({key})", pause=pause)
+
+
+def _allowed(cause: Cause, retries: Retries) -> int:
+    allowed: int = getattr(retries, cause.value)
+    return allowed
+
+
+_WORDS = {
+    Cause.PREEMPTED: "its nodes were taken away",
+    Cause.NODE_FAIL: "a node of it failed",
+    Cause.TIMEOUT: "it used up its walltime",
+    Cause.FAILED: "it failed by itself",
+}
+
+
+def over_allowance(cause: Cause, spec: JobSpec | None, past: Mapping[Cause, int]) -> bool:
+    """Whether a scheduler has requeued a job more often than `retries` allows: it knows no such limit itself.
+
+    `past` counts this time, too.
+    """
+    if spec is None or not isinstance(spec.payload, Work) or cause not in (Cause.PREEMPTED, Cause.NODE_FAIL):
+        return False
+    retries = spec.payload.retries
+    together = past.get(Cause.PREEMPTED, 0) + past.get(Cause.NODE_FAIL, 0)
+    return together > retries.preempted + retries.node_fail

@@ -1,0 +1,128 @@
+"""What an attempt's end was, by its evidence, and what follows from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from hybridhpc.decide.recover import Cause, Evidence, Next, find_cause, find_requeue, next_step, over_allowance
+from hybridhpc.model import (
+    Checkpoint,
+    Goal,
+    JobSpec,
+    JobState,
+    JobStatus,
+    Resources,
+    Retries,
+    Script,
+    Seconds,
+    Usd,
+    UsdPerHour,
+    Work,
+)
+
+
+def ended(state: JobState, **more: object) -> JobStatus:
+    fields = {"job_id": "1", "native_state": state.value, "started_at": 1000.0, "ended_at": 1100.0, **more}
+    return JobStatus(state=state, **fields)  # type: ignore[arg-type]
+
+
+def spec(*, checkpoint: bool = True, max_cost: float | None = None, **retries: int) -> JobSpec:
+    goal = Goal(value_of_time=UsdPerHour(30.0), max_cost=None if max_cost is None else Usd(max_cost))
+    work = Work(run="x", retries=Retries(**retries), checkpoint=Checkpoint(directory="ckpt") if checkpoint else None)
+    return JobSpec(name="j", file="/f", digest="", resources=Resources(), payload=work, goal=goal)
+
+
+SCRIPT = JobSpec(name="j", file="/f", digest="", resources=Resources(), payload=Script(content=b"", path="/f"))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "cause"),
+    [
+        (Evidence(status=ended(JobState.COMPLETED), began=True), None),
+        (Evidence(status=ended(JobState.RUNNING), began=True), None),
+        (Evidence(status=ended(JobState.PREEMPTED), began=True), Cause.PREEMPTED),
+        (Evidence(status=ended(JobState.NODE_FAIL), began=True), Cause.NODE_FAIL),
+        (Evidence(status=ended(JobState.NODE_FAIL), began=True, spot=True), Cause.PREEMPTED),
+        (Evidence(status=ended(JobState.NODE_FAIL), began=False), Cause.BOOT_FAIL),
+        (Evidence(status=ended(JobState.NODE_FAIL), began=False, marks=False), Cause.NODE_FAIL),
+        (Evidence(status=ended(JobState.TIMEOUT), began=True), Cause.TIMEOUT),
+        (Evidence(status=ended(JobState.OUT_OF_MEMORY), began=True), Cause.OUT_OF_MEMORY),
+        (Evidence(status=ended(JobState.CANCELLED), began=True), Cause.CANCELLED),
+        (Evidence(status=ended(JobState.FAILED, exit_code=1), began=True), Cause.FAILED),
+        # Asked for a checkpoint two minutes before the end, it ended by itself: that is its walltime.
+        (
+            Evidence(
+                status=ended(JobState.FAILED, exit_code=1, ended_at=4500.0),
+                walltime=Seconds(3600),
+                grace=Seconds(120),
+                began=True,
+            ),
+            Cause.TIMEOUT,
+        ),
+        (Evidence(status=ended(JobState.FAILED, exit_code=143), began=True, spot=True), Cause.PREEMPTED),
+        (Evidence(status=ended(JobState.FAILED, exit_code=143), began=True), Cause.FAILED),
+        # What cannot be known is not acted on; only what surely never began is.
+        (Evidence(status=ended(JobState.UNKNOWN), began=True, absent_for=1e6), None),
+        (Evidence(status=ended(JobState.UNKNOWN), began=False, absent_for=10.0), None),
+        (Evidence(status=ended(JobState.UNKNOWN), began=False, absent_for=1e6, marks=False), None),
+        (Evidence(status=ended(JobState.UNKNOWN), began=False, absent_for=121.0), Cause.LOST),
+    ],
+)
+def test_the_cause_follows_from_the_evidence(evidence: Evidence, cause: Cause | None) -> None:
+    assert find_cause(evidence) is cause
+
+
+def test_a_requeue_is_told_by_markers_and_lost_nodes() -> None:
+    pending = ended(JobState.PENDING, restarts=1)
+    assert find_requeue(Evidence(status=pending, began=False)) is Cause.BOOT_FAIL
+    assert find_requeue(Evidence(status=pending, began=True, lost_nodes=("n1",))) is Cause.NODE_FAIL
+    assert find_requeue(Evidence(status=pending, began=True, lost_nodes=("n1",), spot=True)) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, began=True)) is Cause.PREEMPTED
+
+
+@pytest.mark.parametrize(
+    ("cause", "wish", "past", "what"),
+    [
+        (Cause.PREEMPTED, spec(preempted=2), {}, Next.AGAIN),
+        (Cause.PREEMPTED, spec(preempted=2), {Cause.PREEMPTED: 2}, Next.GIVE_UP),
+        (Cause.PREEMPTED, spec(node_fail=2), {}, Next.GIVE_UP),
+        (Cause.NODE_FAIL, spec(node_fail=1), {}, Next.AGAIN),
+        (Cause.TIMEOUT, spec(timeout=1), {}, Next.AGAIN),
+        (Cause.TIMEOUT, spec(timeout=1, checkpoint=False), {}, Next.GIVE_UP),
+        (Cause.OUT_OF_MEMORY, spec(failed=9), {}, Next.GIVE_UP),
+        (Cause.CANCELLED, spec(failed=9, preempted=9), {}, Next.GIVE_UP),
+        (Cause.FAILED, spec(failed=1), {}, Next.AGAIN),
+        (Cause.BOOT_FAIL, spec(), {}, Next.ELSEWHERE),
+        (Cause.BOOT_FAIL, spec(), {Cause.BOOT_FAIL: 2, Cause.LOST: 1}, Next.GIVE_UP),
+        (Cause.LOST, spec(), {}, Next.AGAIN),
+        (Cause.REFUSED, spec(), {}, Next.ELSEWHERE),
+        (Cause.PREEMPTED, SCRIPT, {}, Next.GIVE_UP),
+        (Cause.PREEMPTED, None, {}, Next.GIVE_UP),
+        (None, spec(preempted=9), {}, Next.NOTHING),
+    ],
+)
+def test_the_next_step_is_what_retries_allow(
+    cause: Cause | None, wish: JobSpec | None, past: dict[Cause, int], what: Next
+) -> None:
+    assert next_step(cause, wish, past, 0.0, wanted=True).next is what
+
+
+def test_nothing_is_tried_again_beyond_the_ceiling_or_against_the_person() -> None:
+    rich = spec(preempted=5, max_cost=10.0)
+    assert next_step(Cause.PREEMPTED, rich, {}, 9.99, wanted=True).next is Next.AGAIN
+    broke = next_step(Cause.PREEMPTED, rich, {}, 10.0, wanted=True)
+    assert (broke.next, "$10.00" in broke.why) == (Next.GIVE_UP, True)
+    assert next_step(Cause.PREEMPTED, rich, {}, 0.0, wanted=False).next is Next.GIVE_UP
+
+
+def test_a_job_that_fails_by_itself_is_tried_again_after_a_growing_pause() -> None:
+    pauses = [next_step(Cause.FAILED, spec(failed=9), {Cause.FAILED: n}, 0.0, wanted=True).pause for n in range(9)]
+    assert pauses[:3] == [60.0, 120.0, 240.0]
+    assert max(pauses) == 3600.0
+
+
+def test_requeues_by_the_scheduler_are_counted_together() -> None:
+    past = {Cause.PREEMPTED: 1, Cause.NODE_FAIL: 2}
+    assert not over_allowance(Cause.NODE_FAIL, spec(preempted=2, node_fail=1), past)
+    assert over_allowance(Cause.NODE_FAIL, spec(preempted=1, node_fail=1), past)
+    assert not over_allowance(Cause.NODE_FAIL, SCRIPT, past)
