@@ -1,7 +1,8 @@
 """The command line of `here`, for hybridhpc's own use: `python -P -m hybridhpc.here VERB --root DIR ...`; answers JSON.
 
 survey | status ID... | submit --token T --attempt N --job-dir DIR [options] -- SCRIPT [ARG...] | cancel ID... |
-release ID... | find | check. Exit codes: 0 done; 3 refused, nothing was submitted or changed; anything else: unknown.
+withdraw ID | release ID... | find | check. Exit codes: 0 done; 3 refused, nothing was submitted or changed; anything
+else: unknown.
 """
 
 from __future__ import annotations
@@ -92,6 +93,12 @@ def _cancel(place: Place, machine: Machine, options: Mapping[str, str], rest: li
     return _done(unknown)
 
 
+def _withdraw(place: Place, machine: Machine, options: Mapping[str, str], rest: list[str]) -> Answer:
+    taken = slots.withdraw(place, read_job_id("".join(rest))[0])
+    tend(place, machine)
+    return {"taken": taken}
+
+
 def _release(place: Place, machine: Machine, options: Mapping[str, str], rest: list[str]) -> Answer:
     unknown = [word for word in rest if not slots.release(place, read_job_id(word)[0])]
     tend(place, machine)
@@ -112,6 +119,7 @@ _VERBS: dict[str, Callable[[Place, Machine, Mapping[str, str], list[str]], Answe
     "status": _status,
     "submit": _submit,
     "cancel": _cancel,
+    "withdraw": _withdraw,
     "release": _release,
     "find": _find,
     "check": _check,

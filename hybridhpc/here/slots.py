@@ -195,6 +195,24 @@ def cancel(place: Place, job: int, index: int | None) -> bool:
     return bool(tasks(place, job, index))
 
 
+def withdraw(place: Place, job: int) -> str:
+    """Cancel a job if nothing of it ever began; say whether it is `taken`, `stays` or is `absent`.
+
+    A supervisor claims a task in a transaction of its own, so that there is nothing between the look and the end.
+    """
+    with place.writing():
+        found = tasks(place, job, None)
+        if any(task.started_at is not None or task.state not in ("PENDING", "CANCELLED") for task in found):
+            return "stays"
+        place.db.execute(
+            "UPDATE tasks SET state = 'CANCELLED', reason = 'taken back before it began', ended_at = ?"
+            " WHERE state = 'PENDING' AND job = ?",
+            (time.time(), job),
+        )
+        _forget(place)
+    return "taken" if found else "absent"
+
+
 def release(place: Place, job: int) -> bool:
     """Let a held job take its turn; False if it is unknown."""
     return place.db.execute("UPDATE jobs SET held = 0 WHERE id = ?", (job,)).rowcount > 0

@@ -9,6 +9,7 @@ pass tests/contract/test_scheduler.py. They are called in this order:
     submit_command -> parse_submit        submit once: repeated with the same job directory it makes no second job
     status_commands -> parse_status       all jobs of one person in one question
     cancel_command -> parse_cancel        pending or running
+    withdraw_command -> parse_withdraw    only what never began: it is held, read back, and then cancelled or let go
     find_command -> parse_find            the ids of my jobs that carry a token
 
 A parser never raises for one bad line: that job is UNKNOWN, or absent, and the others are right. A job that is absent
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from hybridhpc.command import Command, CommandResult
@@ -56,12 +58,35 @@ class Submitted:
     """What the site changed or could not promise, in sentences."""
 
 
+class Taken(Enum):
+    """What became of the wish to take a pending job back."""
+
+    BACK = "taken"
+    """It is cancelled, and nothing of it ever began."""
+    STAYS = "stays"
+    """It has begun, and goes on."""
+    ABSENT = "absent"
+    """The scheduler does not know it."""
+    UNABLE = "unable"
+    """This site has no way to do that safely: it stays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """What became of it, and why, in the site's words."""
+
+    taken: Taken
+    why: str
+
+
 class Scheduler(Protocol):
     """A dialect."""
 
     name: str
     on_site: tuple[str, ...]
     """Files of hybridhpc/on_site/ that its submit command needs in the job's directory."""
+    to_withdraw: tuple[str, ...]
+    """Those that its withdraw command needs there."""
 
     def survey_commands(self, site: Site) -> tuple[Command, ...]:
         """Return the questions whose answers make a Snapshot."""
@@ -116,6 +141,17 @@ class Scheduler(Protocol):
 
     def parse_cancel(self, answer: CommandResult) -> None:
         """Raises SchedulerError with the scheduler's own words if it refused."""
+        ...
+
+    def withdraw_command(self, site: Site, job_id: str, job_dir: str, restarts: int) -> Command:
+        """Take a pending job back if nothing of it ever began. Repeating it is harmless, wherever it was cut.
+
+        `restarts`: how often its scheduler had requeued it when that was decided.
+        """
+        ...
+
+    def parse_withdraw(self, answer: CommandResult) -> Withdrawal:
+        """Read what became of it. Raises Undecided if that cannot be known now: till it is repeated it may be held."""
         ...
 
     def find_command(self, site: Site) -> Command:

@@ -10,7 +10,7 @@ from typing import Any
 from hybridhpc.command import Command, CommandResult
 from hybridhpc.errors import SchedulerError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobState, JobStatus, Mebibytes, Seconds, Work
-from hybridhpc.schedulers.base import Submission, Submitted
+from hybridhpc.schedulers.base import Submission, Submitted, Taken, Withdrawal
 from hybridhpc.schedulers.fold import fold
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuedJob, QueuePartition, Snapshot, StartEstimate
@@ -19,6 +19,12 @@ PARTITION = "local"
 _MAX_ARRAY_SIZE = 10_001
 _REFUSED = 3
 _PATTERNS = {True: ("%j.log", "%A_%a.log"), False: ("slurm-%j.out", "slurm-%A_%a.out")}
+_TAKEN = {
+    Taken.BACK: "it was cancelled before it began",
+    Taken.STAYS: "it has begun",
+    Taken.ABSENT: "it is unknown here",
+    Taken.UNABLE: "",
+}
 _PASSED_ON = ("error", "output", "signal")
 
 
@@ -27,6 +33,7 @@ class HereScheduler:
 
     name = "here"
     on_site: tuple[str, ...] = ()
+    to_withdraw: tuple[str, ...] = ()
 
     def survey_commands(self, site: Site) -> tuple[Command, ...]:
         """Ask for the machine and its queue at once."""
@@ -135,6 +142,18 @@ class HereScheduler:
     def parse_cancel(self, answer: CommandResult) -> None:
         """Raise SchedulerError if a job is unknown."""
         _object(answer)
+
+    def withdraw_command(self, site: Site, job_id: str, job_dir: str, restarts: int) -> Command:
+        """See Scheduler.withdraw_command: one transaction of the slot keeper."""
+        return _command(site, "withdraw", job_id)
+
+    def parse_withdraw(self, answer: CommandResult) -> Withdrawal:
+        """See Scheduler.parse_withdraw."""
+        try:
+            taken = Taken(_object(answer).get("taken"))
+        except (SchedulerError, ValueError) as error:
+            raise Undecided(f"whether it was taken back is not known: {error}", hint="it is tried again") from error
+        return Withdrawal(taken=taken, why=_TAKEN[taken])
 
     def find_command(self, site: Site) -> Command:
         """Ask for the token of every job."""

@@ -13,7 +13,7 @@ from hybridhpc.command import Command, CommandResult
 from hybridhpc.errors import SchedulerError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobStatus
 from hybridhpc.schedulers import slurm_options, slurm_readback, slurm_status, slurm_survey
-from hybridhpc.schedulers.base import Submission, Submitted
+from hybridhpc.schedulers.base import Submission, Submitted, Taken, Withdrawal
 from hybridhpc.schedulers.slurm_text import (
     SEPARATOR,
     answered,
@@ -27,6 +27,7 @@ from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot, StartEstimate
 
 SUBMIT_ONCE = "submit-once.sh"
+WITHDRAW = "withdraw.sh"
 _PATIENCE = 180.0
 """Seconds for a submission: a frozen controller lets each of sbatch's, squeue's and scontrol's calls run into its own
 time limit, and a second one of us waits for the first."""
@@ -43,6 +44,7 @@ class SlurmScheduler:
 
     name = "slurm"
     on_site: tuple[str, ...] = (SUBMIT_ONCE,)
+    to_withdraw: tuple[str, ...] = (WITHDRAW,)
 
     def survey_commands(self, site: Site) -> tuple[Command, ...]:
         """See Scheduler.survey_commands: three commands, independent of each other."""
@@ -130,6 +132,18 @@ class SlurmScheduler:
     def parse_cancel(self, answer: CommandResult) -> None:
         """See Scheduler.parse_cancel. scancel is silent and content about a job it does not know or that has ended."""
         answered(answer)
+
+    def withdraw_command(self, site: Site, job_id: str, job_dir: str, restarts: int) -> Command:
+        """See Scheduler.withdraw_command. `scancel --state=PENDING` filters at the client, and races (22.05)."""
+        return Command(argv=("sh", f"{job_dir}/{WITHDRAW}", job_id, str(restarts)), timeout=_PATIENCE)
+
+    def parse_withdraw(self, answer: CommandResult) -> Withdrawal:
+        """See Scheduler.parse_withdraw."""
+        word, _, why = answer.text.partition("\n")[0].partition(" ")
+        if answer.ok and word in {each.value for each in Taken}:
+            return Withdrawal(taken=Taken(word), why=why.strip())
+        words = why.strip() if word == "unknown" else answer.complaint
+        raise Undecided(f"whether it was taken back is not known: {words or 'no answer'}", hint="it is tried again")
 
     def find_command(self, site: Site) -> Command:
         """See Scheduler.find_command. Only my own jobs: a token identifies, it never authorises."""

@@ -40,7 +40,7 @@ def test_it_bears_the_name_it_is_known_by(scheduler: Scheduler) -> None:
 
 def test_what_it_needs_at_a_site_is_shipped_with_it(scheduler: Scheduler) -> None:
     folder = Path(hybridhpc.__file__).parent / "on_site"
-    assert all((folder / name).is_file() for name in scheduler.on_site)
+    assert all((folder / name).is_file() for name in (*scheduler.on_site, *scheduler.to_withdraw))
 
 
 def test_its_commands_are_argument_lists_with_a_time_limit(scheduler: Scheduler) -> None:
@@ -53,6 +53,7 @@ def test_its_commands_are_argument_lists_with_a_time_limit(scheduler: Scheduler)
         *scheduler.status_commands(site, ["1", "2_3"]),
         *scheduler.last_words_commands(site, ["1"]),
         scheduler.cancel_command(site, ["1"]),
+        scheduler.withdraw_command(site, "1", "/jobs/t/1", 0),
         scheduler.find_command(site),
         scheduler.submit_command(site, submission),
     ]
@@ -85,6 +86,7 @@ def test_no_answer_makes_a_parser_fail_in_an_unforeseen_way(scheduler: Scheduler
         lambda: scheduler.parse_last_words([said]),
         lambda: scheduler.parse_submit(said),
         lambda: scheduler.parse_cancel(said),
+        lambda: scheduler.parse_withdraw(said),
         lambda: scheduler.parse_find(said, "t" * 20),
         lambda: scheduler.parse_start_estimate(said),
     ):

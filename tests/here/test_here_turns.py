@@ -190,3 +190,23 @@ def test_gpus_are_given_out_by_index_and_hidden_from_the_rest(here: Here) -> Non
     assert here.words("gpus") == ["[]"]
     assert here.call("submit", *here.submission("true", "--gpus=a100:1")).returncode == 3
     place.db.close()
+
+
+def test_only_what_never_began_is_taken_back(here: Here) -> None:
+    first = here.submit(UNTIL_GO, "--cpus=2")
+    here.wait(first, lambda task: task.started_at is not None)
+    second, array = here.submit("touch second"), here.submit("touch array-$SLURM_ARRAY_TASK_ID", "--array=0-3")
+    taken = [here.ask("withdraw", str(job))["taken"] for job in (second, array, first, second, 999)]
+    assert taken == ["taken", "taken", "stays", "taken", "absent"]
+    here.go()
+    assert here.ends(first, second, array) == ["COMPLETED", "CANCELLED", "CANCELLED"]
+    assert not here.path("second").exists()
+
+
+def test_of_a_job_that_is_about_to_start_either_all_is_taken_back_or_nothing(here: Here) -> None:
+    for number in range(12):
+        job = here.submit(f"touch ran-{number}")
+        taken = here.ask("withdraw", str(job))["taken"]
+        state = here.ends(job)
+        assert (state, here.path(f"ran-{number}").exists()) in ((["CANCELLED"], False), (["COMPLETED"], True))
+        assert (taken == "taken") is (state == ["CANCELLED"])
