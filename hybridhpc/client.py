@@ -91,7 +91,10 @@ class Client:
     def refresh(self, records: Sequence[Record]) -> tuple[Record, ...]:
         """Ask the sites about jobs that are not final, write down what they say, and return the records as they are."""
         statuses = following.ask(records, self.sites, self.env)
-        certain = [(token, status) for token, status in statuses.items() if status.state is not JobState.UNKNOWN]
+        by_token = {record.token: record for record in records}
+        certain = [
+            (by_token[token], status) for token, status in statuses.items() if status.state is not JobState.UNKNOWN
+        ]
         if certain:
             self.ledger.seen(certain)
         self._forget_secrets([record for record in records if _ends(statuses.get(record.token))])

@@ -21,6 +21,8 @@ class Phase(Enum):
     """How far a submission came."""
 
     INTENT = "INTENT"
+    PROPOSED = "PROPOSED"
+    """A next attempt that begins once the one before it has been taken back; it may be dropped before that."""
     SUBMITTED = "SUBMITTED"
     REFUSED = "REFUSED"
 
@@ -34,6 +36,17 @@ class Intent:
     """The same if the same is asked for again."""
     job_root: str
     """Absolute path at the site."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that was done with a job, or found out about it, and why."""
+
+    token: str
+    attempt: int
+    at: float
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +79,14 @@ class Record:
     ended_at: float | None
     exit_code: int | None
     signal: int | None
+    restarts: int
+    """How often its scheduler had requeued this attempt when that was last accounted for."""
+    spent: float
+    """Dollars that went into it before: earlier attempts, and runs that the scheduler requeued."""
+    settled: bool
+    """Nothing will follow: it ended well, or no new attempt will be made."""
+    unwanted: bool
+    """The person cancelled it."""
     read_plan: Callable[[], Plan] = field(repr=False, compare=False)
 
     @property
@@ -88,7 +109,11 @@ class Record:
         return max(0.0, (self.ended_at or now) - self.started_at) if self.started_at else 0.0
 
     def cost(self, now: float) -> float:
-        """Dollars it has cost."""
+        """Dollars it has cost, all attempts together."""
+        return self.spent + self.run_cost(now)
+
+    def run_cost(self, now: float) -> float:
+        """Dollars that the present run of the present attempt has cost."""
         return self.elapsed(now) / 3600 * self.usd_per_hour
 
 
@@ -122,8 +147,12 @@ class Ledger(Protocol):
         """Write down that the person was told the refs; ownership ends."""
         ...
 
-    def seen(self, statuses: Sequence[tuple[str, JobStatus]]) -> None:
-        """Write down what schedulers said, by token."""
+    def disown(self, records: Sequence[Record]) -> None:
+        """Give up what `own` took."""
+        ...
+
+    def seen(self, statuses: Sequence[tuple[Record, JobStatus]]) -> None:
+        """Write down what schedulers said of attempts that are not final; a later attempt is left alone."""
         ...
 
     def find(self, word: str) -> Record:
@@ -135,6 +164,54 @@ class Ledger(Protocol):
 
     def records(self, *, live_only: bool = False, limit: int = 1000) -> tuple[Record, ...]:
         """Return the latest jobs, newest first."""
+        ...
+
+    def unsettled(self) -> tuple[Record, ...]:
+        """Return all jobs that something may follow, oldest first."""
+        ...
+
+    def settle(self, tokens: Sequence[str]) -> None:
+        """Write down that nothing will follow."""
+        ...
+
+    def unwant(self, token: str) -> Record:
+        """Write down that the person does not want a job any more: no new attempt is made. Return it as it is now."""
+        ...
+
+    def propose(self, record: Record, plan: Plan, *, job_root: str) -> Record | None:
+        """Write down the attempt that would follow; None if one is proposed already, or this is not the last one."""
+        ...
+
+    def proposed(self, record: Record) -> Record | None:
+        """Return what is proposed to follow an attempt."""
+        ...
+
+    def drop_proposal(self, record: Record) -> None:
+        """Forget what was proposed to follow an attempt: nothing of it was begun."""
+        ...
+
+    def begin(self, record: Record, *, kind: str, why: str, now: float) -> Record | None:
+        """Make the proposed attempt the job's own, as an intent; None if there is none or the person cancelled it."""
+        ...
+
+    def requeued(self, record: Record, *, restarts: int, spent: float, kind: str, why: str, now: float) -> bool:
+        """Write down, once, that a scheduler has requeued an attempt so often, and what the run before it cost."""
+        ...
+
+    def attempts(self, token: str) -> tuple[Record, ...]:
+        """Return every attempt of a job, first one first, with its own state and cost."""
+        ...
+
+    def tell(self, record: Record, kind: str, text: str, *, now: float) -> None:
+        """Write down an event."""
+        ...
+
+    def events(self, token: str) -> tuple[Event, ...]:
+        """Return what was done with a job, in order."""
+        ...
+
+    def lease(self, name: str, owner: str, *, until: float, now: float) -> bool:
+        """Take or renew a lease; False if another holds it. `until` not after `now` gives it back."""
         ...
 
     def history(self, *, limit: int = 500) -> tuple[PastJob, ...]:

@@ -47,6 +47,22 @@ ALTER TABLE attempts ADD COLUMN usd_per_hour REAL NOT NULL DEFAULT 0;
 UPDATE attempts SET tasks = COALESCE(json_extract(plan, '$.tasks'), 1),
     usd_per_hour = json_extract(plan, '$.usd_per_hour');
 """,
+    # Several attempts: what became of each, what was done and why, who looks after them.
+    """
+ALTER TABLE jobs ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN unwanted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN spent REAL NOT NULL DEFAULT 0;
+UPDATE jobs SET settled = 1 WHERE token IN
+    (SELECT token FROM attempts WHERE state NOT IN ('PENDING', 'RUNNING', 'SUSPENDED', 'UNKNOWN'));
+CREATE INDEX jobs_unsettled ON jobs (created_at) WHERE settled = 0;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, token TEXT NOT NULL REFERENCES jobs, attempt INTEGER NOT NULL, at REAL NOT NULL,
+    kind TEXT NOT NULL, text TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_by_token ON events (token, id);
+CREATE TABLE leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) STRICT;
+""",
 )
 """What makes each schema the next one, beginning with schema 1: a new ledger passes through all of them."""
 SCHEMA = 1 + len(_UPGRADES)

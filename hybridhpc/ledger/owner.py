@@ -16,14 +16,27 @@ class Owners:
 
     def take(self, token: str) -> bool:
         """Own a token; False if a living process owns it."""
-        descriptor = os.open(self._directory / token, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if token in self._held:
+            return True
+        descriptor = self._lock(self._directory / token)
+        if descriptor is not None:
+            self._held[token] = descriptor
+        return descriptor is not None
+
+    def _lock(self, path: Path) -> int | None:
+        """Lock the file that bears the name now: one that was removed meanwhile is locked by nobody else, too."""
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            except FileNotFoundError:
+                pass
             os.close(descriptor)
-            return False
-        self._held[token] = descriptor
-        return True
 
     def drop(self, token: str, *, for_good: bool = False) -> None:
         """Give a token up; `for_good` removes its file, since nobody will ask for it again."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridhpc.errors import NotFound
+from hybridhpc.ledger.attempts import Attempts
 from hybridhpc.ledger.base import Intent, Phase, Record
 from hybridhpc.ledger.file import as_ledger_error, open_file, transaction
 from hybridhpc.ledger.owner import Owners
@@ -21,21 +22,23 @@ from hybridhpc.script.plan_text import parse_plan, parse_resources, render_plan
 from hybridhpc.sites.snapshot import PastJob
 
 _COLUMNS = """
-    j.token, j.attempt, j.name, j.sweep, a.phase, j.announced, a.site, a.partition, a.tasks, a.usd_per_hour, a.job_dir,
+    j.token, a.attempt, j.name, j.sweep, a.phase, j.announced, a.site, a.partition, a.tasks, a.usd_per_hour, a.job_dir,
     a.job_id, a.log, j.created_at, a.state, a.native_state, a.reason, a.submitted_at, a.started_at, a.ended_at,
-    a.exit_code, a.signal"""
+    a.exit_code, a.signal, a.restarts, a.spent, j.settled, j.unwanted"""
 _BOTH = "FROM jobs j JOIN attempts a ON a.token = j.token AND a.attempt = j.attempt"
 _JOBS = f"SELECT {_COLUMNS} {_BOTH}"
+_ATTEMPTS = f"SELECT {_COLUMNS} FROM jobs j JOIN attempts a ON a.token = j.token"  # noqa: S608
 _PAST = f"""
 SELECT j.name, a.site, a.partition, json_extract(a.plan, '$.resources'), COALESCE(a.submitted_at, j.created_at),
     a.started_at, a.ended_at, a.state {_BOTH}
 WHERE a.started_at IS NOT NULL AND a.ended_at IS NOT NULL ORDER BY j.created_at DESC LIMIT ?"""
 _LIVE = tuple(state.value for state in JobState if not state.final)
+_LIVE_LIST = f"({', '.join(repr(state) for state in _LIVE)})"
 ANNOUNCE_WITHIN = 86400.0
 """Seconds for which a submitted job whose ref was never printed is given to whoever repeats the command."""
 
 
-class SqliteLedger:
+class SqliteLedger(Attempts):
     """See Ledger. The guarantee of one job per wish holds per file."""
 
     def __init__(self, path: Path) -> None:
@@ -96,6 +99,11 @@ class SqliteLedger:
         ours = {owner for owner in dict.fromkeys(record.owner for record in records) if self._owners.take(owner)}
         return frozenset(record.token for record in records if record.owner in ours)
 
+    def disown(self, records: Sequence[Record]) -> None:
+        """See Ledger.disown."""
+        for owner in {record.owner for record in records}:
+            self._owners.drop(owner, for_good=True)
+
     def submitted(self, answers: Mapping[str, Submitted], *, now: float) -> tuple[Record, ...]:
         """See Ledger.submitted."""
         state = {"phase": Phase.SUBMITTED.value, "state": "PENDING", "submitted_at": now}
@@ -127,11 +135,16 @@ class SqliteLedger:
                 if self._db.execute(f"{open_still} LIMIT 1", (owner, owner)).fetchone() is None:
                     self._owners.drop(owner, for_good=True)
 
-    def seen(self, statuses: Sequence[tuple[str, JobStatus]]) -> None:
+    def seen(self, statuses: Sequence[tuple[Record, JobStatus]]) -> None:
         """See Ledger.seen."""
         with self._transaction():
-            for token, status in statuses:
-                self._set(token, _status_columns(status))
+            for record, status in statuses:
+                columns = _status_columns(status)
+                assignments = ", ".join(f"{column} = ?" for column in columns)
+                self._db.execute(
+                    f"UPDATE attempts SET {assignments} WHERE token = ? AND attempt = ? AND state IN {_LIVE_LIST}",  # noqa: S608
+                    (*columns.values(), record.token, record.attempt),
+                )
 
     def find(self, word: str) -> Record:
         """See Ledger.find."""
@@ -143,9 +156,8 @@ class SqliteLedger:
             ("j.name = ?", (word,)),
         )
         for where, values in queries:
-            living = f"a.state IN ({', '.join('?' * len(_LIVE))})"
-            sql = f"{_JOBS} WHERE {where} ORDER BY {living} DESC, j.created_at DESC LIMIT 1"
-            found = self._records(sql, (*values, *_LIVE))
+            sql = f"{_JOBS} WHERE {where} ORDER BY a.state IN {_LIVE_LIST} DESC, j.created_at DESC LIMIT 1"
+            found = self._records(sql, values)
             if found:
                 return found[0]
         raise NotFound(
@@ -154,15 +166,16 @@ class SqliteLedger:
 
     def records(self, *, live_only: bool = False, limit: int = 1000) -> tuple[Record, ...]:
         """See Ledger.records."""
-        live = f"WHERE a.state IN ({', '.join('?' * len(_LIVE))})" if live_only else ""
-        return self._records(
-            f"{_JOBS} {live} ORDER BY j.created_at DESC LIMIT ?", (*(_LIVE if live_only else ()), limit)
-        )
+        live = f"WHERE a.state IN {_LIVE_LIST}" if live_only else ""
+        return self._records(f"{_JOBS} {live} ORDER BY j.created_at DESC LIMIT ?", (limit,))
 
     def history(self, *, limit: int = 500) -> tuple[PastJob, ...]:
         """See Ledger.history."""
         with as_ledger_error(self._path):
             return tuple(_past(row) for row in self._db.execute(_PAST, (limit,)))
+
+    def _select(self, which: str, values: Sequence[object] = (), *, latest: bool = True) -> tuple[Record, ...]:
+        return self._records(f"{_JOBS if latest else _ATTEMPTS} WHERE {which}", values)
 
     def _by_token(self, tokens: Sequence[str]) -> tuple[Record, ...]:
         return tuple(record for token in tokens for record in self._records(f"{_JOBS} WHERE j.token = ?", (token,)))
@@ -174,7 +187,8 @@ class SqliteLedger:
     def _record(self, row: tuple[object, ...]) -> Record:
         values = dict(zip(_FIELDS, row, strict=True))
         values["phase"] = Phase(values["phase"])
-        values["announced"] = bool(values["announced"])
+        for flag in ("announced", "settled", "unwanted"):
+            values[flag] = bool(values[flag])
         values["state"] = JobState(values["state"])
         read_plan = cache(partial(self._plan, str(values["token"]), values["attempt"]))
         return Record(**values, read_plan=read_plan)  # type: ignore[arg-type]

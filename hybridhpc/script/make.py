@@ -12,7 +12,7 @@ from hybridhpc.script.render import render_script
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot
 
-NO_RETRIES = "no new attempts are made yet: of `retries`, only the requeue by Slurm (preempted, node_fail) is in force"
+RETRIES_BY_AGENT = "`retries` beyond Slurm's own requeue are made by `hpc agent`: let it run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,7 @@ def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: fl
         script=made.script,
         options=made.options,
         tasks=spec.array.tasks if spec.array else 1,
+        spec=spec,
     )
     if isinstance(payload, Script):
         home = at_home(spec, candidate.site)
@@ -94,5 +95,5 @@ def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: fl
             script_path=payload.path if home else None,
             marker="session" if home else "path",
         )
-    notes = (NO_RETRIES,) if payload.retries != Retries() else ()
+    notes = (RETRIES_BY_AGENT,) if payload.retries != Retries() else ()
     return replace(plan, workdir=payload.workdir, outputs=payload.outputs, notes=notes, secrets=payload.secrets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hybridhpc.command import StagedFile
-from hybridhpc.model import Resources
+from hybridhpc.model import JobSpec, Resources
 
 NOT_SHIPPED = (".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", "*.pyc")
 """What is left behind when a workdir is shipped."""
@@ -49,3 +49,5 @@ class Plan:
     """Name and reference; a value is read when the job is sent, and is no part of the plan."""
     notes: tuple[str, ...] = ()
     """What a person should know, in sentences."""
+    spec: JobSpec | None = None
+    """What it was drafted from, and a new attempt is; None in ledgers of before there were new attempts."""

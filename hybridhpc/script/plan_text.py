@@ -9,6 +9,7 @@ from typing import Any
 from hybridhpc.command import StagedFile
 from hybridhpc.model import Gpus, Mebibytes, Resources, Seconds
 from hybridhpc.script.plan import Plan
+from hybridhpc.script.spec_text import parse_spec_values, render_spec
 
 _PLAIN = (
     "name",
@@ -33,6 +34,8 @@ def render_plan(plan: Plan) -> str:
     document["staged"] = [[file.path, _render_bytes(file.content), file.executable] for file in plan.staged]
     document["secrets"] = plan.secrets
     document["resources"] = render_resources(plan.resources)
+    if plan.spec is not None:
+        document["spec"] = render_spec(plan.spec)
     return json.dumps(document, separators=(",", ":"))
 
 
@@ -53,6 +56,7 @@ def parse_plan(text: str) -> Plan:
         ),
         secrets=tuple((name, reference) for name, reference in document.get("secrets", ())),
         resources=parse_resources(document["resources"]),
+        spec=parse_spec_values(document["spec"]) if "spec" in document else None,
     )
 
 

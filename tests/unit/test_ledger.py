@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hybridhpc.command import StagedFile
 from hybridhpc.errors import LedgerError, NotFound
 from hybridhpc.ledger.base import Intent, Phase, Record
 from hybridhpc.ledger.file import SCHEMA
+from hybridhpc.ledger.owner import Owners
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import Gpus, JobState, JobStatus, Resources, Seconds
 from hybridhpc.schedulers.base import Submitted
@@ -138,12 +140,102 @@ def test_what_was_seen_is_kept_and_becomes_history(ledger: SqliteLedger) -> None
     status = JobStatus(
         job_id="1", state=JobState.COMPLETED, native_state="COMPLETED", started_at=110.0, ended_at=170.0, exit_code=0
     )
-    ledger.seen([(record.token, status)])
+    ledger.seen([(record, status)])
     found = ledger.find(record.token)
     assert (found.state, found.elapsed(999.0), found.cost(999.0)) == (JobState.COMPLETED, 60.0, pytest.approx(3.5 / 60))
     (past,) = ledger.history()
     assert (past.name, past.completed, past.ended_at - past.started_at) == ("train", True, 60.0)
     assert past.resources == PLAN.resources
+
+
+def made(ledger: SqliteLedger, job_id: str) -> Record:
+    record = intend(ledger, "r")
+    (known,) = ledger.submitted({record.token: Submitted(job_id=job_id)}, now=101.0)
+    ledger.announced([record.token])
+    return known
+
+
+def seen_as(ledger: SqliteLedger, record: Record, state: JobState, **more: float) -> None:
+    ledger.seen([(record, JobStatus(job_id="1", state=state, native_state=state.value, **more))])  # type: ignore[arg-type]
+
+
+def test_a_new_attempt_replaces_the_one_before_it_once(ledger: SqliteLedger) -> None:
+    first = made(ledger, "1")
+    seen_as(ledger, first, JobState.NODE_FAIL, started_at=100.0, ended_at=3700.0)
+    first = ledger.find(first.token)
+    elsewhere = replace(PLAN, site="cloud", usd_per_hour=10.0)
+    proposed = ledger.propose(first, elsewhere, job_root="/far")
+    assert proposed is not None
+    assert (proposed.phase, proposed.job_dir) == (Phase.PROPOSED, f"/far/{first.token}/2")
+    assert ledger.propose(first, PLAN, job_root="/root") is None
+    assert ledger.find(first.token).attempt == 1
+    second = ledger.begin(first, kind="node_fail", why="a node failed", now=4000.0)
+    assert second is not None
+    assert (second.attempt, second.phase, second.site, second.spent) == (2, Phase.INTENT, "cloud", pytest.approx(3.5))
+    assert ledger.begin(first, kind="node_fail", why="again", now=4001.0) is None
+    assert ledger.propose(first, PLAN, job_root="/root") is None
+    assert [(event.kind, event.attempt) for event in ledger.events(first.token)] == [("node_fail", 1)]
+    assert [record.site for record in ledger.attempts(first.token)] == ["here", "cloud"]
+
+
+def test_a_late_answer_about_an_earlier_attempt_does_not_touch_the_later_one(ledger: SqliteLedger) -> None:
+    first = made(ledger, "1")
+    ledger.propose(first, PLAN, job_root="/root")
+    assert ledger.begin(first, kind="moved", why="", now=3.0) is not None
+    seen_as(ledger, first, JobState.CANCELLED)
+    assert ledger.find(first.token).state is JobState.UNKNOWN
+    assert [record.state for record in ledger.attempts(first.token)] == [JobState.CANCELLED, JobState.UNKNOWN]
+
+
+def test_a_final_state_is_not_overwritten_by_an_answer_that_comes_late(ledger: SqliteLedger) -> None:
+    record = made(ledger, "1")
+    seen_as(ledger, record, JobState.COMPLETED)
+    seen_as(ledger, record, JobState.RUNNING)
+    assert ledger.find(record.token).state is JobState.COMPLETED
+
+
+def test_what_the_person_cancelled_gets_no_new_attempt(ledger: SqliteLedger) -> None:
+    first = made(ledger, "1")
+    ledger.propose(first, PLAN, job_root="/root")
+    assert ledger.unwant(first.token).unwanted
+    assert ledger.begin(first, kind="moved", why="", now=3.0) is None
+    ledger.drop_proposal(first)
+    assert ledger.proposed(first) is None
+
+
+def test_a_requeue_is_accounted_for_once(ledger: SqliteLedger) -> None:
+    record = made(ledger, "1")
+    assert ledger.requeued(record, restarts=1, spent=2.5, kind="preempted", why="x", now=5.0)
+    assert not ledger.requeued(record, restarts=1, spent=2.5, kind="preempted", why="x", now=5.0)
+    assert ledger.find(record.token).cost(9.0) == 2.5
+    assert len(ledger.events(record.token)) == 1
+
+
+def test_one_holder_of_a_lease_at_a_time(ledger: SqliteLedger) -> None:
+    assert ledger.lease("agent", "a", until=100.0, now=0.0)
+    assert not ledger.lease("agent", "b", until=150.0, now=50.0)
+    assert ledger.lease("agent", "a", until=150.0, now=50.0)
+    assert ledger.lease("agent", "b", until=300.0, now=150.0)
+    assert not ledger.lease("agent", "a", until=300.0, now=151.0)
+    assert ledger.lease("agent", "b", until=0.0, now=151.0)
+    assert ledger.lease("agent", "a", until=300.0, now=152.0)
+
+
+def test_what_is_settled_is_not_looked_after(ledger: SqliteLedger) -> None:
+    one, two = made(ledger, "1"), made(ledger, "2")
+    assert {record.token for record in ledger.unsettled()} == {one.token, two.token}
+    ledger.settle([one.token])
+    assert [record.token for record in ledger.unsettled()] == [two.token]
+
+
+def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(tmp_path: Path) -> None:
+    mine, theirs = Owners(tmp_path), Owners(tmp_path)
+    assert mine.take("t")
+    assert mine.take("t")
+    assert not theirs.take("t")
+    mine.drop("t", for_good=True)
+    assert theirs.take("t")
+    assert not mine.take("t")
 
 
 def test_fifty_first_users_at_once_make_fifty_records(tmp_path: Path) -> None:
@@ -183,10 +275,11 @@ def test_a_ledger_of_the_first_schema_is_brought_to_ours_and_a_copy_is_kept(tmp_
     path = tmp_path / "state" / "ledger.sqlite"
     token = intend(SqliteLedger(path), "r").token
     with sqlite3.connect(path) as database:
-        for undo in ("TABLE forecasts", "INDEX jobs_by_sweep"):
+        for undo in ("TABLE forecasts", "INDEX jobs_by_sweep", "TABLE events", "TABLE leases", "INDEX jobs_unsettled"):
             database.execute(f"DROP {undo}")
-        database.execute("ALTER TABLE jobs DROP COLUMN sweep")
-        for column in ("tasks", "usd_per_hour"):
+        for column in ("sweep", "settled", "unwanted"):
+            database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        for column in ("tasks", "usd_per_hour", "restarts", "spent"):
             database.execute(f"ALTER TABLE attempts DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 1")
     found = SqliteLedger(path).find(token)
