@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -28,4 +29,15 @@ def lab_person(tmp_path: Path, lab: Lab) -> Person:
     site_file = someone.home / "config" / "sites" / lab.site_path.name
     site_file.parent.mkdir(parents=True)
     site_file.write_text(re.sub(r"(?m)^job_root:.*$", jobs, lab.site_path.read_text()))
+    return someone
+
+
+@pytest.fixture
+def company_person(tmp_path: Path, company: Mapping[str, Lab]) -> Person:
+    """Someone far from the company's four clusters, who reaches each through its sshd."""
+    someone = Person(tmp_path / "person", HPC_HERE_CPUS="4")
+    sites = someone.home / "config" / "sites"
+    sites.mkdir(parents=True)
+    for lab in company.values():
+        shutil.copy(lab.ssh_site_path, sites)
     return someone

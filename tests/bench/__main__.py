@@ -117,7 +117,7 @@ class Bench:
         self.note("core install, size", f"{size:.0f} MB", "", "<= 60 MB", size <= 60)
 
     def slurm(self) -> None:
-        site = LAB / "sites" / "onprem.yaml"
+        site = LAB / "local" / "sites" / "onprem.yaml"
         if not site.is_file() or shutil.which("sbatch") is None:
             print("no lab is up: submissions to Slurm are not measured (`make lab` starts one)")
             return

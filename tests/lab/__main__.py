@@ -1,4 +1,4 @@
-"""The lab's command line: `python -m tests.lab up`, `down`, `status`, `smoke` and the faults; `make lab` calls it.
+"""The lab's command line: `python -m tests.lab up`, `down`, `status` and the faults; `make lab` calls it.
 
 Exit status: 0 done, 1 broken, 2 wrong usage, 77 refused (the lab must not or cannot run here; tests skip on it).
 """
@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from tests.lab.company import NAMES
 from tests.lab.install import BrokenError, RefusedError, check_machine, install
 from tests.lab.lab import Lab
 from tests.lab.place import Place, from_environment, is_made
@@ -21,10 +22,14 @@ FAULTS: dict[str, tuple[Callable[[Lab], None], str]] = {
     "kill-controller": (Lab.kill_controller, "kill slurmctld with SIGKILL"),
     "start-controller": (Lab.start_controller, "start slurmctld with its state of before"),
 }
-NODE_FAULTS: dict[str, tuple[Callable[[Lab, str], None], str]] = {
-    "kill-node": (Lab.kill_node, "end a node and its jobs as a power cut does"),
-    "report-lost": (Lab.report_lost, "tell the controller that a node is gone"),
-    "start-node": (Lab.start_node, "boot a node again"),
+FAULTS_WITH: dict[str, tuple[Callable[[Lab, str], None], str, str]] = {
+    "kill-node": (Lab.kill_node, "NODE", "end a node and its jobs as a power cut does"),
+    "vanish": (Lab.vanish, "NODE", "take a node away as a cloud does with a spot instance"),
+    "report-lost": (Lab.report_lost, "NODE", "tell the controller that a node is gone"),
+    "start-node": (Lab.start_node, "NODE", "boot a node again"),
+    "fail-boot": (Lab.fail_boot, "NODE|NUMBER", "make the next boot of a node fail, or that many next boots"),
+    "boot-delay": (Lab.set_boot_delay, "SECONDS", "set how long every later boot takes"),
+    "power-down": (Lab.power_down, "NODE", "switch an idle node of a cloud off"),
 }
 
 
@@ -42,43 +47,52 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.lab", description="A real Slurm cluster on this machine.")
+    parser = argparse.ArgumentParser(prog="python -m tests.lab", description="Real Slurm clusters on this machine.")
     parser.add_argument("--cluster", default="onprem", help="the cluster that a fault befalls (default: %(default)s)")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, (_, text) in {**{name: (None, text) for name, (_, text) in VERBS.items()}, **FAULTS}.items():
+    upward = verbs.add_parser("up", help="install what is missing, start clusters, say how to use them; harmless again")
+    upward.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; without any, all of them")
+    for verb, (_, text) in {**VERBS, **FAULTS}.items():
         verbs.add_parser(verb, help=text)
-    for verb, (_, text) in NODE_FAULTS.items():
-        verbs.add_parser(verb, help=text).add_argument("node")
+    for verb, (_, argument, text) in FAULTS_WITH.items():
+        verbs.add_parser(verb, help=text).add_argument("argument", metavar=argument)
     return parser
 
 
 def _do(words: argparse.Namespace, place: Place) -> int:
+    if words.verb == "up":
+        return _up(place, words.names)
     if words.verb in VERBS:
         return VERBS[words.verb][0](place)
     lab = _existing(place, words.cluster)
     if words.verb in FAULTS:
         FAULTS[words.verb][0](lab)
     else:
-        NODE_FAULTS[words.verb][0](lab, words.node)
+        FAULTS_WITH[words.verb][0](lab, words.argument)
     return 0
 
 
 def _existing(place: Place, name: str) -> Lab:
     labs = {lab.cluster.name: lab for lab in find(place)} if is_made(place) else {}
-    if name not in labs or not labs[name].cluster.slurm_conf.exists():
-        raise BrokenError(f"no cluster {name!r} in {place.directory}: bring the lab up first")
+    if name not in labs:
+        raise BrokenError(f"no cluster {name!r} in {place.directory}: bring it up first")
     return labs[name]
 
 
-def _up(place: Place) -> int:
-    for lab in up(place):
-        print(f"lab: {lab.cluster.name} is up, {len(lab.cluster.nodes)} nodes ready: {' '.join(lab.cluster.nodes)}")
-        print(f"\nIts site file, {lab.site_path}:\n")
-        print("".join(f"    {line}\n" for line in lab.site_path.read_text().splitlines()))
-        print(f"With hpc, for this shell only:  export HPC_CONFIG_DIR={lab.home}")
-        print("or for good:  mkdir -p ~/.config/hybridhpc/sites")
-        print(f"              cp {lab.site_path} ~/.config/hybridhpc/sites/")
-        print(f"With Slurm's own commands:  export SLURM_CONF={lab.cluster.slurm_conf}")
+def _up(place: Place, names: list[str]) -> int:
+    unknown = set(names) - set(NAMES)
+    if unknown:
+        print(f"lab: there is no cluster {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    labs = up(place, names or NAMES)
+    for lab in labs:
+        cluster = lab.cluster
+        release = ".".join(f"{part:02}" for part in cluster.release)
+        what = ", ".join(f"{partition.name} {partition.group.hostlist}" for partition in cluster.partitions)
+        print(f"lab: {cluster.name} is up: Slurm {release}; {what}; ssh -F {place.home}/ssh/config {cluster.ssh_host}")
+    print(f"With hpc, for this shell only:  export HPC_CONFIG_DIR={place.home}")
+    print(f"  without ssh, on the cluster itself:  export HPC_CONFIG_DIR={place.home}/local")
+    print(f"With Slurm's own commands:  export SLURM_CONF={labs[0].cluster.slurm_conf}")
     print("To take it down: make lab-down")
     return 0
 
@@ -102,25 +116,16 @@ def _status(place: Place) -> int:
     ready = True
     for lab in find(place):
         states = lab.node_states()
-        ready = ready and lab.ready()
-        for name in ("munged", "slurmctld", *lab.cluster.nodes):
+        ready = ready and lab.ready() and all(lab.pid(name) for name in lab.cluster.daemons)
+        for name in dict.fromkeys((*lab.cluster.daemons, *lab.cluster.nodes)):
             print(f"{lab.cluster.name:10} {name:10} pid {lab.pid(name) or '-':<8} {states.get(name, '')}".rstrip())
     return 0 if ready else 1
 
 
-def _smoke(place: Place) -> int:
-    lab = _existing(place, "onprem")
-    script = 'hostname; echo "CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"'
-    print(lab.run("srun", "--gres=gpu:2", "sh", "-c", script), end="")
-    return 0
-
-
 VERBS: dict[str, tuple[Callable[[Place], int], str]] = {
-    "up": (_up, "install what is missing, start the lab, print how to use it; harmless when it is up"),
     "install": (_install, "install what is missing, start nothing"),
     "down": (_down, "stop exactly what the lab started and remove its directory"),
     "status": (_status, "list daemons and nodes; status 0 when all are ready"),
-    "smoke": (_smoke, "run one small job with two GPUs and show what it saw"),
 }
 
 if __name__ == "__main__":

@@ -10,12 +10,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.lab.machine_files import MARK
+
 PACKAGES = (
     "slurm-wlm",
     "slurm-client",
     "slurmd",
     "slurmctld",
     "slurm-wlm-basic-plugins",
+    "slurm-wlm-mysql-plugin",
+    "slurmdbd",
+    "mariadb-client-core",
+    "mariadb-server-core",
+    "debootstrap",
     "munge",
     "openssh-server",
 )
@@ -23,6 +30,7 @@ UNITS = {
     "munge": ("munge",),
     "slurmd": ("slurmd",),
     "slurmctld": ("slurmctld",),
+    "slurmdbd": ("slurmdbd",),
     "openssh-server": ("ssh", "ssh.socket"),
 }
 FOREIGN_CONFIGURATIONS = tuple(
@@ -31,7 +39,6 @@ FOREIGN_CONFIGURATIONS = tuple(
 POLICY = Path("/usr/sbin/policy-rc.d")
 # `su` may leave root without the sbin directories, which apt-get and Slurm's daemons need.
 SYSTEM_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-MARK = "HYBRIDHPC_LAB"
 
 
 class RefusedError(Exception):

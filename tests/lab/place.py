@@ -4,34 +4,35 @@ The repository's own .lab/ may be a link: Slurm's sockets need a short path that
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.cluster import SOCKET_PATH_LIMIT, Cluster, longest_socket_path, onprem
+from tests.lab.cluster import PORTS, SOCKET_PATH_LIMIT, Cluster, longest_socket_path
+from tests.lab.company import NAMES, Choice, cluster
 from tests.lab.install import BrokenError, RefusedError
 
 DEFAULT_DIRECTORY = Path(__file__).resolve().parents[2] / ".lab"
-# Whatever loopback address a daemon listens on, connections come from 127.0.0.1, and a step's answer goes back there.
-# With all sockets on that address nothing need listen on the network's; clusters differ by their ports.
-ADDRESS = "127.0.0.1"
 FALLBACK_PARENT = Path("/var/tmp")
 MARK_FILE = "made-by-hybridhpc-lab"
+CHOICE_FILE = "choice.json"
 SAFE_PATH = re.compile(r"[A-Za-z0-9/._+@-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A lab's directory as the person named it, and the first port of its first cluster."""
+    """A lab's directory as the person named it (then `chosen`), and the first port of its first cluster."""
 
     directory: Path = DEFAULT_DIRECTORY
     port: int = 17100
+    chosen: bool = False
 
     @property
     def home(self) -> Path:
@@ -43,15 +44,32 @@ def from_environment() -> Place:
     """Read HPC_LAB_DIR and HPC_LAB_PORT. Raises RefusedError for a port that is none."""
     read = os.environ.get
     port = read("HPC_LAB_PORT", "17100")
-    if not port.isdecimal() or not 1024 <= int(port) <= 65000:
-        raise RefusedError(f"HPC_LAB_PORT={port}: give the first port of a free block, 1024 to 65000")
+    last = 65536 - PORTS * len(NAMES)
+    if not port.isdecimal() or not 1024 <= int(port) <= last:
+        raise RefusedError(f"HPC_LAB_PORT={port}: give the first port of a free block, 1024 to {last}")
     directory = Path(read("HPC_LAB_DIR") or DEFAULT_DIRECTORY).absolute()
-    return Place(directory=directory, port=int(port))
+    return Place(directory=directory, port=int(port), chosen=bool(read("HPC_LAB_DIR")))
 
 
-def clusters(place: Place, release: tuple[int, int]) -> tuple[Cluster, ...]:
-    """Every cluster of a lab, each in its own directory; the next would take the next 100 ports."""
-    return (onprem(place.home / "onprem", ADDRESS, place.port, release),)
+def clusters(place: Place, releases: Callable[[Path | None], tuple[int, int]]) -> tuple[Cluster, ...]:
+    """The clusters that were made in this lab, running or not; `releases` tells the release of a tree's Slurm."""
+    found = []
+    for name in NAMES:
+        path = place.home / name / CHOICE_FILE
+        if path.exists():
+            words = json.loads(path.read_text())
+            tree = Path(words["tree"]) if words["tree"] else None
+            choice = Choice(release=releases(tree), tree=tree, accounting=words["accounting"])
+            found.append(cluster(name, place.home, place.port, choice))
+    return tuple(found)
+
+
+def remember(place: Place, name: str, choice: Choice) -> None:
+    """Write down how a cluster is made, unless it was made before: a later `up` keeps to that."""
+    path = place.home / name / CHOICE_FILE
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"tree": str(choice.tree or ""), "accounting": choice.accounting}))
 
 
 def is_made(place: Place) -> bool:
@@ -59,8 +77,8 @@ def is_made(place: Place) -> bool:
     return (place.home / MARK_FILE).exists()
 
 
-def make_directory(place: Place, release: tuple[int, int]) -> None:
-    """Make the lab's directory, or keep it; where Slurm could not live, the default one becomes a link to /var/tmp.
+def make_directory(place: Place) -> None:
+    """Make the lab's directory, or keep it; where Slurm could not live, one nobody chose becomes a link to /var/tmp.
 
     Raises RefusedError when a directory the person chose will not do, or holds something else.
     """
@@ -70,8 +88,8 @@ def make_directory(place: Place, release: tuple[int, int]) -> None:
         place.directory.unlink()
     if place.directory.exists() and any(place.directory.iterdir()) and not is_made(place):
         raise RefusedError(f"{place.directory} holds other things, and the lab removes its directory at the end")
-    fault = unfit(place, release)
-    if fault and place.directory != DEFAULT_DIRECTORY:
+    fault = unfit(place)
+    if fault and place.chosen:
         raise RefusedError(f"HPC_LAB_DIR={place.directory}: {fault}; choose another, such as /var/tmp/hpc-lab")
     if fault:
         place.directory.symlink_to(tempfile.mkdtemp(prefix="hpc-lab-", dir=FALLBACK_PARENT))
@@ -80,12 +98,15 @@ def make_directory(place: Place, release: tuple[int, int]) -> None:
     place.home.chmod(0o755)
 
 
-def unfit(place: Place, release: tuple[int, int]) -> str:
+def unfit(place: Place) -> str:
     """Say why Slurm could not live in the lab's directory; empty when it can."""
     if not SAFE_PATH.fullmatch(str(place.home)):
         return "slurm.conf cannot hold the spaces or special characters of this path"
-    if any(longest_socket_path(cluster) > SOCKET_PATH_LIMIT for cluster in clusters(place, release)):
+    every = (cluster(name, place.home, place.port, Choice(release=(0, 0))) for name in NAMES)
+    if any(longest_socket_path(one) > SOCKET_PATH_LIMIT for one in every):
         return f"the path is too long for unix sockets (at most {SOCKET_PATH_LIMIT} bytes with what comes below it)"
+    if place.home.is_relative_to("/home"):
+        return "inside the clusters of the clouds /home is another one"
     for parent in place.home.parents:
         if parent.exists() and not parent.stat().st_mode & stat.S_IXOTH:
             return f"ordinary users cannot pass {parent}, and their jobs must"

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.install import MARK, SYSTEM_ENVIRONMENT, BrokenError
+from tests.lab.install import SYSTEM_ENVIRONMENT, BrokenError
+from tests.lab.machine_files import MARK
 
 # The process writes its own record before it becomes the daemon, so that no moment exists in which it runs unrecorded;
 # pid and start time stay the same through exec.
@@ -21,14 +22,16 @@ RECORD_THEN_EXEC = 'cat "/proc/$$/stat" > "$1.new" && mv "$1.new" "$1" && shift 
 _started: list[subprocess.Popen[bytes]] = []
 
 
-def start(record: Path, log: Path, argv: Iterable[str], lab: Path) -> None:
+def start(
+    record: Path, log: Path, argv: Iterable[str], lab: Path, environment: Mapping[str, str] | None = None
+) -> None:
     """Start argv detached, in a session of its own; return once its record names it."""
     record.unlink(missing_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(  # it outlives this program, which waits for it in _await alone
             ["/bin/sh", "-c", RECORD_THEN_EXEC, "sh", str(record), *argv],
             cwd="/",
-            env={**SYSTEM_ENVIRONMENT, MARK: str(lab)},
+            env={**SYSTEM_ENVIRONMENT, MARK: str(lab), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

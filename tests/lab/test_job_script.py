@@ -8,7 +8,8 @@ import pytest
 
 from hybridhpc.model import Checkpoint, Launcher
 from tests.job_scripts import render
-from tests.lab.lab import Lab, wait
+from tests.lab.lab import Lab
+from tests.lab.running import wait
 
 pytestmark = pytest.mark.lab
 

@@ -14,11 +14,14 @@ import pytest
 
 from tests.lab import install, processes
 from tests.lab.__main__ import main
-from tests.lab.lab import Lab, port_fault, wait
+from tests.lab.cluster import PORTS
+from tests.lab.lab import Lab
 from tests.lab.place import Place
-from tests.lab.up import USER, down, up, user_home
+from tests.lab.running import port_fault, wait
+from tests.lab.up import down, up
 
 pytestmark = pytest.mark.lab
+USER = "alice"
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +41,11 @@ def own_place() -> Iterator[Place]:
 @pytest.fixture
 def own_lab(own_place: Place) -> Lab:
     """A lab of this module's own, mended before every test."""
-    return up(own_place)[0]
+    return up(own_place, ["onprem"], accounting=False)[0]
 
 
 def free_block() -> int:
-    return next(port for port in range(27000, 32000, 100) if all(is_free(port + offset) for offset in range(10)))
+    return next(port for port in range(27000, 32000, PORTS) if all(is_free(port + offset) for offset in range(30)))
 
 
 def is_free(port: int) -> bool:
@@ -111,9 +114,9 @@ def test_the_queue_survives_a_stop_of_the_controller(own_lab: Lab) -> None:
 
 
 def test_up_again_changes_nothing(own_place: Place, own_lab: Lab) -> None:
-    names = ("munged", *own_lab.cluster.ports)
+    names = own_lab.cluster.daemons
     before = [own_lab.pid(name) for name in names]
-    (again,) = up(own_place)
+    (again,) = up(own_place, ["onprem"])
     assert [again.pid(name) for name in names] == before and None not in before
 
 
@@ -121,10 +124,10 @@ def test_up_mends_what_a_crash_left(own_place: Place, own_lab: Lab) -> None:
     own_lab.freeze()
     for name in ("munged", "dgx1", "cpu2"):
         processes.send(own_lab.record(name), signal.SIGKILL)
-    (mended,) = up(own_place)
+    (mended,) = up(own_place, ["onprem"])
     assert set(mended.node_states().values()) == {"idle"}
     processes.send(own_lab.record("slurmctld"), signal.SIGKILL)
-    (mended,) = up(own_place)
+    (mended,) = up(own_place, ["onprem"])
     assert set(mended.node_states().values()) == {"idle"}
 
 
@@ -135,7 +138,7 @@ def test_a_port_in_use_is_named(own_place: Place, own_lab: Lab) -> None:
         taken.bind(("127.0.0.1", own_place.port))
         taken.listen()
         with pytest.raises(install.RefusedError, match=f"port {own_place.port}.*HPC_LAB_PORT"):
-            up(own_place)
+            up(own_place, ["onprem"])
 
 
 def test_a_machine_with_a_slurm_of_its_own_is_refused_with_status_77(
@@ -152,13 +155,12 @@ def test_a_machine_with_a_slurm_of_its_own_is_refused_with_status_77(
 def test_down_leaves_nothing(own_place: Place, own_lab: Lab) -> None:
     job = submit(own_lab, "-N2", command="srun sleep 600")
     wait(lambda: state(own_lab, job) == "RUNNING", 20, "the job does not start")
-    made_user = user_home() == own_lab.home / "home" / USER
     assert traces(own_place)
     down(own_place)
     wait(lambda: not traces(own_place), 5, f"left behind: {traces(own_place)}")
     assert not own_place.directory.exists()
     assert all(is_free(port) for port in own_lab.cluster.ports.values())
-    assert not made_user or user_home() is None
+    assert bytes(own_place.directory) not in Path("/proc/self/mountinfo").read_bytes()
     assert not down(own_place)
 
 

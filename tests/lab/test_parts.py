@@ -8,28 +8,37 @@ import pytest
 import yaml
 
 from tests.lab import install, processes
-from tests.lab.cluster import Cluster, cgroup_conf, config_files, gres_conf, onprem, site_file
+from tests.lab.client_files import local_site_file
+from tests.lab.cluster import PORTS, Cluster
+from tests.lab.company import NAMES, Choice, cluster
 from tests.lab.place import Place, from_environment, make_directory, unfit
+from tests.lab.slurm_files import cgroup_conf, gres_conf, slurm_files
 from tests.lab.up import down
 
-HERE = onprem(Path("/var/tmp/x/onprem"), "127.0.0.1", 17100, (22, 5))
+HOME = Path("/var/tmp/x")
+HERE = cluster("onprem", HOME, 17100, Choice(release=(22, 5)))
 
 
-def test_every_daemon_has_a_port_of_its_own_inside_the_block() -> None:
-    ports = HERE.ports
-    assert len(set(ports.values())) == 1 + len(HERE.nodes) == 7
-    assert all(17100 <= port < 17200 for port in ports.values())
+def test_every_daemon_has_a_port_of_its_own_inside_the_block_of_its_cluster() -> None:
+    seen: set[int] = set()
+    for number, name in enumerate(NAMES):
+        one = cluster(name, HOME, 17100, Choice(release=(22, 5)))
+        ports = [*one.ports.values(), one.ssh_port, one.hidden_ssh_port]
+        block = range(17100 + PORTS * number, 17100 + PORTS * (number + 1))
+        assert len(set(ports)) == len(ports) and set(ports) <= set(block) and not seen & set(ports)
+        seen |= set(ports)
 
 
 def test_node_lines_give_each_node_the_port_the_cluster_says() -> None:
-    text = config_files(HERE)["slurm.conf"]
-    assert f"NodeName=dgx[1-4] NodeAddr=127.0.0.1 Port=[{HERE.ports['dgx1']}-{HERE.ports['dgx4']}]" in text
-    assert f"NodeName=cpu[1-2] NodeAddr=127.0.0.1 Port=[{HERE.ports['cpu1']}-{HERE.ports['cpu2']}]" in text
+    text = slurm_files(HERE)["slurm.conf"]
+    assert f"NodeName=dgx[1-12] NodeAddr=127.0.0.1 Port=[{HERE.ports['dgx1']}-{HERE.ports['dgx12']}]" in text
+    assert f"NodeName=cpu[1-4] NodeAddr=127.0.0.1 Port=[{HERE.ports['cpu1']}-{HERE.ports['cpu4']}]" in text
 
 
 def test_only_nodes_with_gpus_are_in_gres_conf() -> None:
     assert gres_conf(HERE).splitlines()[1:] == [
-        "NodeName=dgx[1-4] Name=gpu Type=h100 File=/var/tmp/x/onprem/dev/nvidia[0-7]"
+        "NodeName=dgx[1-12] Name=gpu Type=h100 File=/var/tmp/x/onprem/dev/nvidia[0-7]",
+        "NodeName=ada[1-3] Name=gpu Type=rtx6000ada File=/var/tmp/x/onprem/dev/nvidia[0-3]",
     ]
 
 
@@ -39,23 +48,29 @@ def test_cgroups_are_switched_off_in_words_the_release_knows(release: tuple[int,
 
 
 def test_the_site_file_names_the_clusters_configuration_and_partitions() -> None:
-    site = yaml.safe_load(site_file(HERE))
+    site = yaml.safe_load(local_site_file(HERE))
     assert site["slurm_conf"] == "/var/tmp/x/onprem/etc/slurm.conf"
-    assert site["partitions"] == {"batch": {"gpu_price": "2.10 USD/h"}, "cpu": {"node_price": "0.40 USD/h"}}
+    assert site["partitions"]["batch"] == {"gpu_price": "2.10 USD/h"}
 
 
 @pytest.mark.parametrize(
-    ("directory", "fault"), [("/var/tmp/" + "x" * 60, "too long"), ("/var/tmp/a b", "spaces"), ("/var/tmp/lab", "")]
+    ("directory", "fault"),
+    [
+        ("/var/tmp/" + "x" * 60, "too long"),
+        ("/var/tmp/a b", "spaces"),
+        ("/home/x/lab", "/home is another"),
+        ("/var/tmp/lab", ""),
+    ],
 )
 def test_a_directory_slurm_cannot_live_in_is_told_from_one_it_can(directory: str, fault: str) -> None:
-    found = unfit(Place(directory=Path(directory)), (22, 5))
+    found = unfit(Place(directory=Path(directory)))
     assert fault in found and bool(found) == bool(fault)
 
 
 def test_a_directory_that_ordinary_users_cannot_reach_is_unfit(tmp_path: Path) -> None:
     closed = tmp_path / "c"
     closed.mkdir(mode=0o700)
-    fault = unfit(Place(directory=closed / "lab"), (22, 5))
+    fault = unfit(Place(directory=closed / "lab"))
     assert "ordinary users cannot pass" in fault or "too long" in fault
 
 
@@ -63,7 +78,7 @@ def test_a_directory_with_other_things_in_it_is_refused_and_kept(tmp_path: Path)
     (tmp_path / "thesis.txt").write_text("precious")
     place = Place(directory=tmp_path)
     with pytest.raises(install.RefusedError, match="holds other things"):
-        make_directory(place, (22, 5))
+        make_directory(place)
     assert not down(place)
     assert (tmp_path / "thesis.txt").exists()
 

@@ -24,7 +24,8 @@ from hybridhpc.schedulers.base import Submission, Submitted
 from hybridhpc.schedulers.slurm import SUBMIT_ONCE, SlurmScheduler
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.local import LocalTransport
-from tests.lab.lab import Lab, wait
+from tests.lab.lab import Lab
+from tests.lab.running import wait
 
 pytestmark = pytest.mark.lab
 
@@ -206,13 +207,13 @@ def test_a_script_that_only_tests_submits_nothing_and_says_so(desk: Desk) -> Non
 
 
 def test_a_job_for_drained_nodes_is_accepted_and_waits_as_with_sbatch(desk: Desk) -> None:
-    desk.slurm("scontrol", "update", "nodename=cpu[1-2]", "state=drain", "reason=test")
+    desk.slurm("scontrol", "update", "nodename=cpu[1-4]", "state=drain", "reason=test")
     try:
         submitted = desk.submit(desk.prepare(SLEEPS, *SMALL, "--partition=cpu"))
         assert "down or drained" in submitted.notes[0]
         assert desk.state(submitted.job_id).startswith("PENDING")
     finally:
-        desk.slurm("scontrol", "update", "nodename=cpu[1-2]", "state=resume")
+        desk.slurm("scontrol", "update", "nodename=cpu[1-4]", "state=resume")
 
 
 def test_arrays_and_heterogeneous_jobs_are_released_whole(desk: Desk) -> None:
@@ -391,9 +392,13 @@ def test_the_lab_is_surveyed_as_it_is(desk: Desk) -> None:
     transport = LocalTransport(desk.site, desk.env)
     answers = [transport.run(command) for command in DIALECT.survey_commands(desk.site)]
     snapshot = DIALECT.parse_survey(desk.site, answers, now=0.0)
-    assert {partition.name: partition.default for partition in snapshot.partitions} == {"batch": True, "cpu": False}
+    assert {partition.name: partition.default for partition in snapshot.partitions} == {
+        "batch": True,
+        "ada": False,
+        "cpu": False,
+    }
     batch = snapshot.nodes_of("batch")
-    assert [(node.name, node.gpu_kind, node.gpus) for node in batch] == [(f"dgx{n}", "h100", 8) for n in range(1, 5)]
+    assert [(node.name, node.gpu_kind, node.gpus) for node in batch] == [(f"dgx{n}", "h100", 8) for n in range(1, 13)]
     (job,) = (job for job in snapshot.jobs if job.job_id == desk.ids[-1])
     assert (job.nodes, job.gpus, job.gpu_kind, job.state) == (2, 6, "h100", JobState.RUNNING)
     assert sum(node.gpus_alloc for node in batch if node.name in job.node_names) >= 6

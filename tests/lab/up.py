@@ -1,109 +1,106 @@
-"""Brings a whole lab up and takes it down again without a trace.
+"""Brings a lab up and takes it down again without a trace.
 
 What a single cluster can be asked to do is in lab.py.
 """
 
 import os
-import pwd
-import secrets
 import shutil
-import stat
-import subprocess
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from tests.lab import install, processes
-from tests.lab.cluster import config_files, site_file
+from tests.lab import install, processes, trees
+from tests.lab.accounting import add_accounts, await_slurmdbd
+from tests.lab.client_files import known_host, ssh_config
+from tests.lab.company import NAMES, Choice
+from tests.lab.database import start_database
+from tests.lab.fill import fill, make_ssh_key, unmount_homes
 from tests.lab.install import BrokenError
-from tests.lab.lab import Lab, wait
-from tests.lab.place import Place, clusters, is_made, locked, make_directory, remove_directory
+from tests.lab.lab import Lab
+from tests.lab.place import Place, clusters, is_made, locked, make_directory, remember, remove_directory
+from tests.lab.running import wait
 
-USER = "alice"
 LOST = ("down", "drain")
 
 
-def up(place: Place) -> tuple[Lab, ...]:
-    """Install what is missing, start what does not run, and return the clusters once all their nodes are ready.
+def up(place: Place, names: Sequence[str] = NAMES, *, accounting: bool = True) -> tuple[Lab, ...]:
+    """Install what is missing, start what does not run of these clusters, and return them once they are ready.
 
-    Raises RefusedError where the lab must not run, BrokenError where it does not start.
+    Without `accounting` those that are new get no slurmdbd. Raises RefusedError where the lab must not run,
+    BrokenError where it does not start.
     """
     install.check_machine()
     install.install()
-    make_directory(place, install.slurm_release())
+    make_directory(place)
     with locked(place):
-        make_user(place.home)
-        labs = find(place)
-        for lab in labs:
-            write_files(lab)
-            start_all(lab)
-        for lab in labs:
-            await_ready(lab)
+        for name in names:
+            tree = trees.tree_for(name)
+            remember(place, name, Choice(release=trees.release(tree), tree=tree, accounting=accounting))
+        make_ssh_key(place.home / "ssh/id_ed25519")
+        for lab in find(place):
+            fill(lab)
+        write_ssh_files(place)
+        labs = tuple(lab for lab in find(place) if lab.cluster.name in names)
+        start_together(place, labs)
     return labs
 
 
 def find(place: Place) -> tuple[Lab, ...]:
     """Return the lab's clusters, running or not."""
-    release = install.slurm_release()
-    return tuple(Lab(cluster=cluster, home=place.home) for cluster in clusters(place, release))
+    return tuple(Lab(cluster=cluster, home=place.home) for cluster in clusters(place, trees.release))
 
 
 def down(place: Place) -> bool:
-    """Stop exactly what the lab started, remove its user and its directory. Return whether there was anything."""
+    """Stop exactly what the lab started and remove its directory. Return whether there was anything."""
     if not is_made(place):
         return False
     with locked(place):
         processes.kill(place.home.glob("*/run/*.stat"))
-        remove_user(place.home)
+        unmount_homes(place.home)
         remove_directory(place)
     return True
 
 
-def write_files(lab: Lab) -> None:
-    """Write a cluster's directories, keys, devices and configuration; stop its daemons first when that changed."""
-    home, cluster = lab.cluster.directory, lab.cluster
-    for name in ("etc", "run", "log", "dev", "spool/ctld", *(f"spool/{node}" for node in cluster.nodes)):
-        (home / name).mkdir(parents=True, exist_ok=True, mode=0o755)
-    cluster.job_root.mkdir(exist_ok=True)
-    cluster.job_root.chmod(0o1777)
-    files = config_files(cluster)
-    if any(_text(home / "etc" / name) != text for name, text in files.items()):
-        processes.kill((home / "run").glob("*.stat"))
+def write_ssh_files(place: Place) -> None:
+    """Write the OpenSSH client's files for all clusters of the lab; who called sudo may read the key."""
+    directory = place.home / "ssh"
+    labs = find(place)
+    public = {lab.cluster: (lab.cluster.directory / "etc/ssh_host_ed25519_key.pub").read_text() for lab in labs}
+    files = {
+        "config": ssh_config(public, directory),
+        "known_hosts": "".join(known_host(cluster, key) for cluster, key in public.items()),
+        "authorized_keys": (directory / "id_ed25519.pub").read_text(),
+    }
     for name, text in files.items():
-        (home / "etc" / name).write_text(text)
-    make_key(home / "etc/munge.key")
-    for device in cluster.gpu_devices:
-        make_device(device)
-    lab.site_path.parent.mkdir(exist_ok=True)
-    lab.site_path.write_text(site_file(cluster))
+        (directory / name).write_text(text)
+    if (caller := os.environ.get("SUDO_UID", "")).isdecimal():
+        shutil.chown(directory / "id_ed25519", int(caller))
 
 
-def _text(path: Path) -> str | None:
-    return path.read_text() if path.exists() else None
+def start_together(place: Place, labs: Sequence[Lab]) -> None:
+    """Start clusters side by side; each waits for the database itself if it needs one."""
+    with ThreadPoolExecutor(len(labs) + 1) as threads:
+        needed = any(lab.cluster.accounting for lab in labs)
+        database = threads.submit(start_database, place.home) if needed else None
+        for started in [threads.submit(start, lab, database.result if database else None) for lab in labs]:
+            started.result()
 
 
-def make_key(path: Path) -> None:
-    """Make munge's secret once: whoever has it may be anyone in this cluster."""
-    if path.exists() and path.stat().st_size == 128:
-        return
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_bytes(secrets.token_bytes(128))
-
-
-def make_device(path: Path) -> None:
-    """Make a character device that stands for a GPU and is /dev/null in truth."""
-    if not path.is_char_device():
-        path.unlink(missing_ok=True)
-        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-        path.chmod(0o666)
-
-
-def start_all(lab: Lab) -> None:
-    """Start a cluster's daemons, all at once but munged, which the others need from their first moment."""
+def start(lab: Lab, await_database: Callable[[], None] | None) -> None:
+    """Start one cluster, all at once but what the others need from their first moment; wait until it is ready."""
     lab.start_munged()
+    lab.start_ssh()
+    if lab.cluster.accounting and await_database:
+        await_database()
+        lab.start_slurmdbd()
+        await_slurmdbd(lab)
     lab.start_controller()
     lab.thaw()
-    for node in lab.cluster.nodes:
-        lab.start_node(node)
+    if not lab.cluster.cloud:
+        for node in lab.cluster.nodes:
+            lab.start_node(node)
+    if lab.cluster.accounting and not lab.cluster.cloud:
+        add_accounts(lab)
+    await_ready(lab)
 
 
 def await_ready(lab: Lab) -> None:
@@ -112,7 +109,7 @@ def await_ready(lab: Lab) -> None:
 
 
 def _ready(lab: Lab) -> bool:
-    for name in ("munged", *lab.cluster.ports):
+    for name in lab.cluster.daemons:
         if lab.pid(name) is None:
             raise BrokenError(f"{name} of {lab.cluster.name} ended at once: see {lab.cluster.directory}/log/{name}.out")
     states = lab.node_states()
@@ -120,34 +117,3 @@ def _ready(lab: Lab) -> bool:
     if lost:
         lab.run("scontrol", "update", f"nodename={','.join(lost)}", "state=resume", check=False)
     return lab.ready()
-
-
-def make_user(home: Path) -> None:
-    """Make the lab's ordinary user, at home in the lab's directory, unless the machine has one of that name."""
-    if user_home() is None:
-        # "*" lets nobody in by a password, yet is no locked account, which sshd would refuse.
-        command = ["/usr/sbin/useradd", "-M", "-d", str(home / "home" / USER), "-s", "/bin/bash", "-p", "*", USER]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise BrokenError(f"useradd {USER}: {done.stderr.strip()}")
-    if user_home() == home / "home" / USER:
-        entry = pwd.getpwnam(USER)
-        Path(entry.pw_dir).mkdir(parents=True, exist_ok=True)
-        Path(entry.pw_dir).chmod(0o700)
-        shutil.chown(entry.pw_dir, entry.pw_uid, entry.pw_gid)
-
-
-def remove_user(home: Path) -> None:
-    """Remove the lab's user when its home is in this lab: then this lab made it."""
-    if user_home() == home / "home" / USER:
-        done = subprocess.run(["/usr/sbin/userdel", USER], capture_output=True, text=True)
-        if done.returncode:
-            raise BrokenError(f"userdel {USER}: {done.stderr.strip()}")
-
-
-def user_home() -> Path | None:
-    """Return where the ordinary user is at home, None when there is none."""
-    try:
-        return Path(pwd.getpwnam(USER).pw_dir)
-    except KeyError:
-        return None

@@ -59,8 +59,8 @@ def test_on_a_real_cluster_a_newcomer_runs_a_job_at_once(newcomer: Person) -> No
     assert said["written"] == [str(newcomer.home / "job.yaml"), str(site_file(newcomer, "onprem"))]
     sites = {site["site"]: site for site in json.loads(newcomer.hpc("sites", "--json"))}
     assert sites["onprem"]["ok"]
-    assert [partition["name"] for partition in sites["onprem"]["partitions"]] == ["batch", "cpu"]
-    assert re.search(r"hello from (dgx|cpu)\d", newcomer.hpc("submit", "job.yaml", "--where", "onprem", "-f"))
+    assert [partition["name"] for partition in sites["onprem"]["partitions"]] == ["batch", "ada", "cpu"]
+    assert re.search(r"hello from (dgx|ada|cpu)\d", newcomer.hpc("submit", "job.yaml", "--where", "onprem", "-f"))
 
 
 @pytest.mark.lab
@@ -76,7 +76,7 @@ def test_the_written_site_takes_gpus_by_the_word_people_use(newcomer: Person) ->
 def test_check_finds_no_fault_in_the_written_site_but_asks_for_prices(newcomer: Person) -> None:
     newcomer.hpc("init")
     found = json.loads(newcomer.hpc("check", "--json"))
-    assert any("no price is known for batch, cpu" in finding["what"] for finding in found)
+    assert any("no price is known for batch, ada, cpu" in finding["what"] for finding in found)
 
 
 def test_what_is_there_is_never_overwritten(person: Person) -> None:
