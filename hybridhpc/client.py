@@ -54,7 +54,7 @@ class Client:
         named = {word.partition("/")[0] for word in (where or "auto").split(",")}
         known = {site.name: site for site in self.sites}
         sites = [known[name] for name in sorted(named)] if named <= set(known) else self.sites
-        return Planner(sites, self.env, self.clock)
+        return Planner(sites, self.env, self.clock, outcomes=self.ledger.outcomes)
 
     @property
     def _submitter(self) -> Submitter:

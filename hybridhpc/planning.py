@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from shutil import which
@@ -12,6 +13,7 @@ from hybridhpc.at_once import AtOnce
 from hybridhpc.clock import Clock
 from hybridhpc.command import Errand
 from hybridhpc.decide.candidate import Candidate, Ranking
+from hybridhpc.decide.promise import Outcome
 from hybridhpc.decide.route import Sighting, candidates_that_fit, decide
 from hybridhpc.errors import HpcError, NoCandidate
 from hybridhpc.model import JobSpec, Work
@@ -24,6 +26,8 @@ from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
 MOST_ESTIMATES = 8
 """Start estimates asked per site and decision: each costs the scheduler a job id (sbatch(1) --test-only)."""
 ONLY_IF_NAMED = "where there are other sites, this machine is used only if it is named: --where here"
+_WAITS_ELSE = re.compile(r"^(?:#SBATCH\b.*\s)?(?:--(?:begin|dependency)\b|-[bd]\b)", re.MULTILINE)
+"""Options of sbatch that make a job wait for something else than its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +62,27 @@ class Planned:
 class Planner:
     """Plans one wish after another over sites that are asked once, as soon as it is made."""
 
-    def __init__(self, sites: Sequence[Site | InvalidSite], env: Mapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self,
+        sites: Sequence[Site | InvalidSite],
+        env: Mapping[str, str],
+        clock: Clock,
+        *,
+        outcomes: Callable[[], Sequence[Outcome]] = tuple,
+    ) -> None:
         self._env = env
         self._clock = clock
+        self._ask_outcomes = outcomes
         self._sites = sites
         self._usable = [site for site in sites if isinstance(site, Site)]
         # Where there are other sites, this machine is asked only for a wish that names it.
         self._spared = len(sites) > 1 and any(site.name == registry.HERE for site in self._usable)
         asked = [site for site in self._usable if not (self._spared and site.name == registry.HERE)]
         self._survey = probe.Survey(asked, env, clock)
+
+    @cached_property
+    def _outcomes(self) -> Sequence[Outcome]:
+        return self._ask_outcomes()
 
     @cached_property
     def _dialects(self) -> dict[str, Scheduler]:
@@ -107,6 +123,7 @@ class Planner:
             estimates=self._estimates(candidates, drafts),
             refusals=refusals,
             history=history,
+            outcomes=self._outcomes,
             now=self._clock(),
         )
         return Planned(ranking=ranking, plan=self._make(wish, ranking, drafts))
@@ -155,10 +172,17 @@ class Planner:
 
     def _make(self, wish: Wish, ranking: Ranking, drafts: Mapping[str, Draft]) -> Plan | None:
         winner = ranking.winner
-        if winner is None or winner.quote is None:
+        if winner is None or winner.quote is None or winner.forecast is None:
             return None
         made = drafts[winner.candidate.key]
-        return make_plan(wish.spec, winner.candidate, made, winner.quote.per_hour, wish.cwd)
+        plan = make_plan(wish.spec, winner.candidate, made, winner.quote.per_hour, wish.cwd)
+        return replace(plan, promise=winner.forecast.promise) if _is_comparable(plan) else plan
+
+
+def _is_comparable(plan: Plan) -> bool:
+    """Whether a job's start can be compared with its forecast: it is not held, dependent or to begin at some time."""
+    said = "\n".join([*plan.options, plan.script.decode("utf-8", "replace")])
+    return not plan.hold and _WAITS_ELSE.search(said) is None
 
 
 def _check_runtime(spec: JobSpec, candidate: Candidate, env: Mapping[str, str]) -> None:

@@ -13,13 +13,22 @@ from hybridhpc.sites.snapshot import QueuePartition, Silence, Snapshot
 
 
 @click.command()
+@click.option("--accuracy", is_flag=True, help="Show how good the forecasts were: 90 % of outcomes lie by their p90.")
 @json_option
-def command(as_json: bool) -> None:
+def command(accuracy: bool, as_json: bool) -> None:
     """Ask every site, and show its partitions, nodes, GPUs and queue. A silent site costs one line.
+
+    With --accuracy: for each partition how many forecasts have met their outcome (+ those overdue), the share of
+    outcomes at or below p90, and the median error of p50, for starts and for run times.
 
     Example: hpc sites --json
     """
     client = new_client()
+    if accuracy:
+        from hybridhpc.cli._accuracy import accuracy_json, accuracy_table
+
+        show_json(accuracy_json(client)) if as_json else say(accuracy_table(client))
+        return
     answers = probe.survey(client.usable_sites, client.env, client.clock)
     found = [_site_json(site, answers) for site in client.sites]
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hybridhpc.decide.promise import Promise
 from hybridhpc.model import Gpus, Quantiles, Usd, UsdPerHour
 from hybridhpc.sites.site import Site
 
@@ -38,6 +39,8 @@ class Forecast:
     basis: str
     boot: float = 0.0
     """Of the start's p50, the seconds in which nodes boot."""
+    promise: Promise | None = None
+    """The same for the ledger, with what it rests on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

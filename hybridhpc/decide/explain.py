@@ -10,6 +10,8 @@ from hybridhpc.decide.policy import finish
 from hybridhpc.model import Goal, Quantiles, UsdPerHour
 from hybridhpc.units import format_duration
 
+NOW = 10.0
+"""A start within so many seconds is spelled `now`."""
 HEADER = ("candidate", "start", "run", "price", "finish", "score", "why")
 
 
@@ -27,12 +29,13 @@ def _row(choice: Choice, several: bool) -> tuple[str, ...]:
         hint = f" (it would fit with {choice.would_admit})" if choice.would_admit else ""
         return (name, "-", "-", "-", "-", "-", f"refused: {choice.refused}{hint}")
     ends = finish(choice.forecast.start, choice.forecast.run)
-    start, run = _span(choice.forecast.start), _span(choice.forecast.run)
+    start = "now" if choice.forecast.start.p90 < NOW else _span(choice.forecast.start)
+    run = _span(choice.forecast.run)
     return (name, start, run, dollars(choice.quote.usd), _span(ends), f"{choice.score:.2f}", choice.reason)
 
 
 def _span(quantiles: Quantiles) -> str:
-    low, high = (format_duration(value) if value >= 1 else "now" for value in (quantiles.p50, quantiles.p90))
+    low, high = format_duration(quantiles.p50), format_duration(quantiles.p90)
     return low if low == high else f"{low}–{high}"
 
 

@@ -26,14 +26,17 @@ class Run:
     task: Quantiles
     overrun: float
     basis: str
+    past_runs: int = 0
+    """So many it was taken from; 0: from the walltime."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """When the first node works for the job; `boot` is the p50 of what was spent on booting, included in `when`."""
+    """When the first node works for the job; `boot` and `late_boot` of its p50 and p90 are spent on booting."""
 
     when: Quantiles
     boot: float
+    late_boot: float
     basis: str
 
 
@@ -47,29 +50,17 @@ class Outlook:
     jobs: int
 
 
-def learned_fraction(history: Sequence[PastJob], policy: Policy) -> float:
-    """Return the share of their walltime that jobs run: the person's own median, drawn towards the default."""
-    shares = [
-        min(1.0, _elapsed(job) / job.resources.walltime)
-        for job in history
-        if job.completed and job.array is None and job.resources.walltime and _elapsed(job) > 0
-    ]
-    if not shares:
-        return policy.run_fraction
-    known, doubt = len(shares), policy.fraction_weight
-    return (quantile(shares, 0.5) * known + policy.run_fraction * doubt) / (known + doubt)
-
-
-def outlook(site: Site, snapshot: Snapshot, fraction: float, policy: Policy, now: float) -> Outlook:
-    """Plan a site's queue twice. `fraction`: the share of their limit that jobs usually run."""
-    likely = plan(snapshot, _pace(site, snapshot, fraction, 1.0, policy, now), policy.planning_depth)
-    limits = plan(snapshot, _pace(site, snapshot, 1.0, policy.boot_spread, policy, now), policy.planning_depth)
+def outlook(snapshot: Snapshot, boots: Mapping[str, Quantiles], fraction: float, policy: Policy, now: float) -> Outlook:
+    """Plan a site's queue twice. `fraction`: the share of their limit that jobs usually run; `boots`: by partition."""
+    soon = {name: boot.p50 for name, boot in boots.items()}
+    late = {name: boot.p90 for name, boot in boots.items()}
+    likely = plan(snapshot, _pace(snapshot, soon, fraction, policy, now), policy.planning_depth)
+    limits = plan(snapshot, _pace(snapshot, late, 1.0, policy, now), policy.planning_depth)
     return Outlook(snapshot=snapshot, likely=likely, limits=limits, jobs=len(snapshot.jobs))
 
 
-def _pace(site: Site, snapshot: Snapshot, fraction: float, spread: float, policy: Policy, now: float) -> Pace:
+def _pace(snapshot: Snapshot, boots: Mapping[str, float], fraction: float, policy: Policy, now: float) -> Pace:
     limits = {partition.name: partition.max_walltime for partition in snapshot.partitions}
-    boots = {name: site.partition(name).boot_delay * spread for name in limits}
 
     def limit(job: QueuedJob) -> float:
         return float(job.walltime or limits.get(job.partition) or policy.assumed_walltime)
@@ -120,10 +111,11 @@ def forecast_start(
     if unseen := view.snapshot.unseen:
         told = None if told is None else told + boot
         when = _blind(fit, Quantiles(p50=soonest, p90=latest), told, len(unseen), history, policy)
-        return Start(when=when, boot=boot, basis=f"{basis}; unseen: {', '.join(unseen)}")
+        return Start(when=when, boot=boot, late_boot=late_boot, basis=f"{basis}; unseen: {', '.join(unseen)}")
     if told is not None:
         soonest, latest = min(soonest, told + boot), min(latest, told + late_boot)
-    return Start(when=_widened(soonest, latest), boot=boot, basis=basis)
+    when = Quantiles(p50=soonest, p90=max(latest, soonest * 1.2, soonest + policy.dispatch))
+    return Start(when=when, boot=boot, late_boot=late_boot, basis=basis)
 
 
 def _told(estimate: StartEstimate | None, now: float) -> float | None:
@@ -131,11 +123,6 @@ def _told(estimate: StartEstimate | None, now: float) -> float | None:
     if estimate is None or estimate.start is None or not math.isfinite(estimate.start):
         return None
     return max(0.0, estimate.start - now)
-
-
-def _widened(p50: float, p90: float) -> Quantiles:
-    """A start that is not now is never certain."""
-    return Quantiles(p50=p50, p90=max(p90, p50 * 1.2))
 
 
 def _blind(
@@ -173,7 +160,8 @@ def forecast_run(
         basis += f", GPUs at {speed:g} x the usual speed"
     if overrun > 0.5:
         basis += ", likely to be killed at its walltime"
-    return Run(task=Quantiles(p50=min(p50, limit), p90=min(max(p50, p90), limit)), overrun=overrun, basis=basis)
+    task = Quantiles(p50=min(p50, limit), p90=min(max(p50, p90), limit))
+    return Run(task=task, overrun=overrun, basis=basis, past_runs=len(work))
 
 
 def _elapsed(job: PastJob) -> float:

@@ -31,6 +31,17 @@ class Policy:
     """Queued jobs planned one by one; the rest only adds its work."""
     boot_spread: float = 1.5
     """p90 of a boot against the site file's figure, which is its p50."""
+    boot_weight: int = 3
+    """So many boots seen weigh as much as the site file's figure."""
+    assumed_boot: Seconds = Seconds(300)
+    """For nodes that are powered down where no site file says how long they boot."""
+    dispatch: float = 5.0
+    """A scheduler may take so many seconds to begin a job whose place is free (slurm.conf(5): sched_min_interval 2 s,
+    batch_sched_delay 3 s)."""
+    recent_outcomes: int = 100
+    """Outcomes of forecasts looked at in each partition, latest first."""
+    softening: float = 10.0
+    """Seconds added to forecast and outcome before they are compared: of a start now, 3 s late is not infinitely so."""
     assumed_walltime: Seconds = Seconds(86400)
     """For jobs and partitions without any limit."""
     unseen_margin: Seconds = Seconds(3600)

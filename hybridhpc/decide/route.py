@@ -10,9 +10,11 @@ from hybridhpc.decide.candidate import Candidate, Choice, Forecast, Ranking
 from hybridhpc.decide.cost import over_budget, quote
 from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
 from hybridhpc.decide.fit import Fit, fits
-from hybridhpc.decide.forecast import Outlook, forecast_run, forecast_start, learned_fraction, makespan, outlook
+from hybridhpc.decide.forecast import Outlook, Run, Start, forecast_run, forecast_start, makespan, outlook
+from hybridhpc.decide.learned import Lessons, learned_fraction
 from hybridhpc.decide.policy import Policy, weigh
-from hybridhpc.model import Goal, JobSpec
+from hybridhpc.decide.promise import Outcome, Promise
+from hybridhpc.model import Goal, JobSpec, JobState, Quantiles
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
 
@@ -30,6 +32,7 @@ class _Question:
     refusals: Mapping[str, str]
     history: Sequence[PastJob]
     fraction: float
+    lessons: Lessons
     sites: Mapping[str, Site]
     policy: Policy
     now: float
@@ -42,13 +45,15 @@ def decide(
     estimates: Mapping[str, StartEstimate] | None = None,
     refusals: Mapping[str, str] | None = None,
     history: Sequence[PastJob] = (),
+    outcomes: Sequence[Outcome] = (),
     policy: Policy | None = None,
     now: float,
 ) -> Ranking:
     """Rank every candidate of every site for a job: best first, refused ones last, silent sites beside them.
 
     `estimates` (the scheduler's own) and `refusals` (by whoever drafted the script) go by Candidate.key; `now` is in
-    seconds since the epoch. The order of `sites` does not matter. Raises nothing.
+    seconds since the epoch. `outcomes` of earlier forecasts (latest first) correct this one. The order of `sites` does
+    not matter. Raises nothing.
     """
     rules, past = policy or Policy(), [job for job in history if _sound(job)]
     question = _Question(
@@ -58,6 +63,7 @@ def decide(
         refusals=refusals or {},
         history=past,
         fraction=learned_fraction(past, rules),
+        lessons=Lessons(outcomes=outcomes, policy=rules),
         sites={site.name: site for site, _ in sites if isinstance(site, Site)},
         policy=rules,
         now=now,
@@ -121,7 +127,9 @@ def _judge_site(question: _Question, site: Site, snapshot: Snapshot) -> list[Cho
         if why is not None:
             choices.append(why)
             continue
-        view = view or outlook(site, snapshot, question.fraction, question.policy, question.now)
+        if view is None:
+            boots = {listed.name: question.lessons.boot(site, listed.name) for listed in snapshot.partitions}
+            view = outlook(snapshot, boots, question.fraction, question.policy, question.now)
         choices.append(_judge(question, fit, view))
     return choices
 
@@ -150,22 +158,61 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
     if start is None:
         return Choice(candidate=fit.candidate, refused="our plan of its queue finds no time at which the job fits")
     run = forecast_run(spec, fit, question.history, question.fraction, question.sites, policy)
-    whole = makespan(spec, fit, run.task)
-    quoted = quote(spec, fit, run.task, whole, start.boot)
+    when, task = _corrected(question, fit, start, run)
+    whole = makespan(spec, fit, task)
+    quoted = quote(spec, fit, task, whole, start.boot)
     if goal.max_cost is not None:
-        refusal = over_budget(spec, fit, quoted, run.task, start.boot, goal.max_cost)
+        refusal = over_budget(spec, fit, quoted, task, start.boot, goal.max_cost)
         if refusal is not None:
             return Choice(candidate=fit.candidate, refused=refusal.reason, would_admit=refusal.would_admit)
-    score, late = weigh(goal, policy, start.when, whole, quoted.usd, run.overrun, question.now)
-    said = Choice(
-        candidate=fit.candidate,
-        forecast=Forecast(
-            start=start.when, run=whole, basis=f"start: {start.basis}; run: {run.basis}", boot=start.boot
-        ),
-        quote=quoted,
-        score=score,
+    score, late = weigh(goal, policy, when, whole, quoted.usd, run.overrun, question.now)
+    promise = _promise(question, fit, view, start, run)
+    forecast = Forecast(
+        start=when,
+        run=whole,
+        basis=f"start: {start.basis}; run: {run.basis}",
+        boot=min(start.boot, when.p50),
+        promise=replace(promise, start=when, run=whole),
     )
+    said = Choice(candidate=fit.candidate, forecast=forecast, quote=quoted, score=score)
     return replace(said, reason="; ".join([*remarks(said, goal, late, run.overrun, question.now), *fit.notes]))
+
+
+def _corrected(question: _Question, fit: Fit, start: Start, run: Run) -> tuple[Quantiles, Quantiles]:
+    """Return start and run time (of one task) as outcomes there correct them. Boots are learned, not corrected."""
+    site, partition, soft = fit.candidate.site.name, fit.candidate.partition, question.policy.softening
+    wait = Quantiles(p50=max(0.0, start.when.p50 - start.boot), p90=max(0.0, start.when.p90 - start.late_boot))
+    wait = question.lessons.start(site, partition).applied(wait, soft)
+    task = question.lessons.run(site, partition, known=run.past_runs > 0).applied(run.task, soft)
+    limit, least = float(fit.walltime or math.inf), run.task.p50 / 20
+    p50, p90 = wait.p50 + start.boot, wait.p90 + start.late_boot
+    when = Quantiles(p50=p50, p90=max(p50, p90))
+    return when, Quantiles(p50=min(limit, max(least, task.p50)), p90=min(limit, max(least, task.p90)))
+
+
+def _promise(question: _Question, fit: Fit, view: Outlook, start: Start, run: Run) -> Promise:
+    """Return what the ledger keeps of a forecast, with start and run as they were before their correction."""
+    told = question.estimates.get(fit.candidate.key)
+    waiting = [
+        job
+        for job in view.snapshot.jobs
+        if job.state is JobState.PENDING and not job.blocked and fit.candidate.partition in job.partition.split(",")
+    ]
+    whole = makespan(question.spec, fit, run.task)
+    return Promise(
+        site=fit.candidate.site.name,
+        partition=fit.candidate.partition,
+        start=start.when,
+        run=whole,
+        plain_start=start.when,
+        plain_run=whole,
+        boot=start.boot,
+        queued=sum(max(1, job.tasks) for job in waiting),
+        told=None if told is None or told.start is None else max(0.0, told.start - question.now),
+        past_runs=run.past_runs,
+        tasks=question.spec.array.tasks if question.spec.array else 1,
+        version=view.snapshot.version,
+    )
 
 
 def _explained(ordered: list[Choice], goal: Goal) -> list[Choice]:

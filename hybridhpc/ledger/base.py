@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from hybridhpc.decide.promise import Outcome
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
@@ -216,4 +217,8 @@ class Ledger(Protocol):
 
     def history(self, *, limit: int = 500) -> tuple[PastJob, ...]:
         """Return finished jobs that ran, newest first: what forecasts learn from."""
+        ...
+
+    def outcomes(self, *, limit: int = 2000) -> tuple[Outcome, ...]:
+        """Return the latest forecasts with what became of them, newest first."""
         ...

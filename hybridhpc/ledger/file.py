@@ -63,6 +63,20 @@ CREATE TABLE events (
 CREATE INDEX events_by_token ON events (token, id);
 CREATE TABLE leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) STRICT;
 """,
+    # Nothing wrote a forecast before, so their table is made anew, with what each rests on.
+    """
+DROP TABLE forecasts;
+CREATE TABLE forecasts (
+    token TEXT NOT NULL, attempt INTEGER NOT NULL, made_at REAL NOT NULL, version TEXT NOT NULL,
+    start_p50 REAL NOT NULL, start_p90 REAL NOT NULL, run_p50 REAL NOT NULL, run_p90 REAL NOT NULL,
+    plain_start_p50 REAL NOT NULL, plain_start_p90 REAL NOT NULL,
+    plain_run_p50 REAL NOT NULL, plain_run_p90 REAL NOT NULL,
+    boot REAL NOT NULL, queued INTEGER NOT NULL, told REAL, past_runs INTEGER NOT NULL, tasks INTEGER NOT NULL,
+    PRIMARY KEY (token, attempt), FOREIGN KEY (token, attempt) REFERENCES attempts
+) STRICT;
+CREATE INDEX forecasts_by_age ON forecasts (made_at);
+ALTER TABLE attempts ADD COLUMN restarted INTEGER NOT NULL DEFAULT 0;
+""",
 )
 """What makes each schema the next one, beginning with schema 1: a new ledger passes through all of them."""
 SCHEMA = 1 + len(_UPGRADES)

@@ -10,10 +10,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from hybridhpc.decide.promise import Outcome
 from hybridhpc.errors import NotFound
 from hybridhpc.ledger.attempts import Attempts
 from hybridhpc.ledger.base import Intent, Phase, Record
 from hybridhpc.ledger.file import as_ledger_error, open_file, transaction
+from hybridhpc.ledger.forecasts import read_outcomes, write_promises
 from hybridhpc.ledger.owner import Owners
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers.base import Submitted
@@ -67,6 +69,8 @@ class SqliteLedger(Attempts):
                 " VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?)",
                 attempts,
             )
+            promises = [(token, intent.plan.promise) for token, intent in zip(tokens, intents, strict=True)]
+            write_promises(self._db, promises, now)
         return self._by_token(tokens)
 
     def interrupted(self, requests: Sequence[str], *, now: float) -> dict[str, tuple[Record, ...]]:
@@ -177,6 +181,11 @@ class SqliteLedger(Attempts):
     def _select(self, which: str, values: Sequence[object] = (), *, latest: bool = True) -> tuple[Record, ...]:
         return self._records(f"{_JOBS if latest else _ATTEMPTS} WHERE {which}", values)
 
+    def outcomes(self, *, limit: int = 2000) -> tuple[Outcome, ...]:
+        """See Ledger.outcomes."""
+        with as_ledger_error(self._path):
+            return read_outcomes(self._db, limit)
+
     def _by_token(self, tokens: Sequence[str]) -> tuple[Record, ...]:
         return tuple(record for token in tokens for record in self._records(f"{_JOBS} WHERE j.token = ?", (token,)))
 
@@ -229,7 +238,9 @@ def _status_columns(status: JobStatus) -> dict[str, object]:
         "started_at": status.started_at,
         "ended_at": status.ended_at,
     }
-    return columns | ({"submitted_at": status.submitted_at} if status.submitted_at else {})
+    # Accounting does not always say that a job was restarted, and squeue forgets it.
+    known = {"submitted_at": status.submitted_at, "restarted": int(status.restarts > 0)}
+    return columns | {name: value for name, value in known.items() if value}
 
 
 _FIELDS = tuple(name.strip().split(".")[1] for name in _COLUMNS.split(","))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hybridhpc.command import StagedFile
+from hybridhpc.decide.promise import Promise
 from hybridhpc.model import JobSpec, Resources
 
 NOT_SHIPPED = (".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", "*.pyc")
@@ -51,3 +52,5 @@ class Plan:
     """What a person should know, in sentences."""
     spec: JobSpec | None = None
     """What it was drafted from, and a new attempt is; None in ledgers of before there were new attempts."""
+    promise: Promise | None = field(default=None, compare=False)
+    """What was forecast for it, for the ledger; no part of what is submitted. None if its outcome would not compare."""

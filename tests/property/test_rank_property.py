@@ -144,7 +144,7 @@ def test_what_is_forecast_is_consistent(world, job, history):
         start, run = choice.forecast.start, choice.forecast.run
         assert 0 <= start.p50 <= start.p90 < math.inf
         assert 0 < run.p50 <= run.p90 <= job.resources.walltime
-        assert start.p50 < start.p90 or start.p90 == 0
+        assert start.p50 < start.p90
         assert 0 <= choice.quote.usd <= choice.quote.most
         assert math.isfinite(choice.score) and choice.reason
 

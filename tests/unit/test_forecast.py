@@ -7,18 +7,21 @@ from dataclasses import replace
 import pytest
 
 from hybridhpc.decide.fit import fits
-from hybridhpc.decide.forecast import forecast_run, forecast_start, learned_fraction, makespan, outlook
+from hybridhpc.decide.forecast import forecast_run, forecast_start, makespan, outlook
+from hybridhpc.decide.learned import Lessons, learned_fraction
 from hybridhpc.decide.policy import Policy, chance_after, expected, finish, quantile, weigh
 from hybridhpc.model import Array, Goal, Quantiles, Seconds, UsdPerHour
 from hybridhpc.sites.snapshot import StartEstimate
 from tests.worlds.stage import DAY, HOUR, NOW, array, nodes, past, pending, running, site, snapshot, spec
 
 POLICY = Policy()
+LESSONS = Lessons(outcomes=(), policy=POLICY)
 
 
 def start_of(job, place, world, *, estimate=None, history=(), fraction=0.5):
     (fit,) = fits(job, place, world)
-    view = outlook(place, world, fraction, POLICY, NOW)
+    boots = {listed.name: LESSONS.boot(place, listed.name) for listed in world.partitions}
+    view = outlook(world, boots, fraction, POLICY, NOW)
     told = None if estimate is None else StartEstimate(start=NOW + estimate)
     return forecast_start(fit, view, told, history, POLICY, NOW)
 
@@ -34,9 +37,9 @@ def full(ends_in, **more):
     return snapshot("lab", nodes(1), [running("1", ("n0",), ends_in=ends_in, ran=0)], **more)
 
 
-def test_an_idle_node_means_now_for_certain():
+def test_an_idle_node_means_now_but_for_what_the_scheduler_itself_takes():
     found = start_of(spec(), site("lab"), snapshot("lab", nodes(1)))
-    assert found.when == Quantiles(p50=0, p90=0)
+    assert found.when == Quantiles(p50=0, p90=POLICY.dispatch)
 
 
 def test_running_jobs_end_at_their_limit_for_p90_and_at_the_usual_share_for_p50():
@@ -62,7 +65,7 @@ def test_the_scheduler_s_estimate_is_an_upper_bound_and_p90_stays_apart():
     soon = start_of(spec(), site("lab"), world, estimate=HOUR).when
     assert soon.p50 == HOUR < soon.p90
     assert start_of(spec(), site("lab"), world, estimate=90 * HOUR).when.p90 == 10 * HOUR
-    assert start_of(spec(), site("lab"), world, estimate=-HOUR).when == Quantiles(p50=0, p90=0)
+    assert start_of(spec(), site("lab"), world, estimate=-HOUR).when == Quantiles(p50=0, p90=5)
 
 
 def test_boot_time_is_added_to_the_scheduler_s_estimate():
@@ -219,3 +222,9 @@ def test_an_expected_time_lies_between_the_quantiles_and_finishes_add_up():
     assert expected(Quantiles(p50=100, p90=200), POLICY) == pytest.approx(130)
     assert finish(Quantiles(p50=1, p90=2), Quantiles(p50=10, p90=20)) == Quantiles(p50=11, p90=22)
     assert [quantile([3, 1, 2], share) for share in (0, 0.5, 0.75, 1)] == [1, 2, 2.5, 3]
+
+
+def test_nodes_without_a_known_boot_take_minutes_not_none():
+    off = snapshot("lab", nodes(1, powered_down=True))
+    found = start_of(spec(), site("lab"), off)
+    assert (found.when.p50, found.boot, found.late_boot) == (300, 300, 450)

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from hybridhpc.command import StagedFile
+from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.errors import LedgerError, NotFound
 from hybridhpc.ledger.base import Intent, Phase, Record
 from hybridhpc.ledger.file import SCHEMA
 from hybridhpc.ledger.owner import Owners
 from hybridhpc.ledger.sqlite import SqliteLedger
-from hybridhpc.model import Gpus, JobState, JobStatus, Resources, Seconds
+from hybridhpc.model import Gpus, JobState, JobStatus, Quantiles, Resources, Seconds
 from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
 from hybridhpc.script.plan_text import parse_plan, render_plan
@@ -51,8 +52,8 @@ def another(path: Path, request: str, then: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", program, str(path), request], stdout=subprocess.PIPE)
 
 
-def intend(ledger: SqliteLedger, request: str, *, now: float = 100.0) -> Record:
-    (record,) = ledger.intend([Intent(plan=PLAN, request=request, job_root="/root")], now=now)
+def intend(ledger: SqliteLedger, request: str, *, now: float = 100.0, plan: Plan = PLAN) -> Record:
+    (record,) = ledger.intend([Intent(plan=plan, request=request, job_root="/root")], now=now)
     return record
 
 
@@ -238,6 +239,62 @@ def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(tmp_path: Path) -> No
     assert not mine.take("t")
 
 
+PROMISE = Promise(
+    site="here",
+    partition="local",
+    start=Quantiles(p50=10, p90=40),
+    run=Quantiles(p50=60, p90=90),
+    plain_start=Quantiles(p50=5, p90=20),
+    plain_run=Quantiles(p50=50, p90=80),
+    boot=3.0,
+    queued=2,
+    told=7.5,
+    past_runs=4,
+    version="24.11",
+)
+
+
+def outcome_of(ledger: SqliteLedger, *seen: JobStatus) -> Outcome:
+    """Submit a job at 100 s, see it in these states and return what became of its forecast."""
+    record = intend(ledger, "r", plan=replace(PLAN, promise=PROMISE))
+    (record,) = ledger.submitted({record.token: Submitted(job_id="1", log="")}, now=101.0)
+    for status in seen:
+        ledger.seen([(record, status)])
+    return next(outcome for outcome in ledger.outcomes() if outcome.token == record.token)
+
+
+def status(state: JobState, started: float | None = None, ended: float | None = None, restarts: int = 0) -> JobStatus:
+    return JobStatus(
+        job_id="1",
+        state=state,
+        native_state="",
+        submitted_at=102.0,
+        started_at=started,
+        ended_at=ended,
+        restarts=restarts,
+    )
+
+
+def test_a_forecast_is_kept_and_meets_its_outcome(ledger: SqliteLedger) -> None:
+    found = outcome_of(ledger, status(JobState.PENDING), status(JobState.COMPLETED, 132.0, 212.0))
+    assert found.promise == PROMISE
+    assert (found.made_at, found.waited, found.ran) == (100.0, 30.0, 80.0)
+    assert outcome_of(ledger, status(JobState.RUNNING, 132.0)).ran is None
+    assert outcome_of(ledger, status(JobState.TIMEOUT, 132.0, 200.0)).ran == 68.0
+
+
+def test_a_job_that_was_cancelled_or_requeued_is_no_outcome(ledger: SqliteLedger) -> None:
+    pending = outcome_of(ledger, status(JobState.PENDING))
+    never = outcome_of(ledger, status(JobState.CANCELLED, None, 150.0))
+    as_it_ended = outcome_of(ledger, status(JobState.CANCELLED, 150.0, 150.0))
+    requeued = outcome_of(ledger, status(JobState.PENDING, restarts=1), status(JobState.COMPLETED, 132.0, 212.0))
+    for found in (pending, never, as_it_ended, requeued):
+        assert (found.waited, found.ran) == (None, None)
+    for state in (JobState.CANCELLED, JobState.FAILED, JobState.NODE_FAIL):
+        stopped = outcome_of(ledger, status(state, 132.0, 160.0))
+        assert (stopped.waited, stopped.ran) == (30.0, None)
+
+
 def test_fifty_first_users_at_once_make_fifty_records(tmp_path: Path) -> None:
     path = tmp_path / "state" / "ledger.sqlite"
     others = [another(path, f"wish-{number % 5}", "ledger.announced([record.token])") for number in range(50)]
@@ -279,7 +336,7 @@ def test_a_ledger_of_the_first_schema_is_brought_to_ours_and_a_copy_is_kept(tmp_
             database.execute(f"DROP {undo}")
         for column in ("sweep", "settled", "unwanted"):
             database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-        for column in ("tasks", "usd_per_hour", "restarts", "spent"):
+        for column in ("tasks", "usd_per_hour", "restarts", "spent", "restarted"):
             database.execute(f"ALTER TABLE attempts DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 1")
     found = SqliteLedger(path).find(token)

@@ -84,7 +84,7 @@ def test_the_table_has_a_plain_row_for_every_choice():
         "5h–10h",
         "$40.00",
         "5h–10h",
-        "235.00",
+        "235.01",
         "soonest; lab/gpu starts 2h later for $40.00 less; your value of time is $30/h",
     )
     lab = next(row for row in found if row[0] == "lab/gpu")
