@@ -25,7 +25,10 @@ BUILT_IN = {
         "env": "hybridhpc.secret_stores.machine:EnvironmentStore",
         "file": "hybridhpc.secret_stores.machine:FileStore",
     },
-    "hybridhpc.transports": {"local": "hybridhpc.transports.local:LocalTransport"},
+    "hybridhpc.transports": {
+        "local": "hybridhpc.transports.local:LocalTransport",
+        "here": "hybridhpc.in_process:InProcess",
+    },
 }
 """Ours are named here, so that finding them need not read every installed package's metadata; others' come from it."""
 
@@ -38,7 +41,9 @@ def scheduler(name: str) -> Scheduler:
 
 def transport(site: Site, env: Mapping[str, str]) -> Transport:
     """Return a transport to the site. Raises NotFound."""
-    found: Transport = _load("hybridhpc.transports", site.transport)(site, env)
+    # A site with the scheduler `here` is this machine and needs no processes; `transport: local` says the first only.
+    name = HERE if site.scheduler == HERE else site.transport
+    found: Transport = _load("hybridhpc.transports", name)(site, env)
     return found
 
 

@@ -13,7 +13,7 @@ from hybridhpc.model import JobState
 
 QUICK = 0.2
 """Seconds between questions to a site on this machine."""
-GLANCE = 0.02
+GLANCE = 0.01
 """Seconds between looks for an exit marker, which makes the next question come at once."""
 
 
@@ -27,6 +27,7 @@ def follow(client: Client, record: Record, *, task: int | None = None) -> Record
     """Print output and changes of state until the job is final; return it as it is then."""
     said = ""
     passed: dict[str, int] = {}
+    hurry = GLANCE
     while True:
         if (line := _line(record)) != said:
             tell(line)
@@ -34,17 +35,22 @@ def follow(client: Client, record: Record, *, task: int | None = None) -> Record
         pass_on(client, record, passed, task)
         if record.state.final:
             return record
-        _nap(client, record)
+        if client.is_local(record) and client.has_ended(record):
+            # Its scheduler learns of that any moment: asked soon, then less and less often.
+            pause(hurry)
+            hurry = min(2 * hurry, QUICK)
+        else:
+            _nap(client, record)
         (record,) = client.refresh([record])
 
 
 def _nap(client: Client, record: Record) -> None:
     """Wait before the next question; shorter if the job is seen to end meanwhile."""
     rest = _interval(client, record)
-    watched = client.is_local(record) and not client.has_ended(record)
-    while rest > 0 and not (watched and client.has_ended(record)):
-        pause(min(GLANCE, rest) if watched else rest)
-        rest -= GLANCE if watched else rest
+    step = GLANCE if client.is_local(record) else rest
+    while rest > 0 and not (client.is_local(record) and client.has_ended(record)):
+        pause(min(step, rest))
+        rest -= step
 
 
 def wait_for(client: Client, records: tuple[Record, ...], *, any_one: bool, until: float | None) -> tuple[Record, ...]:

@@ -127,8 +127,12 @@ def file_system(path: Path, proc: Path = PROC) -> str:
     return ""
 
 
+def _private_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
 def _try_lock(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _private_file(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -142,7 +146,7 @@ def _create(root: Path, database: Path) -> None:
     kind = file_system(root)
     if kind in _NETWORK:
         raise Refusal(f"{root} is on {kind}, shared with other machines; give `here` a job_root on a local disk")
-    with (root / "here.lock").open("w") as lock:
+    with os.fdopen(_private_file(root / "here.lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         (root / "here.running").mkdir(mode=0o700, exist_ok=True)
         if database.exists():
@@ -150,6 +154,7 @@ def _create(root: Path, database: Path) -> None:
         fresh = root / "here.sqlite.new"
         for left_over in root.glob("here.sqlite.new*"):
             left_over.unlink()
+        os.close(_private_file(fresh))
         db = sqlite3.connect(fresh, isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")

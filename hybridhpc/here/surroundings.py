@@ -7,6 +7,7 @@ import pwd
 import resource
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from hybridhpc.here.queue import Machine
@@ -19,15 +20,25 @@ _KEPT = "SLURM_CONF"
 _LIMITS = ("AS", "CORE", "CPU", "DATA", "FSIZE", "MEMLOCK", "NOFILE", "NPROC", "STACK")
 
 
-def capture(environ: Mapping[str, str], umask: int) -> dict[str, Any]:
-    """Return what of this process a job will inherit, as JSON can hold it.
+def capture(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what of its caller, with this environment, a job will inherit, as JSON can hold it.
 
     Slurm's variables of a job that submits this one are left out: they would speak of another job.
     """
     kept = {name: value for name, value in environ.items() if name == _KEPT or not name.startswith(_NOT_INHERITED)}
     kept.pop("HPC_JOB_DIR", None)
     limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[0] for name in _LIMITS}
-    return {"environ": kept, "umask": umask, "limits": limits}
+    return {"environ": kept, "umask": _file_mask(), "limits": limits}
+
+
+def _file_mask() -> int:
+    """Return the mask of new files. Linux before 4.7 tells it only to whoever sets it."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def restore(surroundings: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from hybridhpc.here import cgroup, slots, watch
@@ -19,14 +20,16 @@ _PATIENCE = 2.0
 """Seconds that processes get to vanish after SIGKILL before their end is called unknown."""
 
 
-def tend(place: Place, machine: Machine, *, boot: str | None = None) -> Outlook:
-    """Repair, settle and start. `boot` is the kernel's boot id, for tests of a reboot. Returns the outlook."""
+def tend(
+    place: Place, machine: Machine, environ: Mapping[str, str] = os.environ, *, boot: str | None = None
+) -> Outlook:
+    """Repair, settle and start; return the outlook. `boot` is the kernel's boot id, for tests of a reboot."""
     repair(place, boot or boot_id())
     seen = slots.outlook(place, machine)
     if seen.never:
         seen = slots.settle(place, machine, seen)
     if seen.grant:
-        start_supervisor(place)
+        start_supervisor(place, environ)
     return seen
 
 
@@ -42,16 +45,20 @@ def repair(place: Place, boot: str) -> None:
         place.unlock(task.id, lock)
 
 
-def start_supervisor(place: Place) -> None:
+def start_supervisor(place: Place, environ: Mapping[str, str]) -> None:
     """Start a process of its own session that claims the next task, unless one is on its way to do that.
 
     Whoever is on its way holds a lock until it has claimed, and looks again once it let go: no task is overlooked, and
     fifty submissions at once do not start fifty processes at once. The process between is gone before this returns,
-    so that a supervisor is never below another one.
+    so that a supervisor is never below another one. What the new processes do before the program of the supervisor runs
+    is the least possible: the caller may have threads, of whose locks they hold copies.
     """
     turn = place.lock_turn()
     if turn is None:
         return
+    log = f"{place.root}/here.log"
+    command = (sys.executable, "-P", "-m", "hybridhpc.here.supervise", str(place.root))
+    environ = supervisor_environment(environ, str(place.root))
     try:
         between = os.fork()
     except BlockingIOError:  # too many processes now: the next command tries again
@@ -64,18 +71,17 @@ def start_supervisor(place: Place) -> None:
     try:
         os.setsid()
         if os.fork() == 0:
-            _become_supervisor(str(place.root), turn)
+            _become_supervisor(command, environ, log, turn)
     finally:
         os._exit(0)
 
 
-def _become_supervisor(root: str, turn: int) -> None:
-    nothing = os.open(os.devnull, os.O_RDWR)
-    log = os.open(f"{root}/here.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for descriptor, source in enumerate((nothing, nothing, log, os.dup(turn))):
+def _become_supervisor(command: tuple[str, ...], environ: Mapping[str, str], log: str, turn: int) -> None:
+    nothing = os.open("/dev/null", os.O_RDWR)
+    words = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor, source in enumerate((nothing, nothing, words, os.dup(turn))):
         os.dup2(source, descriptor)
-    command = (sys.executable, "-P", "-m", "hybridhpc.here.supervise", root)
-    os.execve(command[0], command, supervisor_environment(os.environ, root))  # noqa: S606 (an argument list, no shell)
+    os.execve(command[0], command, environ)  # noqa: S606 (an argument list, no shell)
 
 
 def _bury(place: Place, task: Task, boot: str) -> None:

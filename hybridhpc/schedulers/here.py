@@ -16,6 +16,8 @@ from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuedJob, QueuePartition, Snapshot, StartEstimate
 
 PARTITION = "local"
+COMMAND = (sys.executable, "-P", "-m", "hybridhpc.here")
+"""What every command begins with."""
 _MAX_ARRAY_SIZE = 10_001
 _REFUSED = 3
 _PATTERNS = {True: ("%j.log", "%A_%a.log"), False: ("slurm-%j.out", "slurm-%A_%a.out")}
@@ -168,7 +170,7 @@ class HereScheduler:
 
 
 def _command(site: Site, verb: str, *words: str) -> Command:
-    return Command(argv=(sys.executable, "-P", "-m", "hybridhpc.here", verb, f"--root={site.job_root}", *words))
+    return Command(argv=(*COMMAND, verb, f"--root={site.job_root}", *words))
 
 
 def _object(answer: CommandResult) -> dict[str, Any]:
