@@ -32,18 +32,19 @@ class Left:
     slices: tuple[NDArray[np.float64], ...] = ()  # per slice and row: its largest entry
 
 
-def at_least_smallest(scaled: Matrix, rest: NDArray[np.float64]) -> tuple[Matrix, NDArray[np.float64]]:
-    """Raise entries that are too small for FP32, but not 0, and count that as part of what is dropped."""
-    small = (scaled > 0) & (scaled < SMALLEST)
+def fit_for_fp32(
+    a: Matrix, exponents: NDArray[np.int64], rest: NDArray[np.float64]
+) -> tuple[Matrix, NDArray[np.float64]]:
+    """Return |entries| in units of 2**exponent, raised where FP32 would lose them, which counts as being dropped."""
+    scaled = np.ldexp(np.abs(a), -exponents[:, None])
+    small = (a != 0) & (scaled < SMALLEST)  # it may have become 0 just now
     return np.where(small, SMALLEST, scaled), np.where(small.any(axis=1), np.maximum(rest, SMALLEST), rest)
 
 
 def of_slices(a: Matrix, *, bits: int, count: int) -> Left:
     """Return what scheme 1 leaves of a matrix's rows."""
     split = ozaki1.split_rows(a, bits=bits, count=count)
-    scaled, rest = at_least_smallest(
-        np.ldexp(np.abs(a), -split.exponents[:, None]), np.abs(split.rest).max(axis=1, initial=0)
-    )
+    scaled, rest = fit_for_fp32(a, split.exponents, np.abs(split.rest).max(axis=1, initial=0))
     units = [2.0 ** (1 - bits * (place + 1)) for place in range(count)]
     slices = tuple(np.abs(part).max(axis=1, initial=0) * unit for part, unit in zip(split.slices, units, strict=True))
     return Left(scaled=scaled, rest=rest, slices=slices)
@@ -53,7 +54,7 @@ def of_moduli(a: Matrix, *, count: int) -> Left:
     """Return what scheme 2 leaves of a matrix's rows."""
     exponents, integers = ozaki1.row_exponents(a), ozaki2.scale_rows(a, count)
     dropped = np.ldexp(np.abs(integers.rest).max(axis=1, initial=0), -(integers.exponents + exponents))
-    scaled, rest = at_least_smallest(np.ldexp(np.abs(a), -exponents[:, None]), dropped)
+    scaled, rest = fit_for_fp32(a, exponents, dropped)
     return Left(scaled=scaled, rest=rest)
 
 

@@ -63,9 +63,14 @@ def levels(depth: int, count: int = SLICES) -> list[list[tuple[int, int]]]:
     ]
 
 
+def all_pairs(count: int, depth: int | None = None) -> list[tuple[int, int]]:
+    """Return all pairs of slices, or those with i + j < depth."""
+    return [pair for pairs in levels(depth or 2 * count - 1, count) for pair in pairs]
+
+
 def gemm_count(depth: int, count: int = SLICES) -> int:
     """Return how many BF16 products one FP64 product takes."""
-    return sum(len(pairs) for pairs in levels(depth, count))
+    return len(all_pairs(count, depth))
 
 
 def multiply_slices(left: Split, right: Split, *, bits: int, depth: int) -> Matrix:
