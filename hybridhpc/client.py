@@ -5,6 +5,7 @@ Every change passes through the ledger first: what is not written down there is 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from hybridhpc import following, registry
 from hybridhpc.clock import Clock, now
 from hybridhpc.config import Paths, find_paths
 from hybridhpc.errors import HpcError, TransportError, Undecided
-from hybridhpc.ledger.base import Phase, Record
+from hybridhpc.ledger.base import SWEEP_BYTES, Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.planning import Planner
@@ -79,6 +80,10 @@ class Client:
         TransportError if it is unknown: repeating the command then finds out. `sweep`: the id of the sweep they make.
         """
         return self._submitter.submit(jobs, sweep=sweep, told=told)
+
+    def new_sweep(self, name: str) -> str:
+        """Return an id for a sweep: its name, and what tells it from others of that name."""
+        return f"{name}-{secrets.token_hex(SWEEP_BYTES)}"
 
     def announce(self, records: Sequence[Record]) -> None:
         """Write down that the person has been told the refs."""

@@ -22,6 +22,7 @@ from hybridhpc.script.make import Draft, draft, make_plan, script_refusal
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
+from hybridhpc.spec.sweep import per_hour, pieces, shape
 
 MOST_ESTIMATES = 8
 """Start estimates asked per site and decision: each costs the scheduler a job id (sbatch(1) --test-only)."""
@@ -46,12 +47,13 @@ class Planned:
     """The decision and, if any site will do, exactly what would be submitted."""
 
     ranking: Ranking
-    plan: Plan | None
+    plans: tuple[Plan, ...]
+    """One; several if a sweep has more points than an array of its site may have; none if no site will do."""
 
-    def chosen(self) -> Plan:
-        """Return the plan. Raises NoCandidate with every refusal."""
-        if self.plan is not None:
-            return self.plan
+    def chosen(self) -> tuple[Plan, ...]:
+        """Return the plans. Raises NoCandidate with every refusal."""
+        if self.plans:
+            return self.plans
         lines = [f"{choice.candidate.name}: {choice.refused}" for choice in self.ranking.choices]
         lines += [f"{site}: {why}" for site, why in self.ranking.silent]
         near = [choice.would_admit for choice in self.ranking.choices if choice.would_admit]
@@ -105,6 +107,17 @@ class Planner:
             answers[registry.HERE] = self._here if _names_here(spec) else unasked
         return [(_with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
 
+    def plan_all(self, wishes: Sequence[Wish], history: Sequence[PastJob]) -> tuple[Planned, ...]:
+        """Decide where wishes are met and draft them. One decision holds for all that look alike to it."""
+        decided: dict[object, Planned] = {}
+        found = []
+        for wish in wishes:
+            key = (shape(wish.spec), wish.dependencies, wish.cwd)
+            first = decided.get(key)
+            found.append(replace(first, plans=self._make(wish, first.ranking)) if first else self.plan(wish, history))
+            decided.setdefault(key, found[-1])
+        return tuple(found)
+
     def plan(self, wish: Wish, history: Sequence[PastJob]) -> Planned:
         """Decide where a wish is met and draft it."""
         seen = self._look(wish.spec)
@@ -126,10 +139,11 @@ class Planner:
             outcomes=self._outcomes,
             now=self._clock(),
         )
-        return Planned(ranking=ranking, plan=self._make(wish, ranking, drafts))
+        return Planned(ranking=ranking, plans=self._make(wish, ranking, drafts))
 
     def _draft(self, wish: Wish, candidate: Candidate, snapshot: Snapshot) -> Draft:
-        """Draft a candidate. Raises NoCandidate if it cannot be asked for what the wish needs."""
+        """Draft a candidate, of a sweep the first array. Raises NoCandidate if it lacks what the wish needs."""
+        wish = replace(wish, spec=pieces(wish.spec, snapshot.max_array_size)[0])
         site = candidate.site.name
         elsewhere = [f"{place}:{job_id}" for _, place, job_id in wish.dependencies if place != site]
         if elsewhere:
@@ -170,13 +184,25 @@ class Planner:
             if not isinstance(answer, HpcError)
         }
 
-    def _make(self, wish: Wish, ranking: Ranking, drafts: Mapping[str, Draft]) -> Plan | None:
+    def _make(self, wish: Wish, ranking: Ranking, drafts: Mapping[str, Draft] | None = None) -> tuple[Plan, ...]:
+        """Return what is submitted to the winner. Raises what drafting raises."""
         winner = ranking.winner
         if winner is None or winner.quote is None or winner.forecast is None:
-            return None
-        made = drafts[winner.candidate.key]
-        plan = make_plan(wish.spec, winner.candidate, made, winner.quote.per_hour, wish.cwd)
-        return replace(plan, promise=winner.forecast.promise) if _is_comparable(plan) else plan
+            return ()
+        candidate, price = winner.candidate, winner.quote.per_hour
+        spared = self._spared and candidate.site.name == registry.HERE
+        snapshot = self._here if spared else self._answers[candidate.site.name]
+        if not isinstance(snapshot, Snapshot):
+            return ()
+        found: list[Plan] = []
+        for piece in pieces(wish.spec, snapshot.max_array_size):
+            drafted = drafts.get(candidate.key) if drafts and piece is wish.spec else None
+            made = drafted or self._draft(replace(wish, spec=piece), candidate, snapshot)
+            found.append(make_plan(piece, candidate, made, per_hour(price, piece, wish.spec), wish.cwd))
+        # Of many jobs only the first starts as forecast: the others were not in the queue that was looked at.
+        if drafts and _is_comparable(found[0]):
+            found[0] = replace(found[0], promise=winner.forecast.promise)
+        return tuple(found)
 
 
 def _is_comparable(plan: Plan) -> bool:

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from hybridhpc.cli._output import table
+from collections.abc import Sequence
+
+from hybridhpc.cli._output import money, table
 from hybridhpc.decide.candidate import Choice
 from hybridhpc.decide.explain import HEADER, rows
 from hybridhpc.decide.policy import finish
 from hybridhpc.model import JobSpec, Quantiles
-from hybridhpc.planning import Planned
+from hybridhpc.planning import Planned, Wish
 
 
-def show_plan(spec: JobSpec, planned: Planned, *, to_stderr: bool = False) -> str:
+def decisions(wishes: Sequence[Wish], planned: Sequence[Planned]) -> list[tuple[JobSpec, Planned, int]]:
+    """Return each decision once: the first job that it was made for, the plan, and how many are placed alike."""
+    alike: dict[int, list[int]] = {}
+    for number, answer in enumerate(planned):
+        alike.setdefault(id(answer.ranking), []).append(number)
+    return [(wishes[numbers[0]].spec, planned[numbers[0]], len(numbers)) for numbers in alike.values()]
+
+
+def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: bool = False) -> str:
     """Return the plan as a person reads it, laid out for the screen it will be shown on."""
     ranking = planned.ranking
-    lines = [f"plan for {spec.name}", table(HEADER, rows(ranking), to_stderr=to_stderr)]
+    lines = [_heading(spec, planned, alike), table(HEADER, rows(ranking), to_stderr=to_stderr)]
     lines += [f"{site}: not considered: {why}" for site, why in ranking.silent]
-    if planned.plan is not None:
+    if planned.plans:
         lines += [f"placement: {ranking.choices[0].candidate.name}"]
-        lines += [f"note: {note}" for note in planned.plan.notes]
+        lines += [f"note: {note}" for note in planned.plans[0].notes]
     return "\n".join(lines)
+
+
+def _heading(spec: JobSpec, planned: Planned, alike: int) -> str:
+    """Say what is planned: one job, a sweep with its number of points, or several jobs that are placed alike."""
+    if spec.points:
+        arrays = f" in {len(planned.plans)} arrays" if len(planned.plans) > 1 else ""
+        return f"plan for {spec.name}: {len(spec.points.rows):,} points{arrays}"
+    if alike == 1:
+        return f"plan for {spec.name}"
+    quoted = planned.ranking.winner.quote if planned.ranking.winner else None
+    price = f", {money(quoted.usd * alike)} in all" if quoted else ""
+    return f"plan for {spec.name} and {alike - 1:,} more jobs like it, each as below{price}"
 
 
 def plan_json(planned: Planned) -> dict[str, object]:

@@ -17,28 +17,55 @@ import click
 from hybridhpc.client import Client
 from hybridhpc.config import read_file, settings
 from hybridhpc.errors import NotFound, Problem, SpecError, UsageError
-from hybridhpc.ledger.base import Record
-from hybridhpc.model import JobSpec, JobState, Work
+from hybridhpc.model import JobSpec, Work
 from hybridhpc.planning import Wish
 from hybridhpc.script.plan import NOT_SHIPPED
 from hybridhpc.secret_files import check_secrets
-from hybridhpc.spec.dependencies import check_dependencies, meant
+from hybridhpc.spec.dependencies import check_dependencies
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 where_option: Callable[[Verb], Verb] = click.option(
     "--where", metavar="PLACE", help="auto, a site, site/partition, or several with commas; !site excludes."
 )
+SWEEP_HINT = "write matrix: {SEED: 0-9}, or give --csv FILE"
 goal_option: Callable[[Verb], Verb] = click.option(
     "--goal", metavar="GOAL", help="cheap, balanced, fast, or what an hour of waiting is worth (30 USD/h)."
 )
 
 
-def read_wishes(client: Client, words: Sequence[str], where: str | None, goal: str | None) -> list[Wish]:
+csv_option: Callable[[Verb], Verb] = click.option(
+    "--csv", "table", metavar="FILE", help="A sweep: one job per line; its first line names the parameters."
+)
+
+
+def read_wishes(
+    client: Client, words: Sequence[str], where: str | None, goal: str | None, table: str | None = None
+) -> list[Wish]:
     """Return what is asked for, in the order of dependencies. Raises UsageError, NotFound, SpecError."""
     is_yaml = bool(words) and words[0].endswith((".yaml", ".yml")) and not words[0].startswith("-")
     specs = _read_specs(client, words) if is_yaml else _read_script(client, words)
+    if table is not None:
+        specs = [_with_table(client, spec, table) for spec in specs]
+    for spec in specs:
+        if spec.parallel is not None and spec.points is None:
+            message = "says how many points of a sweep run at once, and there is none"
+            raise SpecError((Problem(file=spec.file, line=None, key="parallel", message=message, hint=SWEEP_HINT),))
     return [_wish(client, _placed(client, spec, where, goal), words) for spec in specs]
+
+
+def _with_table(client: Client, spec: JobSpec, table: str) -> JobSpec:
+    """Make a job a sweep over the rows of a CSV file. Raises UsageError, NotFound, SpecError."""
+    from hybridhpc.spec.sweep import parse_csv, with_points
+
+    if not isinstance(spec.payload, Work) or spec.array is not None:
+        what = f"an array {'already' if spec.points is None else 'of its own matrix'}" if spec.array else "a script"
+        raise UsageError(f"--csv makes a sweep of a YAML spec, and {spec.file} is {what}", hint=SWEEP_HINT)
+    path = Path(client.cwd, table)
+    points = parse_csv(read_file(path), str(path))
+    for name in (name for name, _ in (*spec.payload.env, *spec.payload.secrets) if name in points.names):
+        raise UsageError(f"{name} is a column of {path} and set in {spec.file} as well", hint="keep one of them")
+    return with_points(spec, points)
 
 
 def _read_script(client: Client, words: Sequence[str]) -> list[JobSpec]:
@@ -109,7 +136,8 @@ def _check_places(client: Client, spec: JobSpec) -> None:
 
 def _wish(client: Client, spec: JobSpec, words: Sequence[str]) -> Wish:
     asked = {name: value for name, value in client.env.items() if name.startswith("SBATCH_")}
-    content = [spec.digest, spec.file, list(words), client.cwd, spec.where, sorted(asked.items()), _tree(spec)]
+    points = spec.points and (spec.points.names, spec.points.rows)
+    content = [spec.digest, spec.file, list(words), client.cwd, spec.where, sorted(asked.items()), _tree(spec), points]
     request = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return Wish(spec=spec, request=request, cwd=client.cwd)
 
@@ -156,36 +184,3 @@ def _walk(spec: JobSpec, root: Path) -> Iterator[tuple[Path, os.stat_result]]:
 def _unfit_workdir(spec: JobSpec, message: str) -> SpecError:
     hint = "name a directory with your code; bind data, or read it where it lies"
     return SpecError((Problem(file=spec.file, line=None, key="workdir", message=message, hint=hint),))
-
-
-Batch = Sequence[tuple[JobSpec, Record | None]]
-"""The specs of one command, with their records as far as they are submitted."""
-
-
-def with_dependencies(client: Client, wish: Wish, batch: Batch = ()) -> Wish:
-    """Look the jobs up that a spec comes after; one of the same batch that is not submitted yet is passed over.
-
-    Raises NotFound if nothing has that name, UsageError if the dependency can never be met.
-    """
-    found = []
-    specs = [spec for spec, _ in batch]
-    for kind, job in [(after.kind, job) for after in wish.spec.after for job in after.jobs]:
-        in_batch = [batch[index][1] for index in meant(job, wish.spec, specs)]
-        if in_batch == [None]:
-            continue
-        record = in_batch[0] if in_batch and in_batch[0] else client.ledger.find(job)
-        (record,) = client.refresh([record])
-        if not _is_met(kind, record):
-            found.append((kind, record.site, record.job_id))
-    return replace(wish, dependencies=tuple(found))
-
-
-def _is_met(kind: str, record: Record) -> bool:
-    """Whether a dependency is met already. Raises UsageError if it never will be."""
-    if not record.state.final:
-        return False
-    wrong = {"ok": record.state is not JobState.COMPLETED, "notok": record.state is JobState.COMPLETED}
-    if wrong.get(kind, False):
-        message = f"it comes after {record.ref or record.name}, which ended {record.state.value}: it would never start"
-        raise UsageError(message, hint="submit that one again first")
-    return True

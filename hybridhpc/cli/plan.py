@@ -7,12 +7,13 @@ import sys
 import click
 
 from hybridhpc.cli._arguments import PassThrough
+from hybridhpc.cli._batch import before_submission
 from hybridhpc.cli._chart import chart
 from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._output import say, show_json
-from hybridhpc.cli._plan import plan_json, show_plan
+from hybridhpc.cli._plan import decisions, plan_json, show_plan
 from hybridhpc.cli._screen import width_of
-from hybridhpc.cli._wish import goal_option, read_wishes, where_option, with_dependencies
+from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_option
 
 WITHOUT_A_SCREEN = 100
 """Columns of a chart that is asked for where there is no terminal."""
@@ -21,12 +22,15 @@ WITHOUT_A_SCREEN = 100
 @click.command(cls=PassThrough)
 @where_option
 @goal_option
+@csv_option
 @click.option(
     "--chart/--no-chart", "drawn", default=None, help="Draw the candidates on a time axis; default: on a terminal."
 )
 @json_option
 @click.pass_context
-def command(ctx: click.Context, where: str | None, goal: str | None, drawn: bool | None, as_json: bool) -> None:
+def command(
+    ctx: click.Context, where: str | None, goal: str | None, table: str | None, drawn: bool | None, as_json: bool
+) -> None:
     """Show every candidate for FILE with its start, run time and price, and why it wins or is refused.
 
     Example: hpc plan train.yaml --where auto --json
@@ -35,17 +39,16 @@ def command(ctx: click.Context, where: str | None, goal: str | None, drawn: bool
     drawn = width is not None if drawn is None else drawn
     client = new_client()
     planner = client.planner(where)
-    wishes = read_wishes(client, ctx.meta["rest"], where, goal)
-    batch = [(wish.spec, None) for wish in wishes]
-    planned = [(wish, planner.plan(with_dependencies(client, wish, batch), client.ledger.history())) for wish in wishes]
+    wishes = read_wishes(client, ctx.meta["rest"], where, goal, table)
+    planned = planner.plan_all(before_submission(client, wishes), client.ledger.history())
     if as_json:
-        answers = [plan_json(answer) for _, answer in planned]
+        answers = [plan_json(answer) for answer in planned]
         show_json(answers[0] if len(answers) == 1 else answers)
     else:
-        for wish, answer in planned:
-            say(show_plan(wish.spec, answer))
+        for spec, answer, alike in decisions(wishes, planned):
+            say(show_plan(spec, answer, alike))
             drawing = chart(answer.ranking, width or WITHOUT_A_SCREEN) if drawn else ""
             if drawing:
                 say(f"\n{drawing}\n")
-    for _, answer in planned:
+    for answer in planned:
         answer.chosen()

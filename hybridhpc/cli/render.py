@@ -7,28 +7,29 @@ import shlex
 import click
 
 from hybridhpc.cli._arguments import PassThrough
+from hybridhpc.cli._batch import before_submission
 from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._follow import write
 from hybridhpc.cli._output import show_json, tell
-from hybridhpc.cli._wish import goal_option, read_wishes, where_option, with_dependencies
+from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_option
 
 
 @click.command(cls=PassThrough)
 @where_option
 @goal_option
+@csv_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, where: str | None, goal: str | None, as_json: bool) -> None:
+def command(ctx: click.Context, where: str | None, goal: str | None, table: str | None, as_json: bool) -> None:
     """Print the script for FILE at the place where it would run, and submit nothing.
 
     Example: hpc render train.yaml --where onprem/batch
     """
     client = new_client()
     planner = client.planner(where)
-    wishes = read_wishes(client, ctx.meta["rest"], where, goal)
-    batch = [(wish.spec, None) for wish in wishes]
-    for wish in wishes:
-        plan = planner.plan(with_dependencies(client, wish, batch), client.ledger.history()).chosen()
+    wishes = read_wishes(client, ctx.meta["rest"], where, goal, table)
+    planned = planner.plan_all(before_submission(client, wishes), client.ledger.history())
+    for plan in (plan for answer in planned for plan in answer.chosen()):
         if as_json:
             script = plan.script.decode("utf-8", "replace")
             show_json({"site": plan.site, "partition": plan.partition, "options": plan.options, "script": script})

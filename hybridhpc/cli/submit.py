@@ -1,27 +1,34 @@
-"""hpc submit: from a file to a job, exactly once."""
+"""hpc submit: from files to jobs, exactly once."""
 
 from __future__ import annotations
+
+from collections import Counter
+from typing import Any
 
 import click
 
 from hybridhpc.cli._arguments import PassThrough
+from hybridhpc.cli._batch import Batch, Ended
 from hybridhpc.cli._context import dry_run_option, json_option, new_client
 from hybridhpc.cli._follow import follow, judge, wait_for
 from hybridhpc.cli._output import say, show_json, submit_json, tell
-from hybridhpc.cli._plan import plan_json, show_plan
+from hybridhpc.cli._plan import decisions, plan_json, show_plan
 from hybridhpc.cli._summary import summary
-from hybridhpc.cli._wish import goal_option, read_wishes, where_option, with_dependencies
+from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_option
 from hybridhpc.client import Client
 from hybridhpc.errors import HpcError
 from hybridhpc.ledger.base import Record
-from hybridhpc.model import JobSpec
-from hybridhpc.planning import Planner, Wish
+from hybridhpc.planning import Wish
 from hybridhpc.submitting import Outcome
+
+MOST_SHOWN = 10
+"""Refusals and notes that are shown one by one."""
 
 
 @click.command(cls=PassThrough)
 @where_option
 @goal_option
+@csv_option
 @click.option(
     "-f", "--follow", "following", is_flag=True, help="Follow the output to the end; exit code 10 if it fails."
 )
@@ -34,6 +41,7 @@ def command(
     ctx: click.Context,
     where: str | None,
     goal: str | None,
+    table: str | None,
     following: bool,
     again: bool,
     quiet: bool,
@@ -43,88 +51,105 @@ def command(
     """Submit FILE: a YAML spec, or an sbatch script taken as it is. Prints the ref and detaches.
 
     For an sbatch script, options of sbatch may stand before FILE and arguments of the script behind it. Several YAML
-    specs may be named; they are submitted in the order of their dependencies.
+    specs may be named; they are submitted in the order of their dependencies. With `matrix:` in the spec, or with
+    --csv, it is a sweep: the id that is printed stands for all of its jobs.
 
     Example: hpc submit train.yaml --where auto
     """
     client = new_client()
     planner = client.planner(where)
-    outcomes: list[Outcome] = []
-    try:
-        wishes = read_wishes(client, ctx.meta["rest"], where, goal)
-        batch: list[tuple[JobSpec, Record | None]] = [(wish.spec, None) for wish in wishes]
-        for wish in wishes if len(wishes) > 1 else ():
-            # Nothing of a batch is submitted unless all of it can be.
-            planner.plan(with_dependencies(client, wish, batch), client.ledger.history()).chosen()
-        for number, wish in enumerate(wishes):
-            outcome = None if again or dry_run else _take_up(client, wish)
-            if outcome is None:
-                ready = with_dependencies(client, wish, batch)
-                outcome = _submit(client, planner, ready, quiet=quiet or as_json, dry_run=dry_run, as_json=as_json)
-            if outcome is not None:
-                outcomes.append(outcome)
-                batch[number] = (wish.spec, outcome.record)
-                _remark(outcome)
-                if not as_json:
-                    _announce(client, [outcome], as_json=False)
-    finally:
-        if as_json and outcomes:
-            _announce(client, outcomes, as_json=True)
-    _see_to_the_end(client, outcomes, following=following, as_json=as_json)
+    wishes = read_wishes(client, ctx.meta["rest"], where, goal, table)
+    batch = Batch(client, planner, wishes)
+    if not (again or dry_run):
+        batch.take_up()
+    waiting, planned = batch.plan()
+    if not (quiet or as_json):
+        for spec, answer, alike in decisions(waiting, planned):
+            tell(show_plan(spec, answer, alike, to_stderr=True))
+    for answer in planned:
+        answer.chosen()
+    if dry_run:
+        if as_json:
+            show_json(_one_or_all([plan_json(answer) for answer in planned]))
+        return
+    ended = batch.submit()
+    _announce(client, wishes, ended, as_json=as_json)
+    records = [each.record for group in ended for each in group if isinstance(each, Outcome)]
+    _see_to_the_end(client, records, following=following, as_json=as_json)
 
 
-def _submit(
-    client: Client, planner: Planner, wish: Wish, *, quiet: bool, dry_run: bool, as_json: bool
-) -> Outcome | None:
-    planned = planner.plan(wish, client.ledger.history())
-    if not quiet:
-        tell(show_plan(wish.spec, planned, to_stderr=True))
-    plan = planned.chosen()
-    if not dry_run:
-        return _submitted(client.submit([(plan, wish.request)])[0])
-    if as_json:
-        show_json(plan_json(planned))
-    return None
+def _announce(client: Client, wishes: list[Wish], ended: tuple[Ended, ...], *, as_json: bool) -> None:
+    """Print what was submitted, and only then write down that it was printed. Raises the first error.
+
+    Of several jobs, if one was not submitted, none counts as printed: the command may be repeated for what is missing.
+    """
+    outcomes = [each for group in ended for each in group if isinstance(each, Outcome)]
+    errors = [each for group in ended for each in group if isinstance(each, HpcError)]
+    _remark(outcomes)
+    if as_json and outcomes:
+        show_json(_one_or_all([_json(wish, group) for wish, group in zip(wishes, ended, strict=True)]))
+    elif outcomes:
+        for wish, group in zip(wishes, ended, strict=True):
+            for line in _lines(wish, group):
+                say(line)
+    if len(outcomes) + len(errors) > 1:
+        tell(_summary(outcomes, len(errors)))
+    for error in errors[1 : MOST_SHOWN + 1]:
+        tell("\n".join(error.lines()))
+    if errors:
+        raise errors[0]
+    client.announce([outcome.record for outcome in outcomes])
 
 
-def _take_up(client: Client, wish: Wish) -> Outcome | None:
-    found = client.take_up([wish.request])
-    return _submitted(found[wish.request][0]) if found else None
+def _lines(wish: Wish, group: Ended) -> list[str]:
+    """Return what stands for the jobs of a wish: the id of a sweep, or a ref."""
+    records = [each.record for each in group if isinstance(each, Outcome)]
+    return list(dict.fromkeys(record.sweep if wish.spec.points else record.ref for record in records))
 
 
-def _submitted(ended: Outcome | HpcError) -> Outcome:
-    if isinstance(ended, HpcError):
-        raise ended
-    return ended
+def _json(wish: Wish, group: Ended) -> dict[str, object] | None:
+    records = [each.record for each in group if isinstance(each, Outcome)]
+    if not records:
+        return None
+    if wish.spec.points is None:
+        return submit_json(records[0])
+    jobs = [submit_json(record) for record in records]
+    return {"sweep": records[0].sweep, "name": wish.spec.name, "points": len(wish.spec.points.rows), "jobs": jobs}
 
 
-def _remark(outcome: Outcome) -> None:
-    if outcome.taken_up:
+def _one_or_all(answers: list[Any]) -> object:
+    return answers[0] if len(answers) == 1 else answers
+
+
+def _summary(outcomes: list[Outcome], failed: int) -> str:
+    """Say in one line what became of many jobs."""
+    places = Counter(outcome.record.site for outcome in outcomes)
+    where = ", ".join(f"{count:,} to {site}" for site, count in places.items())
+    sweep = next((f" as {outcome.record.sweep}" for outcome in outcomes), "")
+    line = f"{len(outcomes):,} jobs submitted{sweep}: {where}" if outcomes else "no job submitted"
+    if failed:
+        line += f"; {failed:,} not: repeat the command for those (--again makes all anew)"
+    return line
+
+
+def _remark(outcomes: list[Outcome]) -> None:
+    taken_up = sum(outcome.taken_up for outcome in outcomes)
+    if taken_up == 1 == len(outcomes):
         tell("an earlier submission of the same was interrupted: this is its job (--again makes another)")
-    for note in outcome.notes:
-        tell(f"note: {note}")
+    elif taken_up:
+        tell(f"an earlier submission was interrupted: {taken_up:,} of these jobs are its (--again makes others)")
+    notes = Counter(note for outcome in outcomes for note in outcome.notes)
+    for note, count in notes.most_common(MOST_SHOWN):
+        tell(f"note: {note}" + (f" ({count:,} jobs)" if count > 1 else ""))
 
 
-def _announce(client: Client, outcomes: list[Outcome], *, as_json: bool) -> None:
-    """Print the refs, and only then write down that they were printed."""
-    if as_json:
-        answers = [submit_json(outcome.record) for outcome in outcomes]
-        show_json(answers[0] if len(answers) == 1 else answers)
-    for outcome in outcomes:
-        if not as_json:
-            say(outcome.record.ref)
-        client.announce([outcome.record])
-
-
-def _see_to_the_end(client: Client, outcomes: list[Outcome], *, following: bool, as_json: bool) -> None:
+def _see_to_the_end(client: Client, records: list[Record], *, following: bool, as_json: bool) -> None:
     """Follow the jobs if that was asked for; wait for those whose script asks sbatch to (--wait)."""
-    for outcome in outcomes:
-        record = outcome.record
-        if following and not as_json:
-            record = follow(client, record)
-            tell(summary(client, record))
-        elif following or record.plan.waits:
-            (record,) = wait_for(client, (record,), any_one=False, until=None)
-        else:
-            continue
+    if following and len(records) == 1 and not as_json:
+        record = follow(client, records[0])
+        tell(summary(client, record))
+        judge(record)
+        return
+    waited = tuple(record for record in records if following or record.plan.waits)
+    for record in wait_for(client, waited, any_one=False, until=None) if waited else ():
         judge(record)

@@ -17,6 +17,9 @@ from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.snapshot import PastJob
 
+SWEEP_BYTES = 3
+"""Bytes of what is put behind the name of a sweep to make its id; in hexadecimal, after a dash."""
+
 
 class Phase(Enum):
     """How far a submission came."""
@@ -161,6 +164,10 @@ class Ledger(Protocol):
 
         Of several with one name a living one, then the latest. Raises NotFound.
         """
+        ...
+
+    def find_all(self, word: str) -> tuple[Record, ...]:
+        """Return the jobs a person means: all of a sweep, by its id or name, in their order; else the one of `find`."""
         ...
 
     def records(self, *, live_only: bool = False, limit: int = 1000) -> tuple[Record, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.errors import NotFound
 from hybridhpc.ledger.attempts import Attempts
-from hybridhpc.ledger.base import Intent, Phase, Record
+from hybridhpc.ledger.base import SWEEP_BYTES, Intent, Phase, Record
 from hybridhpc.ledger.file import as_ledger_error, open_file, transaction
 from hybridhpc.ledger.forecasts import read_outcomes, write_promises
 from hybridhpc.ledger.owner import Owners
@@ -167,6 +167,22 @@ class SqliteLedger(Attempts):
         raise NotFound(
             f"no job {word!r} in the ledger", hint="`hpc status` lists them; give a ref (site:jobid), a token or a name"
         )
+
+    def find_all(self, word: str) -> tuple[Record, ...]:
+        """See Ledger.find_all."""
+        whole = f"{_JOBS} WHERE j.sweep != '' AND j.sweep = ? ORDER BY j.rowid"
+        if sweep := self._records(whole, (word,)):
+            return sweep
+        named = f"{_JOBS} WHERE j.sweep != '' AND substr(j.sweep, 1, length(j.sweep) - ?) = ?"
+        latest = self._records(f"{named} ORDER BY j.created_at DESC LIMIT 1", (1 + 2 * SWEEP_BYTES, word))
+        try:
+            one = self.find(word)
+        except NotFound:
+            if not latest:
+                raise
+            return self._records(whole, (latest[0].sweep,))
+        of_sweep = latest and one.name == word and one.sweep == latest[0].sweep
+        return self._records(whole, (one.sweep,)) if of_sweep else (one,)
 
     def records(self, *, live_only: bool = False, limit: int = 1000) -> tuple[Record, ...]:
         """See Ledger.records."""

@@ -8,6 +8,7 @@ from hybridhpc.decide.candidate import Candidate
 from hybridhpc.model import JobSpec, Retries, Script
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.script.plan import Plan
+from hybridhpc.script.points import points_file
 from hybridhpc.script.render import render_script
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot
@@ -96,4 +97,6 @@ def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: fl
             marker="session" if home else "path",
         )
     notes = (RETRIES_BY_AGENT,) if payload.retries != Retries() else ()
-    return replace(plan, workdir=payload.workdir, outputs=payload.outputs, notes=notes, secrets=payload.secrets)
+    staged = (points_file(spec.points),) if spec.points else ()
+    plan = replace(plan, notes=notes, staged=staged)
+    return replace(plan, workdir=payload.workdir, outputs=payload.outputs, secrets=payload.secrets)

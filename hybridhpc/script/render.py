@@ -66,7 +66,7 @@ def _files(spec: JobSpec, work: Work, started: Launch, fabric: Fabric) -> list[T
     with _blame(spec, "checkpoint"):
         signal = checkpoint_signal(work.checkpoint, started)
     with _blame(spec, "env"):
-        files = [env_file(work.env)]
+        files = [env_file(work.env, spec.points)]
     files += [secrets_file(name for name, _ in work.secrets)] if work.secrets else []
     with _blame(spec, "setup"):
         files += [setup_file(work, fabric.library_path)] if work.setup.strip() else []

@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hybridhpc.model import Work
+from hybridhpc.model import Points, Work
 from hybridhpc.script.checkpoint import Signal
 from hybridhpc.script.launcher import Launch
+from hybridhpc.script.points import filled, reading
 from hybridhpc.script.quote import assignment, heredoc_end, shell_word
 from hybridhpc.script.secret import reading_lines
 
@@ -29,9 +30,20 @@ class TaskFile:
     end: str
 
 
-def env_file(env: Iterable[tuple[str, str]]) -> TaskFile:
-    """Return what every task sets first: exact values. Raises ValueError for a name that cannot be set."""
-    return _file("env.sh", [_PER_TASK, *(f"export {assignment(name, value)}" for name, value in env)])
+def env_file(env: Iterable[tuple[str, str]], points: Points | None = None) -> TaskFile:
+    """Return what every task sets first: its point of a sweep, and exact values, in which only parameters are replaced.
+
+    Raises ValueError for a name that cannot be set.
+    """
+    lines = [_PER_TASK]
+    if points is not None:
+        for name in points.names:
+            assignment(name, "")
+        lines += reading(points)
+    for name, value in env:
+        plain = assignment(name, value)
+        lines.append(f"export {f'{name}={filled(points, value)}' if points and points.mentioned(value) else plain}")
+    return _file("env.sh", lines)
 
 
 def secrets_file(names: Iterable[str]) -> TaskFile:

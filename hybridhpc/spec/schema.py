@@ -10,6 +10,7 @@ from hybridhpc.schema import Form, either, plain, record, refused, several, tabl
 from hybridhpc.sites.options import options
 from hybridhpc.spec import values
 from hybridhpc.spec.aliases import ALIASES, FOREIGN
+from hybridhpc.spec.sweep import MAX_POINTS, matrix_points, read_parameter, read_values
 from hybridhpc.units import parse_walltime
 
 WRITE = {
@@ -33,6 +34,9 @@ WRITE = {
     "launcher": "launcher: torchrun",
     "run": "run: python train.py",
     "array": "array: 0-99%10",
+    "matrix": "matrix: {LR: [0.1, 0.01], SEED: 0-9}",
+    "matrix.*": "SEED: 0-9",
+    "parallel": "parallel: 10",
     "after": "after: {ok: [prep]}",
     "after.ok": "ok: [prep]",
     "after.any": "any: [prep]",
@@ -148,6 +152,8 @@ SPEC = Form(
         launcher=then(word(choice(*(launcher.value for launcher in Launcher))), Launcher),
         run=then(_SCRIPT, _command),
         array=word(values.read_array, longest=20_000),
+        matrix=then(table(read_parameter, plain(read_values)), matrix_points),
+        parallel=word(whole(1, MAX_POINTS)),
         after=either(
             mapping=then(record(ok=_JOBS, any=_JOBS, notok=_JOBS, start=_JOBS), _after),
             list=then(_JOBS, _after_ok),

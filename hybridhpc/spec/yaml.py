@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -15,6 +15,7 @@ from hybridhpc.readers import Fault, Plain
 from hybridhpc.schema import in_order
 from hybridhpc.spec.aliases import rename
 from hybridhpc.spec.schema import SPEC
+from hybridhpc.spec.sweep import with_points
 from hybridhpc.spec.values import MAX_NAME_BYTES, is_image_file, places, read_name, read_place
 
 _WORK = (
@@ -89,7 +90,19 @@ def _late(document: Document, values: Mapping[str, Any], now: float) -> list[Pro
         found.append(document.problem(("checkpoint", "grace"), message, "give more time, or less grace"))
     both = {name for name, _ in values.get("env", ())} & {name for name, _ in values.get("secrets", ())}
     found += [document.problem(("secrets", name), "is set below env as well", "keep one") for name in sorted(both)]
-    return found
+    return [*found, *_matrix_problems(document, values)]
+
+
+def _matrix_problems(document: Document, values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find what does not go together with a sweep, or needs one."""
+    points = values.get("matrix")
+    if points is None:
+        return
+    if "array" in values:
+        yield document.problem(("array",), "stands beside matrix, which makes an array itself", "keep one of them")
+    for key in ("env", "secrets"):
+        for name in (name for name, _ in values.get(key, ()) if name in points.names):
+            yield document.problem((key, name), "is a parameter of the matrix as well", "keep one")
 
 
 def _where_problems(where: tuple[str, ...] | None) -> list[Problem]:
@@ -120,8 +133,8 @@ def _spec(values: dict[str, Any], path: str, digest: str) -> JobSpec:
         whole_nodes="exclusive" in options and options["exclusive"] is None,
         **values.get("resources", {}),
     )
-    optional = {key: values[key] for key in ("array", "after", "where", "goal", "move") if key in values}
-    return JobSpec(
+    optional = {key: values[key] for key in ("array", "after", "where", "goal", "move", "parallel") if key in values}
+    spec = JobSpec(
         name=values.get("name") or _default_name(path),
         file=path,
         digest=digest,
@@ -130,6 +143,7 @@ def _spec(values: dict[str, Any], path: str, digest: str) -> JobSpec:
         native=Native(**{key: options[key] for key in _NATIVE if key in options}),
         **optional,
     )
+    return with_points(spec, values["matrix"]) if "matrix" in values else spec
 
 
 def _work(values: dict[str, Any], directory: str) -> Work:

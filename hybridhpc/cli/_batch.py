@@ -1,0 +1,150 @@
+"""Many wishes of one command: planned together, submitted in the order of their dependencies, taken up if cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from hybridhpc.cli._progress import Progress
+from hybridhpc.client import Client
+from hybridhpc.errors import HpcError, UsageError
+from hybridhpc.ledger.base import Record
+from hybridhpc.model import JobSpec, JobState
+from hybridhpc.planning import Planned, Planner, Wish
+from hybridhpc.spec.dependencies import meant
+from hybridhpc.spec.sweep import sweep_name
+from hybridhpc.submitting import Outcome
+
+Ended = tuple[Outcome | HpcError, ...]
+"""What became of the jobs of one wish: one, or the arrays of a sweep."""
+
+
+class Batch:
+    """The wishes of one command, in the order of their dependencies."""
+
+    def __init__(self, client: Client, planner: Planner, wishes: Sequence[Wish]) -> None:
+        self._client = client
+        self._planner = planner
+        self._wishes = wishes
+        self._specs = [wish.spec for wish in wishes]
+        self._ended: dict[int, Ended] = {}
+        self._planned: dict[int, Planned] = {}
+        self._waves = list(_waves(wishes))
+
+    def take_up(self) -> None:
+        """Finish what an interrupted command began of it."""
+        requests = [wish.request for wish in self._wishes]
+        with Progress("taken up") as progress:
+            begun = self._client.take_up(requests, progress)
+        for number, request in enumerate(requests):
+            if request in begun:
+                # A file that is named twice makes two jobs of one request: they come together.
+                self._ended[number] = begun[request] if request not in requests[:number] else ()
+
+    def plan(self) -> tuple[list[Wish], list[Planned]]:
+        """Plan what is not submitted yet. Raises NoCandidate unless all of it can be placed."""
+        waiting = [number for number in range(len(self._wishes)) if number not in self._ended]
+        wishes = [self._ready(number) for number in waiting]
+        planned = self._planner.plan_all(wishes, self._client.ledger.history())
+        self._planned = dict(zip(waiting, planned, strict=True))
+        return wishes, list(planned)
+
+    def submit(self) -> tuple[Ended, ...]:
+        """Submit what is planned, and return what became of every wish."""
+        sweep = self._sweep()
+        for wave in self._waves:
+            numbers = [number for number in wave if number not in self._ended]
+            if wave is not self._waves[0]:
+                numbers = [number for number in numbers if not self._is_orphan(number)]
+                wishes = [self._ready(number) for number in numbers]
+                planned = self._planner.plan_all(wishes, self._client.ledger.history())
+                self._planned |= dict(zip(numbers, planned, strict=True))
+            self._submit(numbers, sweep)
+        return tuple(self._ended[number] for number in range(len(self._wishes)))
+
+    def _submit(self, numbers: Sequence[int], sweep: str) -> None:
+        plans = {number: self._planned[number].chosen() for number in numbers}
+        jobs = [(plan, self._wishes[number].request) for number in numbers for plan in plans[number]]
+        if not jobs:
+            return
+        with Progress("submitted") as progress:
+            ended = iter(self._client.submit(jobs, sweep=sweep, told=progress))
+        for number in numbers:
+            self._ended[number] = tuple(next(ended) for _ in plans[number])
+
+    def _sweep(self) -> str:
+        """Return the id of the sweep they are: of the one that is taken up, a new one, none for a single job."""
+        begun = [each.record.sweep for ended in self._ended.values() for each in ended if isinstance(each, Outcome)]
+        if any(begun):
+            return next(sweep for sweep in begun if sweep)
+        if len(self._specs) == 1 and self._specs[0].points is None:
+            return ""
+        return self._client.new_sweep(sweep_name([spec.name for spec in self._specs]))
+
+    def _is_orphan(self, number: int) -> bool:
+        """Give up a wish that comes after one which was not submitted."""
+        lost = [
+            self._wishes[other].spec.name
+            for other in _before(self._specs[number], self._specs)
+            if any(isinstance(each, HpcError) for each in self._ended[other])
+        ]
+        if lost:
+            message = f"{self._specs[number].name} was not submitted: it comes after {lost[0]}, which was not"
+            self._ended[number] = (UsageError(message, hint="repeat the command once that is mended"),)
+        return bool(lost)
+
+    def _ready(self, number: int) -> Wish:
+        done = {
+            other: tuple(each.record for each in ended if isinstance(each, Outcome))
+            for other, ended in self._ended.items()
+        }
+        return _with_dependencies(self._client, self._wishes[number], self._specs, done)
+
+
+def before_submission(client: Client, wishes: Sequence[Wish]) -> list[Wish]:
+    """Return wishes with the jobs they come after, as far as those are submitted."""
+    return [_with_dependencies(client, wish, [wish.spec for wish in wishes], {}) for wish in wishes]
+
+
+def _waves(wishes: Sequence[Wish]) -> Iterator[list[int]]:
+    """Yield the numbers of wishes: first those that wait for none of the others, then those that wait for them ..."""
+    specs = [wish.spec for wish in wishes]
+    level: dict[int, int] = {}
+    for number, spec in enumerate(specs):
+        level[number] = max((level[other] + 1 for other in _before(spec, specs)), default=0)
+    for depth in range(max(level.values(), default=0) + 1):
+        yield [number for number in level if level[number] == depth]
+
+
+def _before(spec: JobSpec, specs: Sequence[JobSpec]) -> list[int]:
+    return [number for after in spec.after for job in after.jobs for number in meant(job, spec, specs)]
+
+
+def _with_dependencies(
+    client: Client, wish: Wish, specs: Sequence[JobSpec], done: Mapping[int, Sequence[Record]]
+) -> Wish:
+    """Look the jobs up that a spec comes after; one of the same batch that is not submitted yet is passed over.
+
+    Raises NotFound if nothing has that name, UsageError if the dependency can never be met.
+    """
+    found = []
+    for kind, job in [(after.kind, job) for after in wish.spec.after for job in after.jobs]:
+        in_batch = meant(job, wish.spec, specs)
+        if in_batch and in_batch[0] not in done:
+            continue
+        records = done[in_batch[0]] if in_batch else client.ledger.find_all(job)
+        for record in client.refresh(records):
+            if not _is_met(kind, record):
+                found.append((kind, record.site, record.job_id))
+    return replace(wish, dependencies=tuple(found))
+
+
+def _is_met(kind: str, record: Record) -> bool:
+    """Whether a dependency is met already. Raises UsageError if it never will be."""
+    if not record.state.final:
+        return False
+    wrong = {"ok": record.state is not JobState.COMPLETED, "notok": record.state is JobState.COMPLETED}
+    if wrong.get(kind, False):
+        message = f"it comes after {record.ref or record.name}, which ended {record.state.value}: it would never start"
+        raise UsageError(message, hint="submit that one again first")
+    return True
