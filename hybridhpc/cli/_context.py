@@ -9,6 +9,7 @@ import click
 
 from hybridhpc.client import Client
 from hybridhpc.config import environment, working_directory
+from hybridhpc.errors import UsageError
 from hybridhpc.ledger.base import Record
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -27,6 +28,15 @@ def new_client() -> Client:
 
 
 def chosen(client: Client, jobs: Sequence[str]) -> tuple[Record, ...]:
-    """Return the jobs named on the command line. Raises NotFound."""
-    found = {record.token: record for record in (client.ledger.find(word) for word in jobs)}
+    """Return the jobs named on the command line, of a sweep all. Raises NotFound."""
+    found = {record.token: record for word in jobs for record in client.ledger.find_all(word)}
     return tuple(found.values())
+
+
+def chosen_one(client: Client, job: str) -> Record:
+    """Return the job that is named. Raises NotFound, and UsageError for a sweep of many jobs."""
+    found = chosen(client, [job])
+    if len(found) > 1:
+        refs = ", ".join(record.ref or record.token for record in found[:3])
+        raise UsageError(f"{job} is a sweep of {len(found):,} jobs: {refs} ...", hint="name one of them")
+    return found[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hybridhpc.cli._context import chosen, dry_run_option, json_option, new_client
+from hybridhpc.cli._context import chosen_one, dry_run_option, json_option, new_client
 from hybridhpc.cli._output import say, show_json
 from hybridhpc.client import work_dir
 from hybridhpc.errors import NotFound
@@ -23,7 +23,7 @@ def command(job: str, destination: Path | None, dry_run: bool, as_json: bool) ->
     Example: hpc fetch here:12 --to results/
     """
     client = new_client()
-    (record,) = chosen(client, [job])
+    record = chosen_one(client, job)
     target = destination or Path(f"{record.name}-{record.job_id}".replace("/", "_"))
     if dry_run and as_json:
         show_json({"ref": record.ref, "from": work_dir(record), "to": str(target), "outputs": record.plan.outputs})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hybridhpc.cli._context import chosen, json_option, new_client
+from hybridhpc.cli._context import chosen_one, json_option, new_client
 from hybridhpc.cli._follow import follow, pass_on
 from hybridhpc.cli._output import show_json
 from hybridhpc.errors import NotFound, UsageError
@@ -24,7 +24,7 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
     Example: hpc logs -f here:12
     """
     client = new_client()
-    (record,) = chosen(client, [job])
+    record = chosen_one(client, job)
     if following and not as_json:
         follow(client, record, task=task)
         return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from hybridhpc import probe
-from hybridhpc.cli._context import chosen, json_option, new_client
+from hybridhpc.cli._context import chosen_one, json_option, new_client
 from hybridhpc.cli._output import clean, record_json, say, show_json
 from hybridhpc.client import Client
 from hybridhpc.following import log_path
@@ -27,7 +27,7 @@ def command(job: str, as_json: bool) -> None:
     Example: hpc why onprem:1234
     """
     client = new_client()
-    (record,) = client.refresh(chosen(client, [job]))
+    (record,) = client.refresh([chosen_one(client, job)])
     lines = list(_words(client, record))
     if as_json:
         show_json({**record_json(record, client.clock()), "why": lines})
