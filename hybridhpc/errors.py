@@ -7,6 +7,7 @@ HpcError                     1   something went wrong (base; never raised itself
 ├── NoCandidate              5   no site can run this job (carries the refusals)
 ├── TransportError           6   a command could not be brought to a site or timed out
 │   └── Undelivered          6   it was certainly not begun there
+│       └── AuthExpired      6   the site did not let the person in: keys or certificates are to be renewed
 ├── SchedulerError           7   the scheduler refused or gave an answer that cannot be read
 ├── LedgerError              8   the ledger cannot be read or written
 ├── NotFound                 9   no such job, site or file
@@ -95,6 +96,10 @@ class TransportError(HpcError):
 
 class Undelivered(TransportError):
     """A command that was certainly not begun at the site: it left no trace there but files."""
+
+
+class AuthExpired(Undelivered):
+    """The site did not let the person in: a key, certificate or login has to be renewed. Jobs stay where they are."""
 
 
 class SchedulerError(HpcError):

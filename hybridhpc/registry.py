@@ -28,6 +28,7 @@ BUILT_IN = {
     "hybridhpc.transports": {
         "local": "hybridhpc.transports.local:LocalTransport",
         "here": "hybridhpc.in_process:InProcess",
+        "openssh": "hybridhpc.transports.openssh:OpenSshTransport",
     },
 }
 """Ours are named here, so that finding them need not read every installed package's metadata; others' come from it."""

@@ -41,10 +41,14 @@ def _stem_problems(document: Document, stem: str) -> list[Problem]:
 
 def _contradictions(document: Document, values: dict[str, Any]) -> list[Problem]:
     """Find keys that are right alone and wrong together."""
-    transport, scheduler = values.get("transport", "local"), values.get("scheduler", "slurm")
+    transport, scheduler = values.get("transport", _default_transport(values)), values.get("scheduler", "slurm")
     found = []
-    if transport == "local" and "host" in values:
-        found.append(document.problem(("host",), "is not used by transport: local", "write transport: ssh"))
+    if transport == "local":
+        found += [
+            document.problem((key,), "is not used by transport: local", "write transport: openssh")
+            for key in ("host", "ssh_config", "renew")
+            if key in values
+        ]
     if transport != "local" and "host" not in values:
         found.append(document.problem(("transport",), f"{transport} needs a host", "write host: login.example.org"))
     if transport != "local" and scheduler == "here":
@@ -56,13 +60,18 @@ def _contradictions(document: Document, values: dict[str, Any]) -> list[Problem]
     return found
 
 
+def _default_transport(values: dict[str, Any]) -> str:
+    """Return how a site is reached that does not say: docs/decisions/0005-openssh-by-default.md."""
+    return "openssh" if "host" in values else "local"
+
+
 def _site(values: dict[str, Any], stem: str, path: str) -> Site:
     source = f"site file {posixpath.basename(path)}"
     price = _price(values, source) or Price()
     partitions = tuple(_partition(name, entry, price, source) for name, entry in values.pop("partitions", {}).items())
     given = {key: value for key, value in values.items() if key not in _PRICES}
     return Site(
-        **{"name": stem, "scheduler": "slurm", "transport": "local", **given},
+        **{"name": stem, "scheduler": "slurm", "transport": _default_transport(values), **given},
         file=path,
         partitions=partitions,
         price=price,

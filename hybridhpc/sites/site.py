@@ -42,6 +42,10 @@ class Site:
     transport: str
     provider: str = "onprem"
     host: str | None = None
+    ssh_config: str | None = None
+    """Absolute path of an ssh configuration; None: the person's own."""
+    renew: str = ""
+    """What a person does when the site no longer lets them in, in words: `aws sso login`."""
     slurm_conf: str | None = None
     version: str | None = None
     """Scheduler version if pinned, else it is asked."""

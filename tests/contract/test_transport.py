@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +16,41 @@ from hybridhpc.config import environment
 from hybridhpc.errors import TransportError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import MAX_OUTPUT, Transport
+from tests.loopback import NO_SSHD, Loopback, can_run
+
+DISTURBING = {
+    "SQUEUE_STATES": "RUNNING",
+    "SBATCH_ACCOUNT": "x",
+    "SLURM_CLUSTERS": "y",
+    "LANG": "de_DE.UTF-8",
+    "HIDDEN_TOKEN": "xyzzy",
+}
+
+
+BEHIND_SSH = ("openssh", "ssh")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """An sshd whose sessions have the same disturbing environment."""
+    disturbed = " ".join(f"{name}={value}" for name, value in DISTURBING.items())
+    server = Loopback(tmp_path_factory.mktemp("sshd"), f"SetEnv {disturbed}")
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=sorted(registry.BUILT_IN["hybridhpc.transports"]))
 def transport(request: pytest.FixtureRequest, tmp_path: Path) -> Transport:
     (tmp_path / "a.conf").touch()
     site = Site(name="s", file=None, scheduler="slurm", transport=request.param, slurm_conf=str(tmp_path / "a.conf"))
-    disturbing = {"SQUEUE_STATES": "RUNNING", "SBATCH_ACCOUNT": "x", "SLURM_CLUSTERS": "y", "LANG": "de_DE.UTF-8"}
-    disturbing["HIDDEN_TOKEN"] = "xyzzy"
-    return registry.transport(site, environment() | disturbing)
+    env = environment() | DISTURBING
+    if request.param in BEHIND_SSH:
+        if not can_run():
+            pytest.skip(NO_SSHD)
+        server = request.getfixturevalue("server")
+        site = replace(site, host=server.host, ssh_config=str(server.config), job_root=str(tmp_path / "jobs"))
+        env["XDG_RUNTIME_DIR"] = str(server.place)
+    return registry.transport(site, env)
 
 
 def python(program: str, stdin: bytes = b"", timeout: float = 20) -> Command:

@@ -50,7 +50,8 @@ def test_the_documentation_names_every_key_and_every_fabric() -> None:
 
 @pytest.mark.parametrize("key", [key for key in WRITE if "." not in key])
 def test_what_a_message_tells_to_write_can_be_written(key: str) -> None:
-    more = {"host": "transport: ssh", "only_listed": "partitions: {a: {}}"}.get(key, "")
+    others = {"only_listed": "partitions: {a: {}}", "ssh_config": "host: login", "renew": "host: login"}
+    more = others.get(key, "")
     assert site(f"{WRITE[key]}\n{more}")
 
 
@@ -151,7 +152,7 @@ def test_a_partition_that_gives_one_price_gives_all_of_its_own() -> None:
         ("scheduler: slrum", "did you mean slurm?"),
         ("transport: telnet", "'telnet' is none of local, ssh, openssh"),
         ("transport: ssh", "ssh needs a host"),
-        ("host: login", "is not used by transport: local"),
+        ("transport: local\nhost: login", "is not used by transport: local"),
         ("transport: ssh\nhost: -oProxyCommand=x", "is no host name"),
         ("scheduler: here\ntransport: ssh\nhost: a", "runs on this machine only"),
         ("job_root: jobs", "begin it with /, ~/ or $HOME/"),

@@ -1,0 +1,126 @@
+"""The transport by the system's ssh over a shared connection: whatever `ssh HOST` can do on this machine works.
+
+Jump hosts, agents, certificates, hardware keys and codes typed once are ssh's own business. Ours: host keys are always
+checked, nothing is ever asked for behind a person's back, and nobody waits longer than they said they would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hybridhpc.errors import HpcError, TransportError, Undelivered
+from hybridhpc.sites.site import Site
+from hybridhpc.transports import ssh_faults
+from hybridhpc.transports.errands import BOOTSTRAP
+from hybridhpc.transports.local import private_directory
+from hybridhpc.transports.remote import RemoteTransport
+from hybridhpc.transports.talk import Talk
+
+_ATTEMPTS = 3
+"""Connections that a busy sshd drops before it has asked who we are (MaxStartups) are made again."""
+_ENFORCED = (
+    "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
+    "LogLevel=ERROR",
+    "RequestTTY=no",
+    "RemoteCommand=none",
+    "PermitLocalCommand=no",
+    "ClearAllForwardings=yes",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+)
+"""ssh_config(5). These win over the person's own configuration; what that says of the rest wins over our defaults."""
+_DEFAULTS = """\
+Include "{config}"
+Host *
+  ControlMaster auto
+  ControlPath "{sockets}/{prefix}%C"
+  ControlPersist 30m
+  ServerAliveInterval 5
+  ServerAliveCountMax 3
+  ConnectTimeout 10
+{system}"""
+
+
+class OpenSshTransport(RemoteTransport):
+    """Runs `ssh` in a session of its own: Ctrl-C does not cut a submission in two, and no prompt finds a terminal."""
+
+    def __init__(self, site: Site, env: Mapping[str, str]) -> None:
+        super().__init__(site, env)
+        options = [word for option in _ENFORCED for word in ("-o", option)]
+        self._argv = ("ssh", "-F", str(configuration(site, env)), *options, *destination(self._host), BOOTSTRAP)
+
+    def _carry(
+        self,
+        send: Sequence[bytes] | Iterator[bytes],
+        hear: Callable[[bytes], bool],
+        *,
+        within: float,
+        idle: bool = False,
+        listening: bool = True,
+    ) -> HpcError | None:
+        """See RemoteTransport._carry."""
+        until = time.monotonic() + within
+        for attempt in range(1, _ATTEMPTS + 1):
+            talk = Talk(self._argv, self._env, send, hear, listening=listening)
+            if talk.hold(until - time.monotonic(), idle=idle):
+                return None
+            wrong = self._fault(talk)
+            if attempt == _ATTEMPTS or not isinstance(send, Sequence) or not ssh_faults.is_passing(wrong):
+                break
+            time.sleep(max(0.0, min(0.2 * 2**attempt * (0.5 + os.urandom(1)[0] / 256), until - time.monotonic())))
+        return wrong
+
+    def _fault(self, talk: Talk) -> HpcError:
+        """Say why a conversation ended before its end."""
+        if not talk.late:
+            return ssh_faults.fault(self._site, talk.words, delivered=talk.delivered)
+        kind = TransportError if talk.delivered else Undelivered
+        return kind(f"{self._host} gave no answer in time", hint="is it up? `hpc sites` asks")
+
+
+def destination(host: str) -> tuple[str, ...]:
+    """Return a site's host as arguments for ssh: HOST, USER@HOST or HOST:PORT."""
+    name, colon, port = host.rpartition(":")
+    return ("-p", port, name) if colon and port.isdigit() and ":" not in name else (host,)
+
+
+def configuration(site: Site, env: Mapping[str, str]) -> Path:
+    """Return a configuration for ssh: the site's or the person's own, and behind it our defaults.
+
+    Raises Undelivered if there is no directory that is ours alone for it and the sockets of shared connections.
+    """
+    folder = _sockets(env)
+    own = site.ssh_config
+    text = _DEFAULTS.format(
+        config=own or "~/.ssh/config",
+        sockets=folder,
+        # Another configuration may mean another key: connections are not shared between two.
+        prefix=hashlib.sha256(own.encode()).hexdigest()[:6] + "-" if own else "",
+        system="" if own else "Include /etc/ssh/ssh_config\n",
+    )
+    file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.conf"
+    if not file.exists():
+        temporary = folder / f".{os.urandom(6).hex()}"
+        temporary.write_text(text)
+        temporary.replace(file)
+    return file
+
+
+def _sockets(env: Mapping[str, str]) -> Path:
+    """Return the directory of shared connections. Its path is short: a socket's may have 107 bytes."""
+    runtime = env.get("XDG_RUNTIME_DIR")
+    folder = Path(runtime) / "hpc" if runtime else Path(f"/tmp/hpc-{os.getuid()}")  # noqa: S108 -- checked below
+    try:
+        if folder.is_symlink():
+            raise PermissionError(f"{folder} is a link")
+        private_directory(folder)
+    except OSError as error:
+        raise Undelivered(
+            f"no place for shared connections: {error}", hint="set XDG_RUNTIME_DIR to a directory of yours"
+        ) from error
+    return folder

@@ -1,0 +1,197 @@
+"""What the transports to other machines have in common: everything but how bytes get there.
+
+A site needs no Python and nothing of ours: its login shell starts `sh`, which reads a program from standard input.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import PurePosixPath
+from string import Template
+from typing import TYPE_CHECKING
+
+from hybridhpc.command import Command, CommandResult, Errand, StagedFile
+from hybridhpc.errors import HpcError, TransportError, Undelivered
+from hybridhpc.sites.site import Site
+from hybridhpc.transports.base import MAX_OUTPUT
+from hybridhpc.transports.errands import Answers, batches, new_mark, pack
+
+if TYPE_CHECKING:
+    from hybridhpc.transports.tree import Tree
+
+GRACE = 1.0
+"""Seconds that a single command's answer may be under way, beside its own time limit."""
+_NOTHING = Command(argv=("true",))
+STORE = ".work"
+"""Where below job_root a site keeps directories that were shipped, by their content."""
+_NONE = 44
+"""Exit code of our programs: there is no such file."""
+_READ = f'[ -e "$1" ] || exit {_NONE}; tail -c "+$2" -- "$1" | head -c "$3"'
+_LIST = f'cd -- "$1" 2>/dev/null || {{ [ -e "$1" ] || exit {_NONE}; cd -- "$1"; }}; find . ! -name . -prune -print0'
+_IDLE = 60.0
+"""Seconds without a byte after which a transfer is given up."""
+_HOMES: dict[tuple[str, str], tuple[str, str]] = {}
+"""User and home by host and ssh_config, as told in the first answer: asking for them costs nothing then."""
+
+
+class RemoteTransport(ABC):
+    """See Transport. One batch of errands is one round trip."""
+
+    def __init__(self, site: Site, env: Mapping[str, str]) -> None:
+        self._site = site
+        self._env = dict(env)
+        self._host = site.host or ""
+
+    @abstractmethod
+    def _carry(
+        self,
+        send: Sequence[bytes] | Iterator[bytes],
+        hear: Callable[[bytes], bool],
+        *,
+        within: float,
+        idle: bool = False,
+        listening: bool = True,
+    ) -> HpcError | None:
+        """Start BOOTSTRAP at the site, send, and hear what it says until `hear` returns True; then None.
+
+        Else what went wrong: Undelivered if the site certainly did not get all that was to be sent. `within` so many
+        seconds, counted anew from every byte if `idle`. `listening`: the site's standard input stays open to the end.
+        A Sequence may be sent again where nothing of it has arrived.
+        """
+        ...
+
+    def run(self, command: Command, *, cwd: str | None = None, scrubbed: bool = True) -> CommandResult:
+        """See Transport.run."""
+        errand = Errand(command=command, cwd=cwd, scrubbed=scrubbed)
+        return _received(self._exchange([errand], command.timeout, GRACE)[0])
+
+    def run_all(self, errands: Sequence[Errand], *, within: float) -> tuple[CommandResult | HpcError, ...]:
+        """See Transport.run_all."""
+        until = time.monotonic() + within
+        answers: list[CommandResult | HpcError] = []
+        for batch in batches(errands):
+            answers += self._exchange(batch, until - time.monotonic(), 0.0)
+        return tuple(answers)
+
+    def _exchange(self, errands: Sequence[Errand], within: float, grace: float) -> Sequence[CommandResult | HpcError]:
+        """Do errands in one round trip. Raises nothing: what went wrong is a value."""
+        answers = Answers(mark=new_mark(), errands=errands)
+
+        def hear(chunk: bytes) -> bool:
+            answers.hear(chunk)
+            return answers.done or bool(answers.broken)
+
+        try:
+            sent = pack(errands, mark=answers.mark, within=within, slurm_conf=self._site.slurm_conf)
+            wrong = self._carry([sent], hear, within=within + grace)
+        except HpcError as error:
+            return answers.all(error)
+        if answers.home is not None:
+            _HOMES[self._whose] = (answers.user, answers.home)
+        return answers.all(wrong or TransportError(f"{self._host} left part of its answers out"))
+
+    @property
+    def _whose(self) -> tuple[str, str]:
+        return self._host, self._site.ssh_config or ""
+
+    def resolve(self, path: str) -> str:
+        """See Transport.resolve. No round trip if the site has answered anything before in this process."""
+        if not path.startswith("~") and "$" not in path:
+            return str(PurePosixPath(path))
+        if self._whose not in _HOMES:
+            self.run(_NOTHING)
+        user, home = _HOMES[self._whose]
+        filled = Template(home + path[1:] if path[:2] in ("~", "~/") else path).safe_substitute(HOME=home, USER=user)
+        return str(PurePosixPath(filled))
+
+    def put(self, directory: str, files: Sequence[StagedFile]) -> None:
+        """See Transport.put."""
+        errand = Errand(command=_NOTHING, directory=directory, files=tuple(files))
+        _received(self._exchange([errand], _NOTHING.timeout, GRACE)[0])
+
+    def read(self, path: str, *, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes | None:
+        """See Transport.read."""
+        told = self._ask(_READ, path, str(offset + 1), str(limit))
+        return None if told is None else told.stdout
+
+    def list(self, directory: str) -> tuple[str, ...]:
+        """See Transport.list."""
+        told = self._ask(_LIST, directory)
+        names = told.stdout.split(b"\0")[:-1] if told else []
+        return tuple(sorted(name.removeprefix(b"./").decode("utf-8", "surrogateescape") for name in names))
+
+    def _ask(self, program: str, *arguments: str) -> CommandResult | None:
+        """Run one of our programs; None if it says that there is no such file. Raises TransportError."""
+        told = self.run(Command(argv=("sh", "-c", program, "sh", *arguments)))
+        if told.exit_code == _NONE:
+            return None
+        if not told.ok:
+            raise TransportError(f"{arguments[0]}: {told.complaint}")
+        return told
+
+    def put_tree(self, source: str, directory: str) -> None:
+        """See Transport.put_tree. What the site keeps already is copied there, not sent again."""
+        from hybridhpc.transports.tree import Tree, copy_command
+
+        tree = Tree(source)
+        try:
+            digest = tree.digest()
+        except OSError as error:
+            raise Undelivered(f"{source} cannot be read: {error}") from error
+        store = f"{self.resolve(self._site.job_root or '~/.hybridhpc/jobs')}/{STORE}"
+        copied = self.run(copy_command(store, digest, directory, _NONE), scrubbed=False)
+        if copied.exit_code == _NONE:
+            self._ship(tree, store, digest)
+            copied = self.run(copy_command(store, digest, directory, _NONE), scrubbed=False)
+        if not copied.ok:
+            raise Undelivered(f"{source} cannot be copied to {directory}: {copied.complaint}")
+
+    def _ship(self, tree: Tree, store: str, digest: str) -> None:
+        from hybridhpc.transports.tree import Parcel, keeping, pieces
+
+        mark = new_mark()
+        with tempfile.TemporaryFile() as file:
+            parcel = Parcel(mark, file)
+            try:
+                tree.pack(file, mark)
+            except OSError as error:
+                raise Undelivered(f"{error.filename or 'a copy to send'}: {error.strerror or error}") from error
+            send = chain([keeping(mark, store, digest)], pieces(file, f"sending workdir to {self._site.name}"))
+            wrong = self._carry(send, parcel.hear, within=_IDLE, idle=True, listening=False)
+        if parcel.exit_code or not parcel.ended:
+            why = wrong.message if wrong else parcel.complaint
+            raise Undelivered(
+                f"{store}: the files were not kept: {why}", hint="is there room, and may you write there?"
+            )
+
+    def get(self, path: str, destination: str) -> bool:
+        """See Transport.get."""
+        from hybridhpc.transports.tree import Parcel, sending, unpack
+
+        mark = new_mark()
+        with tempfile.TemporaryFile() as file:
+            parcel = Parcel(mark, file)
+            wrong = self._carry([sending(mark, path)], parcel.hear, within=_IDLE, idle=True)
+            if wrong:
+                raise wrong
+            if parcel.exit_code:
+                raise TransportError(f"{path} cannot be read: {parcel.complaint}")
+            if parcel.word == "none":
+                return False
+            if parcel.word.startswith("link"):
+                raise TransportError(f"{path} is a {parcel.word}", hint="outputs are files and directories")
+            try:
+                unpack(file, parcel.word, destination)
+            except OSError as error:
+                raise TransportError(f"{path} cannot be copied to {destination}: {error}") from error
+        return True
+
+
+def _received(answer: CommandResult | HpcError) -> CommandResult:
+    if isinstance(answer, HpcError):
+        raise answer
+    return answer
