@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from hybridhpc.checking.finding import Findings, fault, fine, warning
 from hybridhpc.client import Client
 from hybridhpc.errors import LedgerError
+from hybridhpc.ledger.backup import backups, damage
 from hybridhpc.ledger.base import Phase, Record
+from hybridhpc.ledger.file import RESTORE
 
 LOCKS = Path("/proc/locks")
 
@@ -24,7 +29,7 @@ def look_at_ledger(client: Client) -> Findings:
         return
     broken = _damage(path)
     if broken:
-        yield fault(path, f"is damaged: {broken}", _set_aside(path))
+        yield fault(path, f"is damaged: {broken}", _restore(path))
         return
     if not os.access(path, os.W_OK):
         yield fault(path, "you cannot write to it", f"chmod u+rw {shlex.quote(str(path))}, {_elsewhere()}")
@@ -34,10 +39,8 @@ def look_at_ledger(client: Client) -> Findings:
         for record in records:
             record.read_plan()
     except LedgerError as error:
-        yield fault("ledger", error.message, f"{error.hint}; {_elsewhere()}")
-        return
-    except (ValueError, KeyError, TypeError) as error:
-        yield fault(path, f"holds a job that cannot be read: {error}", _set_aside(path))
+        mend = _restore(path) if error.hint == RESTORE else f"{error.hint}; {_elsewhere()}"
+        yield fault("ledger", error.message, mend)
         return
     yield from _interrupted(client, records)
     yield fine("ledger", str(path))
@@ -49,20 +52,36 @@ def _damage(path: Path) -> str:
         return "it is empty"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as database:
-            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            return damage(database)
     except sqlite3.OperationalError:
         return ""  # not damage: a lock, a right or a disk is missing, and opening it properly says which
     except sqlite3.DatabaseError as error:
         return str(error)
-    return "" if found == "ok" else str(found).replace("\n", " ")
 
 
-def _set_aside(path: Path) -> str:
+def _restore(path: Path) -> str:
+    """Name the commands that put the latest sound copy in its place; without one, those that set the ledger aside."""
     state = shlex.quote(str(path.parent))
+    aside = next(name for name in _names("damaged") if not (path.parent / name).exists())
+    away = f"mkdir {state}/{aside} && mv {state}/{path.name}* {state}/{aside}/"
+    copy = next((backup for backup in backups(path) if not _damage(backup.path)), None)
+    if copy is None:
+        return (
+            f"there is no backup of it; keep it aside: `{away}`. "
+            "The next job begins a new one; running jobs go on, but hpc forgets them (`squeue --me` lists Slurm's)"
+        )
+    made = datetime.fromtimestamp(copy.made_at, UTC).astimezone().isoformat(" ", "minutes")
     return (
-        f"keep it aside: mkdir {state}/damaged && mv {state}/{path.name}* {state}/damaged/. "
-        "The next job begins a new one; running jobs go on, but hpc forgets them (`squeue --me` lists Slurm's)"
+        f"while no hpc runs: `{away} && cp -p {shlex.quote(str(copy.path))} {state}/{path.name}`. "
+        f"That is the backup of {made}, with {copy.jobs} jobs; later ones go on, but hpc forgets them "
+        "(`squeue --me` lists Slurm's), and repeating the command of one submits it again"
     )
+
+
+def _names(first: str) -> Iterator[str]:
+    yield first
+    for number in count(2):
+        yield f"{first}-{number}"
 
 
 def _elsewhere() -> str:

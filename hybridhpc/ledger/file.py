@@ -12,6 +12,8 @@ from pathlib import Path
 
 from hybridhpc.errors import LedgerError
 
+PATIENCE = 60
+"""Seconds that a command waits for another one to have written."""
 _TABLES = """
 CREATE TABLE jobs (
     token TEXT PRIMARY KEY, name TEXT NOT NULL, request TEXT NOT NULL, created_at REAL NOT NULL,
@@ -80,13 +82,21 @@ ALTER TABLE attempts ADD COLUMN restarted INTEGER NOT NULL DEFAULT 0;
 )
 """What makes each schema the next one, beginning with schema 1: a new ledger passes through all of them."""
 SCHEMA = 1 + len(_UPGRADES)
+RESTORE = "`hpc check` names the command that restores it from its backup"
+_HINT = "is the disk full, or the file on a file system without locks?"
+_HINTS = {
+    sqlite3.SQLITE_BUSY: f"another program has held it for {PATIENCE} s: is an hpc stopped, or copying it?",
+    sqlite3.SQLITE_FULL: "make room; what is written there is whole",
+    sqlite3.SQLITE_CORRUPT: RESTORE,
+    sqlite3.SQLITE_NOTADB: RESTORE,
+}
 
 
 def open_file(path: Path) -> sqlite3.Connection:
     """Open a ledger, made if there is none, in our schema. Raises LedgerError, OSError or sqlite3.Error."""
     _private(path.parent)
     _create(path)
-    database = sqlite3.connect(path, timeout=60, isolation_level=None)
+    database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     database.execute("PRAGMA synchronous = FULL")
     if _schema(database, path) < SCHEMA:
         _upgrade(database, path)
@@ -99,10 +109,11 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("BEGIN IMMEDIATE")
     try:
         yield
+        database.execute("COMMIT")
     except BaseException:
-        database.execute("ROLLBACK")
+        if database.in_transaction:  # a full disk ends it by itself
+            database.execute("ROLLBACK")
         raise
-    database.execute("COMMIT")
 
 
 @contextlib.contextmanager
@@ -110,10 +121,25 @@ def as_ledger_error(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system say into a LedgerError."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
-        raise LedgerError(
-            f"{path}: {error}", hint="is the disk full, or the file damaged or on a file system without locks?"
-        ) from error
+    except sqlite3.Error as error:
+        raise LedgerError(f"{path}: {error}", hint=_HINTS.get(_code(error), _HINT)) from error
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror or error}", hint=_HINT) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn content that makes no sense into a LedgerError, too: a damaged file need not look damaged to SQLite."""
+    try:
+        with as_ledger_error(path):
+            yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"{path} holds a job that cannot be read: {error}", hint=RESTORE) from error
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code (sqlite.org/rescode.html); 0 if there is none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _upgrade(database: sqlite3.Connection, path: Path) -> None:
@@ -154,7 +180,7 @@ def _schema(database: sqlite3.Connection, path: Path) -> int:
     """Return the schema of a ledger. Raises LedgerError if it is none, or newer than this program."""
     version: int = database.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
-        raise LedgerError(f"{path} is empty or was not written by hybridhpc", hint="move it away, or restore it")
+        raise LedgerError(f"{path} is empty or was not written by hybridhpc", hint=RESTORE)
     if version > SCHEMA:
         raise LedgerError(
             f"{path} has schema {version}; this hybridhpc reads {SCHEMA}", hint="use the hybridhpc that wrote it"

@@ -13,8 +13,9 @@ from typing import Any
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.errors import NotFound
 from hybridhpc.ledger.attempts import Attempts
+from hybridhpc.ledger.backup import backup_if_due
 from hybridhpc.ledger.base import SWEEP_BYTES, Intent, Phase, Record
-from hybridhpc.ledger.file import as_ledger_error, open_file, transaction
+from hybridhpc.ledger.file import as_ledger_error, open_file, reading, transaction
 from hybridhpc.ledger.forecasts import read_outcomes, write_promises
 from hybridhpc.ledger.owner import Owners
 from hybridhpc.model import JobState, JobStatus
@@ -129,6 +130,7 @@ class SqliteLedger(Attempts):
         with self._transaction():
             self._db.executemany("UPDATE jobs SET announced = 1 WHERE token = ?", [(token,) for token in tokens])
         self._release(record.owner for record in self._by_token(tokens))
+        backup_if_due(self._db, self._path)
 
     def _release(self, owners: Iterable[str]) -> None:
         """Give up the locks behind which nothing is left to take up."""
@@ -149,6 +151,7 @@ class SqliteLedger(Attempts):
                     f"UPDATE attempts SET {assignments} WHERE token = ? AND attempt = ? AND state IN {_LIVE_LIST}",  # noqa: S608
                     (*columns.values(), record.token, record.attempt),
                 )
+        backup_if_due(self._db, self._path)
 
     def find(self, word: str) -> Record:
         """See Ledger.find."""
@@ -191,7 +194,7 @@ class SqliteLedger(Attempts):
 
     def history(self, *, limit: int = 500) -> tuple[PastJob, ...]:
         """See Ledger.history."""
-        with as_ledger_error(self._path):
+        with reading(self._path):
             return tuple(_past(row) for row in self._db.execute(_PAST, (limit,)))
 
     def _select(self, which: str, values: Sequence[object] = (), *, latest: bool = True) -> tuple[Record, ...]:
@@ -206,7 +209,7 @@ class SqliteLedger(Attempts):
         return tuple(record for token in tokens for record in self._records(f"{_JOBS} WHERE j.token = ?", (token,)))
 
     def _records(self, sql: str, values: Sequence[object]) -> tuple[Record, ...]:
-        with as_ledger_error(self._path):
+        with reading(self._path):
             return tuple(self._record(row) for row in self._db.execute(sql, tuple(values)))
 
     def _record(self, row: tuple[object, ...]) -> Record:
@@ -220,9 +223,9 @@ class SqliteLedger(Attempts):
 
     def _plan(self, token: str, attempt: object) -> Plan:
         sql = "SELECT plan FROM attempts WHERE token = ? AND attempt = ?"
-        with as_ledger_error(self._path):
+        with reading(self._path):
             (text,) = self._db.execute(sql, (token, attempt)).fetchone()
-        return parse_plan(text)
+            return parse_plan(text)
 
     def _set(self, token: str, columns: dict[str, object]) -> None:
         assignments = ", ".join(f"{column} = ?" for column in columns)

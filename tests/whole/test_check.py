@@ -393,7 +393,7 @@ SEEDS = (
     Seed("a ledger with a hole in it", garble_pages, "ledger.sqlite: is damaged: ", r"mv .*ledger\.sqlite\* "),
     Seed("an empty ledger", lambda well: well.ledger().write_bytes(b""), "is damaged: it is empty", "mv .*ledger"),
     Seed(
-        "a job in the ledger that is none", with_unreadable_job, "ledger.sqlite: holds a job that cannot", "mv .*ledger"
+        "a job in the ledger that is none", with_unreadable_job, "ledger.sqlite holds a job that cannot", "mv .*ledger"
     ),
     Seed(
         "a ledger of a newer hybridhpc",
@@ -687,3 +687,19 @@ def test_a_real_cluster_that_cannot_be_reached_is_named_with_the_fix(
     assert code == 12
     assert text(finding).startswith("onprem: does not answer: ")
     assert fix in finding["fix"]
+
+
+def test_a_damaged_ledger_is_restored_from_its_backup_by_the_command_that_check_names(well: Setting) -> None:
+    ledger = well.ledger()
+    before = json.loads(well.person.hpc("status", "--all", "--json"))
+    for aside in ("damaged", "damaged-2"):
+        ledger.write_bytes(b"no database " * 1000)
+        assert "hpc check" in well.person.try_hpc("status").stderr
+        _, found = check(well.person)
+        (fix,) = [finding["fix"] for finding in found if "is damaged" in finding["what"]]
+        assert "That is the backup of 20" in fix
+        subprocess.run(fix.split("`")[1], shell=True, check=True)
+        assert (well.state / aside / "ledger.sqlite").exists()
+        after = json.loads(well.person.hpc("status", "--all", "--json"))
+        assert [job["token"] for job in after] == [job["token"] for job in before]
+    assert not [finding for finding in check(well.person)[1] if "ledger" in finding["where"]]
