@@ -25,6 +25,9 @@ from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.submitting import WORK, Outcome, Submitter, Told, silent, taken_up
 from hybridhpc.transports.base import Transport
 
+IDS_AT_ONCE = 500
+"""Job ids on one command line."""
+
 
 class Client:
     """One person on one machine: their sites, their ledger."""
@@ -130,6 +133,28 @@ class Client:
         scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [record.job_id])))
         return self.refresh([record])[0]
 
+    def cancel_all(self, records: Sequence[Record]) -> tuple[Record, ...]:
+        """Cancel many jobs, those of a site together. Raises what cancel raises."""
+        if len(records) == 1:
+            return (self.cancel(records[0]),)
+        begun = [self._finish_held(record) if record.phase is Phase.INTENT else record for record in records]
+        by_site: dict[str, list[Record]] = {}
+        for record in self.refresh(begun):
+            if not record.state.final:
+                by_site.setdefault(record.site, []).append(record)
+        for living in by_site.values():
+            site, scheduler, transport = self._reach(living[0])
+            for at in range(0, len(living), IDS_AT_ONCE):
+                ids = [record.job_id for record in living[at : at + IDS_AT_ONCE]]
+                scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, ids)))
+        return self.refresh(begun)
+
+    def cancel_task(self, record: Record, task: int) -> Record:
+        """Cancel one task of an array. Raises SchedulerError or TransportError."""
+        site, scheduler, transport = self._reach(record)
+        scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [f"{record.job_id}_{task}"])))
+        return self.refresh([record])[0]
+
     def _finish_held(self, record: Record) -> Record:
         """Bring an interrupted submission to its end without releasing it: only then is its id sure to be known."""
         if not self.ledger.own([record]):
@@ -139,6 +164,10 @@ class Client:
             raise outcome
         self.ledger.announced([record.token])
         return outcome.record
+
+    def tasks(self, records: Sequence[Record]) -> dict[str, dict[int, JobStatus]]:
+        """Return, by token, what is known now of each task of arrays. Raises HpcError if a site is silent."""
+        return following.ask_tasks(records, self.sites, self.env)
 
     def has_ended(self, record: Record) -> bool:
         """Whether a rendered script has left an exit marker: cheap to ask of a site on this machine."""

@@ -52,17 +52,43 @@ def _ask_site(
         return {record.token: unknown(record, error.message) for record in records}
 
 
+def ask_tasks(
+    records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]
+) -> dict[str, dict[int, JobStatus]]:
+    """Return, by token, what is known of each task of arrays, ended ones too. Raises HpcError if a site is silent."""
+    found: dict[str, dict[int, JobStatus]] = {}
+    for name in dict.fromkeys(record.site for record in records):
+        site = registry.site_named(tuple(sites), name)
+        transport = registry.transport(site, env)
+        arrays = [record for record in records if record.site == name]
+        known = _known(site, registry.scheduler(site.scheduler), transport, arrays)
+        for record in arrays:
+            marked = _from_markers(transport, record) if _tasks_missing(record, known) else {}
+            tasks = {**marked, **_tasks_of(record, known)}
+            found[record.token] = {
+                int(index): status
+                for job_id, status in tasks.items()
+                if (index := job_id.partition("_")[2]).isdecimal()
+            }
+    return found
+
+
 def _statuses(
     site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record]
 ) -> dict[str, JobStatus]:
     """Ask the scheduler; what it has forgotten, accounting; and what that does not know, the exit markers."""
+    known = _known(site, scheduler, transport, records)
+    return {record.token: _status(transport, record, known) for record in records}
+
+
+def _known(site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record]) -> dict[str, JobStatus]:
     ids = [record.job_id for record in records]
     known = dict(scheduler.parse_status(run_all(transport, scheduler.status_commands(site, ids), site.probe_deadline)))
     forgotten = [record.job_id for record in records if _tasks_missing(record, known)]
     if forgotten and (questions := scheduler.last_words_commands(site, forgotten)):
         remembered = scheduler.parse_last_words(run_all(transport, questions, site.probe_deadline))
         known = {**remembered, **known}
-    return {record.token: _status(transport, record, known) for record in records}
+    return known
 
 
 def _tasks_of(record: Record, known: Mapping[str, JobStatus]) -> dict[str, JobStatus]:

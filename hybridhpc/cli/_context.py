@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -31,6 +32,12 @@ def chosen(client: Client, jobs: Sequence[str]) -> tuple[Record, ...]:
     """Return the jobs named on the command line, of a sweep all. Raises NotFound."""
     found = {record.token: record for word in jobs for record in client.ledger.find_all(word)}
     return tuple(found.values())
+
+
+def split_task(word: str) -> tuple[str, int | None]:
+    """Return the job and the task that a word means: `onprem:12_3` is task 3 of `onprem:12`."""
+    match = re.fullmatch(r"(.+:\d+)_(\d{1,9})", word)
+    return (match[1], int(match[2])) if match else (word, None)
 
 
 def chosen_one(client: Client, job: str) -> Record:

@@ -10,6 +10,7 @@ from hybridhpc.clock import pause
 from hybridhpc.errors import JobFailed
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
+from hybridhpc.submitting import Told
 
 QUICK = 0.2
 """Seconds between questions to a site on this machine."""
@@ -53,11 +54,15 @@ def _nap(client: Client, record: Record) -> None:
         rest -= step
 
 
-def wait_for(client: Client, records: tuple[Record, ...], *, any_one: bool, until: float | None) -> tuple[Record, ...]:
+def wait_for(
+    client: Client, records: tuple[Record, ...], *, any_one: bool, until: float | None, told: Told | None = None
+) -> tuple[Record, ...]:
     """Wait until all (or any one) are final, or the time has come; return them as they are then."""
     while True:
         records = client.refresh(records)
         done = [record.state.final for record in records]
+        if told:
+            told(sum(done), len(done))
         if all(done) or (any_one and any(done)) or (until is not None and client.clock() >= until):
             return records
         pause(min(_interval(client, record) for record in records if not record.state.final))

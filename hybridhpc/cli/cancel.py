@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import click
 
-from hybridhpc.cli._context import chosen, dry_run_option, json_option, new_client
+from hybridhpc.cli._context import chosen, dry_run_option, json_option, new_client, split_task
 from hybridhpc.cli._output import record_json, say, show_json
+from hybridhpc.cli._sweep import counts, spelled
 from hybridhpc.client import Client
 from hybridhpc.errors import UsageError
 from hybridhpc.ledger.base import Record
+
+MOST_SHOWN = 20
+"""Jobs that get a line each; more are summed up."""
 
 
 @click.command()
@@ -16,27 +20,36 @@ from hybridhpc.ledger.base import Record
 @dry_run_option
 @json_option
 def command(jobs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Cancel JOBS (refs, tokens or names), pending or running.
+    """Cancel JOBS (refs, tasks such as onprem:12_3, tokens, names or sweeps), pending or running.
 
     Example: hpc cancel onprem:1234
     """
     client = new_client()
-    records = chosen(client, jobs)
-    for record in records:
-        _only_one(client, record, jobs)
-    after = client.refresh(records) if dry_run else tuple(client.cancel(record) for record in records)
+    tasks = {word: split_task(word) for word in jobs}
+    whole = chosen(client, [word for word, (_, task) in tasks.items() if task is None])
+    for record in whole:
+        _only_one(client, record, jobs, whole)
+    parts = [(chosen(client, [job])[0], task) for job, task in tasks.values() if task is not None]
+    if dry_run:
+        after = client.refresh([*whole, *(record for record, _ in parts)])
+    else:
+        after = (*client.cancel_all(whole), *(client.cancel_task(record, task) for record, task in parts))
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])
+    elif len(after) > MOST_SHOWN:
+        say(f"{len(after):,} jobs {'would be' if dry_run else 'are being'} cancelled: {spelled(counts(after))}")
+    else:
+        for record in after:
+            words = "" if record.state.final else "would be cancelled: " if dry_run else "is being cancelled: "
+            say(f"{record.ref or record.token} {words}{record.state.value}")
+
+
+def _only_one(client: Client, record: Record, words: tuple[str, ...], meant: tuple[Record, ...]) -> None:
+    """Refuse a name that several living jobs bear, unless all are meant. Raises UsageError with their refs."""
+    if record.name not in words:
         return
-    for record in after:
-        words = "" if record.state.final else "would be cancelled: " if dry_run else "is being cancelled: "
-        say(f"{record.ref or record.token} {words}{record.state.value}")
-
-
-def _only_one(client: Client, record: Record, words: tuple[str, ...]) -> None:
-    """Refuse a name that several living jobs bear. Raises UsageError with their refs."""
     namesakes = [other for other in client.ledger.records(live_only=True) if other.name == record.name]
-    if record.name in words and len(namesakes) > 1:
+    if len(namesakes) > 1 and not {other.token for other in namesakes} <= {other.token for other in meant}:
         refs = ", ".join(other.ref or other.token for other in namesakes)
         raise UsageError(
             f"{len(namesakes)} living jobs are called {record.name}: {refs}", hint="name them by their refs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hybridhpc.cli._context import chosen_one, json_option, new_client
+from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
 from hybridhpc.cli._follow import follow, pass_on
 from hybridhpc.cli._output import show_json
 from hybridhpc.errors import NotFound, UsageError
@@ -19,11 +19,13 @@ MOST_TASKS = 4_000_001
 @click.option("--task", type=click.IntRange(min=0), help="The task of an array.")
 @json_option
 def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
-    """Print the output of JOB (a ref, a token or a name).
+    """Print the output of JOB (a ref, the ref of a task such as here:12_3, a token, a name or a sweep).
 
     Example: hpc logs -f here:12
     """
     client = new_client()
+    job, own = split_task(job)
+    task = own if task is None else task
     record = chosen_one(client, job)
     if following and not as_json:
         follow(client, record, task=task)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from hybridhpc.cli._context import chosen, json_option, new_client
+from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._output import record_json, record_row, say, show_json, table
+from hybridhpc.cli._sweep import is_sweep, points_of, show_sweep, sweep_json, sweep_row
+from hybridhpc.client import Client
+from hybridhpc.ledger.base import Record
 
 
 @click.command()
@@ -13,22 +18,47 @@ from hybridhpc.cli._output import record_json, record_row, say, show_json, table
 @click.option("--all", "everything", is_flag=True, help="Also jobs that ended more than a day ago.")
 @json_option
 def command(jobs: tuple[str, ...], everything: bool, as_json: bool) -> None:
-    """Show JOBS (refs, tokens or names), or all that are alive or ended within a day.
+    """Show JOBS (refs, tokens, names or sweeps), or all that are alive or ended within a day.
 
     Example: hpc status here:12 --json
     """
     client = new_client()
     now = client.clock()
-    if jobs:
-        records = chosen(client, jobs)
-    else:
-        known = client.ledger.records(limit=100_000 if everything else 10_000)
-        records = tuple(r for r in known if everything or not r.state.final or (r.ended_at or now) > now - 86400)
-    current = client.refresh(records)
+    sweeps, others = _named(client, jobs) if jobs else ([], _recent(client, now, everything=everything))
+    current = client.refresh([record for sweep in (*sweeps, others) for record in sweep])
+    parts = iter(current)
+    seen = [tuple(next(parts) for _ in sweep) for sweep in (*sweeps, others)]
     if as_json:
-        show_json([record_json(record, now) for record in current])
-    elif current:
+        answers = [sweep_json(sweep, points_of(client, sweep), now) for sweep in seen[:-1]]
+        only = len(answers) == 1 and not others
+        show_json(answers[0] if only else [*answers, *(record_json(record, now) for record in seen[-1])])
+        return
+    for sweep in seen[:-1]:
+        say(show_sweep(sweep, points_of(client, sweep), now))
+    if seen[-1]:
         header = ("REF", "NAME", "STATE", "ELAPSED", "COST", "REASON")
-        say(table(header, [record_row(record, now) for record in current], right=frozenset({3, 4})))
-    else:
+        rows = [record_row(group[0], now) if len(group) == 1 else sweep_row(group, now) for group in _groups(seen[-1])]
+        say(table(header, rows, right=frozenset({3, 4})))
+    elif not sweeps:
         say("no jobs; `hpc submit SPEC --where auto` makes one")
+
+
+def _named(client: Client, words: tuple[str, ...]) -> tuple[list[tuple[Record, ...]], tuple[Record, ...]]:
+    """Return the sweeps that are named, and the jobs."""
+    found = {word: client.ledger.find_all(word) for word in words}
+    sweeps = {records[0].sweep: records for word, records in found.items() if is_sweep(word, records)}
+    others = (records for word, records in found.items() if not is_sweep(word, records))
+    return list(sweeps.values()), tuple({record.token: record for records in others for record in records}.values())
+
+
+def _recent(client: Client, now: float, *, everything: bool) -> tuple[Record, ...]:
+    known = client.ledger.records(limit=100_000 if everything else 10_000)
+    return tuple(r for r in known if everything or not r.state.final or (r.ended_at or now) > now - 86400)
+
+
+def _groups(records: Sequence[Record]) -> list[list[Record]]:
+    """Return the jobs of each sweep together, where its first one stands; each other job alone."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.owner, []).append(record)
+    return list(groups.values())

@@ -7,6 +7,7 @@ import click
 from hybridhpc.cli._context import chosen, json_option, new_client
 from hybridhpc.cli._follow import judge, wait_for
 from hybridhpc.cli._output import record_json, say, show_json
+from hybridhpc.cli._progress import Progress
 from hybridhpc.errors import Undecided
 from hybridhpc.units import parse_walltime
 
@@ -17,13 +18,14 @@ from hybridhpc.units import parse_walltime
 @click.option("--timeout", metavar="TIME", help="Give up after this time (90s, 10m); exit code 11.")
 @json_option
 def command(jobs: tuple[str, ...], any_one: bool, timeout: str | None, as_json: bool) -> None:
-    """Wait until JOBS (refs, tokens or names) are final. Exit code 10 if one did not complete.
+    """Wait until JOBS (refs, tokens, names or sweeps) are final. Exit code 10 if one did not complete.
 
     Example: hpc wait here:12 here:13
     """
     client = new_client()
     until = client.clock() + _seconds(timeout) if timeout else None
-    after = wait_for(client, chosen(client, jobs), any_one=any_one, until=until)
+    with Progress("ended") as progress:
+        after = wait_for(client, chosen(client, jobs), any_one=any_one, until=until, told=progress)
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])
     else:

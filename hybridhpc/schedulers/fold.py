@@ -11,7 +11,7 @@ from hybridhpc.model import JobState, JobStatus
 _BASE = re.compile(r"[_+].*")
 """What follows the number of the whole in the id of a task: `_3`, `+1`."""
 
-_WORST = (
+ORDER = (
     JobState.RUNNING, JobState.SUSPENDED, JobState.PENDING, JobState.UNKNOWN, JobState.FAILED, JobState.OUT_OF_MEMORY,
     JobState.TIMEOUT, JobState.NODE_FAIL, JobState.PREEMPTED, JobState.CANCELLED, JobState.COMPLETED,
 )  # fmt: skip
@@ -24,7 +24,7 @@ def fold(tasks: Iterable[JobStatus], expected: int | None = None) -> JobStatus |
     Live if one task is; else the worst end among them. `expected` is how many tasks there are: if fewer are known and
     all of those are COMPLETED, the whole is UNKNOWN: squeue forgets a task that failed before the last one ends.
     """
-    known = sorted(tasks, key=lambda task: _WORST.index(task.state))
+    known = sorted(tasks, key=lambda task: ORDER.index(task.state))
     if not known:
         return None
     first = known[0]

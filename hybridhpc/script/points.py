@@ -10,21 +10,22 @@ from hybridhpc.model import Points
 from hybridhpc.script.quote import shell_word
 
 POINTS = "points"
-"""Name of the file in the job's directory: the names in the first line, then one line for each task."""
+"""Name of the file in the job's directory: a line for what points are called, one for the names, one for each task."""
 _SEPARATOR = "\x1f"
 """Between values; it is not printable, so no value holds it."""
 
 
 def points_file(points: Points) -> StagedFile:
     """Write points down."""
-    lines = [_SEPARATOR.join(row) for row in (points.names, *points.rows)]
+    lines = [points.name, *(_SEPARATOR.join(row) for row in (points.names, *points.rows))]
     return StagedFile(path=POINTS, content="".join(f"{line}\n" for line in lines).encode())
 
 
 def parse_points(content: bytes) -> Points:
     """Read what points_file wrote."""
-    first, *lines = content.decode().split("\n")[:-1]
-    return Points(names=tuple(first.split(_SEPARATOR)), rows=tuple(tuple(line.split(_SEPARATOR)) for line in lines))
+    name, first, *lines = content.decode().split("\n")[:-1]
+    rows = tuple(tuple(line.split(_SEPARATOR)) for line in lines)
+    return Points(names=tuple(first.split(_SEPARATOR)), rows=rows, name=name)
 
 
 def reading(points: Points) -> list[str]:
@@ -32,7 +33,7 @@ def reading(points: Points) -> list[str]:
     names = " ".join(points.names)
     return [
         "hpc_point=()",
-        f'mapfile -t -s "$((${{SLURM_ARRAY_TASK_ID:-0}} + 1))" -n 1 hpc_point <"$HPC_JOB_DIR/{POINTS}"',
+        f'mapfile -t -s "$((${{SLURM_ARRAY_TASK_ID:-0}} + 2))" -n 1 hpc_point <"$HPC_JOB_DIR/{POINTS}"',
         '[ "${#hpc_point[@]}" -eq 1 ] || {',
         f'  echo "hpc: task ${{SLURM_ARRAY_TASK_ID:-0}} has no parameters in $HPC_JOB_DIR/{POINTS}" >&2',
         "  exit 1",

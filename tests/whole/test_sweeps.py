@@ -34,3 +34,37 @@ def test_a_table_makes_a_job_of_each_line(person: Person) -> None:
     refused = person.try_hpc("submit", spec, "--csv", "params.csv")
     assert refused.returncode == 3
     assert "params.csv:2: has 1 values for 2 names" in refused.stderr
+
+
+def test_a_sweep_is_one_thing_for_status_wait_and_cancel(person: Person) -> None:
+    text = f"name: mix\n{SMALL}matrix: {{CODE: [0, 3], NAP: [0, 60]}}\nrun: sleep $NAP; exit $CODE\n"
+    sweep = person.hpc("submit", person.spec(text), "--quiet").strip()
+    ref = json.loads(person.hpc("status", "--json"))[0]["ref"]
+    while '"FAILED": 1' not in person.hpc("status", sweep, "--json"):
+        assert '"PENDING": 4' not in person.hpc("status", "mix", "--json")
+    person.hpc("cancel", f"{ref}_1")
+    person.hpc("cancel", sweep)
+    ended = person.try_hpc("wait", sweep, "--timeout", "1m")
+    assert ended.returncode == 10
+    found = json.loads(person.hpc("status", sweep, "--json"))
+    assert found["states"] == {"FAILED": 1, "CANCELLED": 2, "COMPLETED": 1}
+    assert [point["state"] for point in found["points"]] == ["COMPLETED", "CANCELLED", "FAILED", "CANCELLED"]
+    assert found["points"][2]["parameters"] == {"CODE": "3", "NAP": "0"}
+    shown = person.hpc("status", sweep)
+    assert "4 of 4 ended" in shown
+    assert f"{ref}_2  FAILED" in shown
+
+
+def test_many_files_are_one_sweep_and_a_refused_one_does_not_lose_the_others(person: Person) -> None:
+    files = [person.spec(f"name: part-{n}\n{SMALL}run: sleep 60\n", f"part-{n}.yaml") for n in range(30)]
+    done = person.try_hpc("submit", *files)
+    refs = done.stdout.split()
+    assert len(set(refs)) == 30
+    assert "plan for part-0 and 29 more jobs like it" in done.stderr
+    assert "30 jobs submitted as part-" in done.stderr
+    assert "30 of 30 submitted" in done.stderr
+    (line,) = person.hpc("status").splitlines()[1:]
+    assert "30 jobs" in line
+    assert "30 jobs are being cancelled" in person.hpc("cancel", "part")
+    states = {job["state"] for job in json.loads(person.hpc("status", "--json"))}
+    assert states == {"CANCELLED"}

@@ -1,0 +1,166 @@
+"""A sweep as one thing: its points, how many are in which state, and those that failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hybridhpc.cli._output import money, table
+from hybridhpc.cli._progress import bar
+from hybridhpc.client import Client
+from hybridhpc.ledger.base import SWEEP_BYTES, Record
+from hybridhpc.model import JobState, JobStatus
+from hybridhpc.schedulers.fold import ORDER
+from hybridhpc.script.points import POINTS, parse_points
+from hybridhpc.units import format_duration
+
+MOST_SHOWN = 20
+"""Failed points that are listed one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One job of a sweep, or one task of its arrays, as it is now."""
+
+    ref: str
+    name: str
+    state: JobState
+    exit_code: int | None
+    signal: int | None
+    reason: str
+    parameters: Mapping[str, str]
+
+
+def is_sweep(word: str, records: Sequence[Record]) -> bool:
+    """Whether a word that these jobs were found by means a sweep as a whole: its id or its name."""
+    sweep = records[0].sweep
+    return bool(sweep) and word in (sweep, sweep[: -1 - 2 * SWEEP_BYTES])
+
+
+def points_of(client: Client, records: Sequence[Record]) -> list[Point]:
+    """Return every point of a sweep. Sites are asked about the tasks of its arrays."""
+    arrays = [record for record in records if record.tasks > 1 and record.job_id]
+    tasks = client.tasks(arrays) if arrays else {}
+    found: list[Point] = []
+    for record in records:
+        found += _tasks(record, tasks[record.token]) if record.token in tasks else [_whole(record)]
+    return found
+
+
+def _whole(record: Record) -> Point:
+    return Point(
+        ref=record.ref or record.token[:8],
+        name=record.name,
+        state=record.state,
+        exit_code=record.exit_code,
+        signal=record.signal,
+        reason=record.reason,
+        parameters={},
+    )
+
+
+def _tasks(record: Record, statuses: Mapping[int, JobStatus]) -> list[Point]:
+    """Return the points of an array. Of a task that nothing is known of its state is unknown, or that of the whole."""
+    names, rows, called = _parameters(record)
+    alone = record.state if record.state in (JobState.COMPLETED, JobState.PENDING) else JobState.UNKNOWN
+    found = []
+    for index in range(record.tasks) if rows else sorted(statuses):
+        status = statuses.get(index)
+        row = rows[index] if rows else ()
+        found.append(
+            Point(
+                ref=f"{record.ref}_{index}",
+                name=called[index] if called else record.name,
+                state=status.state if status else alone,
+                exit_code=status.exit_code if status else None,
+                signal=status.signal if status else None,
+                reason=status.reason if status else "",
+                parameters=dict(zip(names, row, strict=False)),
+            )
+        )
+    return found
+
+
+def _parameters(record: Record) -> tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]]:
+    """Return names and values of an array's points, and what each is called; nothing if it has none."""
+    for file in record.plan.staged:
+        if file.path == POINTS:
+            points = parse_points(file.content)
+            filled = [points.fill(points.name, dict(zip(points.names, row, strict=True))) for row in points.rows]
+            return points.names, points.rows, filled if points.name else ()
+    return (), (), ()
+
+
+def counts(jobs: Iterable[Point | Record]) -> dict[JobState, int]:
+    """Return how many are in which state, the live ones first, then the worst."""
+    found = Counter(job.state for job in jobs)
+    return {state: found[state] for state in ORDER if found[state]}
+
+
+def spelled(states: Mapping[JobState, int]) -> str:
+    """Spell counts by state."""
+    return ", ".join(f"{count:,} {state.value}" for state, count in states.items())
+
+
+def sweep_row(records: Sequence[Record], now: float) -> list[str]:
+    """Return the line of a sweep of several jobs in `hpc status`."""
+    states = counts(records)
+    began = min((record.started_at for record in records if record.started_at), default=None)
+    ended = max((record.ended_at or now for record in records), default=now)
+    return [
+        records[0].sweep,
+        f"{len(records):,} jobs",
+        next(iter(states)).value,
+        format_duration(ended - began) if began else "-",
+        money(sum(record.cost(now) for record in records)),
+        spelled(states),
+    ]
+
+
+def show_sweep(records: Sequence[Record], points: Sequence[Point], now: float) -> str:
+    """Return a sweep as a person reads it."""
+    ended = sum(point.state.final for point in points)
+    sites = ", ".join(dict.fromkeys(record.site for record in records))
+    cost = money(sum(record.cost(now) for record in records))
+    lines = [
+        f"{records[0].sweep}: {len(points):,} points at {sites}, {cost} so far",
+        f"{bar(ended, len(points))} {ended:,} of {len(points):,} ended",
+        spelled(counts(points)),
+    ]
+    failed = [point for point in points if point.state.final and point.state is not JobState.COMPLETED]
+    if failed:
+        names = tuple(dict.fromkeys(name for point in failed for name in point.parameters))
+        header = ("FAILED", "STATE", "EXIT", *names, "REASON")
+        lines.append(table(header, [_row(point, names) for point in failed[:MOST_SHOWN]], right=frozenset({2})))
+    if len(failed) > MOST_SHOWN:
+        lines.append(f"... and {len(failed) - MOST_SHOWN:,} more (--json lists all)")
+    return "\n".join(lines)
+
+
+def _row(point: Point, names: Sequence[str]) -> tuple[str, ...]:
+    ended = "-" if point.exit_code is None else str(point.exit_code)
+    code = f"signal {point.signal}" if point.signal else ended
+    return (point.ref, point.state.value, code, *(point.parameters.get(name, "") for name in names), point.reason)
+
+
+def sweep_json(records: Sequence[Record], points: Sequence[Point], now: float) -> dict[str, object]:
+    """Return the stable keys of a sweep in `hpc status --json`."""
+    return {
+        "sweep": records[0].sweep,
+        "refs": [record.ref for record in records],
+        "cost_usd": round(sum(record.cost(now) for record in records), 4),
+        "states": {state.value: count for state, count in counts(points).items()},
+        "points": [
+            {
+                "ref": point.ref,
+                "name": point.name,
+                "state": point.state.value,
+                "exit_code": point.exit_code,
+                "signal": point.signal,
+                "reason": point.reason,
+                "parameters": dict(point.parameters),
+            }
+            for point in points
+        ],
+    }
