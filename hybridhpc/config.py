@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from hybridhpc.errors import NotFound, Problem, SiteFileError
+from hybridhpc.values import dataclass
 
 SYSTEM_DIR = Path("/etc/hybridhpc")
 

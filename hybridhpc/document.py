@@ -6,14 +6,16 @@ a truth value or 43200 of them. What the keys mean does not belong here.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import yaml
 
 from hybridhpc.errors import Problem
 from hybridhpc.readers import Plain, quoted
+from hybridhpc.values import dataclass
 from hybridhpc.yaml_text import decode, syntax_problems
 
 KeyPath = tuple[str | int, ...]
@@ -88,7 +90,7 @@ class _Stop(Exception):
     """Nothing sensible can be read beyond this point; the problem is noted."""
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class _Open:
     """A mapping or list that is being read."""
 

@@ -19,7 +19,7 @@ HpcError                     1   something went wrong (base; never raised itself
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from hybridhpc.values import dataclass
 
 EXIT_INTERRUPTED = 130
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
+
+from hybridhpc.values import dataclass
 
 Seconds = NewType("Seconds", int)
 Mebibytes = NewType("Mebibytes", int)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from hybridhpc.script.plan import Plan
 from hybridhpc.secret_files import hidden_names, secret_files
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
+from hybridhpc.values import dataclass
 
 SCRIPT = "script"
 """Name of the job script in the job's directory."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from hybridhpc.errors import Problem
+from hybridhpc.values import dataclass
 
 FAULT, WARNING, FINE = "fault", "warning", "fine"
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from hybridhpc.decide.policy import quantile
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.model import Quantiles
+from hybridhpc.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from heapq import nsmallest
 
 from hybridhpc.decide.profile import Block, Need, Profile, Segment, split_names
 from hybridhpc.model import JobState
 from hybridhpc.sites.snapshot import Node, QueuedJob, Snapshot
+from hybridhpc.values import dataclass
 
 Shares = list[tuple[float, int, int, int]]
 """When (seconds from now) so many CPUs, MiB and GPUs of a node are given back."""

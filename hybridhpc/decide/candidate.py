@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hybridhpc.decide.promise import Promise
 from hybridhpc.model import Gpus, Quantiles, Usd, UsdPerHour
 from hybridhpc.sites.site import Site
+from hybridhpc.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

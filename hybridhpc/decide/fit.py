@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hybridhpc.decide.candidate import Candidate
 from hybridhpc.decide.limits import Case, gpus_on, native_kind, over_limits, walltime_of
@@ -12,6 +12,7 @@ from hybridhpc.decide.profile import Need
 from hybridhpc.model import Gpus, JobSpec, Mebibytes, Seconds
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition, Snapshot
+from hybridhpc.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from hybridhpc.decide.backfill import Pace, plan
 from hybridhpc.decide.fit import Fit
@@ -17,6 +16,7 @@ from hybridhpc.model import JobSpec, Quantiles
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, PastJob, QueuedJob, Snapshot, StartEstimate
 from hybridhpc.units import format_walltime
+from hybridhpc.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hybridhpc.decide.policy import Policy, quantile
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.model import Quantiles
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import PastJob
+from hybridhpc.values import dataclass
 
 _DOUBT = ((0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 3.0), (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5))
 """Ten made-up outcomes over p50, and over p90, that agree with any forecast: they hold it while real ones are few."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from hybridhpc.decide.candidate import Candidate
 from hybridhpc.decide.native import Refusal, missing_nodes
@@ -12,6 +11,7 @@ from hybridhpc.decide.spelling import spelled, spelled_gpus, spelled_memory, spe
 from hybridhpc.model import Gpus, JobSpec, Seconds
 from hybridhpc.sites.snapshot import Node, QueuePartition, Snapshot
 from hybridhpc.units import format_memory, format_walltime
+from hybridhpc.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

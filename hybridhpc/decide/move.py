@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hybridhpc.decide.candidate import Choice, Ranking
 from hybridhpc.decide.explain import why_it_won
@@ -13,6 +13,7 @@ from hybridhpc.schedulers.reasons import explain_reason, is_unavailable, never_s
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import PastJob, QueuedJob, Snapshot, StartEstimate
 from hybridhpc.units import format_duration
+from hybridhpc.values import dataclass
 
 PATIENCE = 300.0
 """Seconds that a job waits before anything else is thought of: most queues move within minutes."""

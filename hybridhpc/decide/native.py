@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from hybridhpc.decide.profile import split_names
 from hybridhpc.decide.spelling import OPTIONS, spelled
@@ -15,6 +14,7 @@ from hybridhpc.model import JobSpec, Native
 from hybridhpc.schedulers.slurm_text import parse_hosts
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition
+from hybridhpc.values import dataclass
 
 _WORDS = {"qos": "QOS", "licenses": "licences", "nodelist": "nodes by name"}
 _INVISIBLE = ("reservation", "licenses", "cluster")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hybridhpc.model import Goal, Quantiles, Seconds, Usd, UsdPerHour
+from hybridhpc.values import dataclass
 
 HOUR = 3600.0
 

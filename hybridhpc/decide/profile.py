@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from hybridhpc.sites.snapshot import Node
+from hybridhpc.values import dataclass
 
 Segment = tuple[float, int, int, int]
 """From when on (seconds from now) so many CPUs, MiB and GPUs are free, until the next segment."""

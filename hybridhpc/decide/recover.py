@@ -6,10 +6,10 @@ A cause is only named if the evidence allows no other; None means that nothing i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from hybridhpc.model import JobSpec, JobState, JobStatus, Retries, Seconds, Work
+from hybridhpc.values import dataclass
 
 CERTAIN_AFTER = 120.0
 """Seconds for which a scheduler must not know a job before that is believed; longer than NFS hides new files (60 s)."""

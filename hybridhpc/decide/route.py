@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hybridhpc.decide.candidate import Candidate, Choice, Forecast, Ranking
 from hybridhpc.decide.cost import over_budget, quote
@@ -17,6 +17,7 @@ from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.model import Goal, JobSpec, JobState, Quantiles
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
+from hybridhpc.values import dataclass
 
 Sighting = tuple[Site | InvalidSite, Snapshot | Silence | None]
 """A site and what it answered; None: it was not asked."""

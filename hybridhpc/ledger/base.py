@@ -7,7 +7,7 @@ died before that is interrupted: whoever asks for the same thing again is given 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.snapshot import PastJob
+from hybridhpc.values import dataclass
 
 SWEEP_BYTES = 3
 """Bytes of what is put behind the name of a sweep to make its id; in hexadecimal, after a dash."""

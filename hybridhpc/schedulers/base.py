@@ -19,7 +19,6 @@ from an answer is not finished: it is absent, and whoever asked must look elsewh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -27,6 +26,7 @@ from hybridhpc.command import Command, CommandResult
 from hybridhpc.model import Gpus, JobSpec, JobStatus
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot, StartEstimate
+from hybridhpc.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

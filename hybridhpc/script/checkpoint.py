@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hybridhpc.model import Checkpoint
 from hybridhpc.script.launcher import Launch
+from hybridhpc.values import dataclass
 
 _NUMBERS = {"HUP": 1, "INT": 2, "QUIT": 3, "USR1": 10, "USR2": 12, "ALRM": 14, "TERM": 15, "XCPU": 24}
 """Linux on x86 and ARM (signal(7)): the numbers of the node, not of the machine that renders."""

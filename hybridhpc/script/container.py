@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from hybridhpc.model import Bind
+from hybridhpc.values import dataclass
 
 DEFINITION = "image.def"
 """Where the definition file of an image is looked for first, in the job's directory; then where the spec says."""

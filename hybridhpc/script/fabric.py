@@ -6,7 +6,7 @@ behind them. A job on one node uses no fabric and gets none of this.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from hybridhpc.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from hybridhpc.model import Launcher, Resources, Work
+from hybridhpc.values import dataclass
 
 _PER_NODE = (
     # In 21.08 and later a number of CPUs per task implies --exact: the one task would get its share, not the node.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hybridhpc.decide.candidate import Candidate
 from hybridhpc.model import JobSpec, Retries, Script
@@ -12,6 +12,7 @@ from hybridhpc.script.points import points_file
 from hybridhpc.script.render import render_script
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot
+from hybridhpc.values import dataclass
 
 RETRIES_BY_AGENT = "`retries` beyond Slurm's own requeue are made by `hpc agent`: let it run"
 

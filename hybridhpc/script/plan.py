@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hybridhpc.command import StagedFile
 from hybridhpc.decide.promise import Promise
 from hybridhpc.model import JobSpec, Resources
+from hybridhpc.values import dataclass
 
 NOT_SHIPPED = (".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", "*.pyc")
 """What is left behind when a workdir is shipped."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hybridhpc.script.quote import assignment, home_path
+from hybridhpc.values import dataclass
 
 DIRECTORY = ".hpc-secrets"
 """Where values lie, in the job's own directory, one file for each, readable by its owner alone."""

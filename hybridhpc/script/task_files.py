@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from hybridhpc.model import Points, Work
 from hybridhpc.script.checkpoint import Signal
@@ -15,6 +14,7 @@ from hybridhpc.script.launcher import Launch
 from hybridhpc.script.points import filled, reading
 from hybridhpc.script.quote import assignment, heredoc_end, shell_word
 from hybridhpc.script.secret import reading_lines
+from hybridhpc.values import dataclass
 
 _PER_TASK = "export NODE_RANK=${SLURM_NODEID:-0}"
 # A shell that waits for a command hears TERM when that has ended: it must not go on to the next one.

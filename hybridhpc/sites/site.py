@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hybridhpc.errors import Problem
 from hybridhpc.model import Mebibytes, Seconds, UsdPerHour
+from hybridhpc.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 
 from hybridhpc.model import Array, JobState, Mebibytes, Resources, Seconds
+from hybridhpc.values import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)  # there may be thousands: see values.py
 class Node:
     """One node now. `usable` is False if nothing can start on it (down, drained, reserved for maintenance)."""
 
@@ -45,7 +46,7 @@ class QueuePartition:
     allowed_qos: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)  # there may be thousands: see values.py
 class QueuedJob:
     """A job in the queue or running. Order in a queue is priority (higher first), then submission."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hybridhpc.errors import Problem, SpecError
 from hybridhpc.readers import quoted
@@ -24,6 +23,7 @@ from hybridhpc.spec.sbatch_options import (
     parse_release,
 )
 from hybridhpc.spec.sbatch_words import Word, read_directives, script_problems
+from hybridhpc.values import dataclass
 
 _YAML = (".yaml", ".yml")
 _SCRIPT = (".sbatch", ".slurm", ".sh", ".bash", ".job")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from hybridhpc.readers import quoted
 from hybridhpc.spec.sbatch_getopt import Option
@@ -24,6 +23,7 @@ from hybridhpc.spec.sbatch_values import (
     parse_tres_per_task,
     parse_whole,
 )
+from hybridhpc.values import dataclass
 
 Check = Callable[[str], object]
 

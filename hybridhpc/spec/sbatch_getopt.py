@@ -6,7 +6,6 @@ glibc's getopt_long with a leading `+` (the first word that is no option ends th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from hybridhpc.errors import Problem
@@ -22,6 +21,7 @@ from hybridhpc.spec.sbatch_options import (
     spell_release,
 )
 from hybridhpc.spec.sbatch_words import Word
+from hybridhpc.values import dataclass
 
 Origin = Literal["script", "environment", "command line"]
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hybridhpc.model import Mebibytes, Native, Seconds
 from hybridhpc.spec.sbatch import SbatchScript, default_name
 from hybridhpc.spec.sbatch_getopt import Option
 from hybridhpc.spec.sbatch_shape import other_gres, shape_of
 from hybridhpc.spec.sbatch_values import Indices, parse_array, parse_memory, parse_time
+from hybridhpc.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

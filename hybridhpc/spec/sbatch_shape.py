@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 
 from hybridhpc.spec.sbatch_values import (
@@ -22,6 +21,7 @@ from hybridhpc.spec.sbatch_values import (
     parse_nodes,
     parse_tres_per_task,
 )
+from hybridhpc.values import dataclass
 
 _SHAPE = ("sockets-per-node", "cores-per-socket", "threads-per-core")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from hybridhpc.model import Mebibytes, Seconds
 from hybridhpc.readers import quoted
 from hybridhpc.units import parse_slurm_time
+from hybridhpc.values import dataclass
 
 _SUFFIX = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
 _MEBI = {"k": 1 / 1024, "": 1, "m": 1, "g": 1024, "t": 1024**2}

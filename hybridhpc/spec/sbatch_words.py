@@ -5,13 +5,15 @@ Every rule was seen on sbatch 20.11.4, 21.08.5, 22.05.8, 23.11.4, 24.11.5, 25.11
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from hybridhpc.errors import Problem
 from hybridhpc.readers import quoted
 from hybridhpc.spec.sbatch_options import Release
+from hybridhpc.values import dataclass
 
 _SPACE = " \t\v\f\r\n"
 _MAGIC = ("#SBATCH", "#SLURM")
@@ -31,7 +33,7 @@ class Word:
     line: int | None = None
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Directives:
     """What the head of a script holds: the words of each component, and what could not be cut into words."""
 
