@@ -17,7 +17,8 @@ from hybridhpc.schedulers.base import Taken
 from hybridhpc.schedulers.slurm import WITHDRAW, SlurmScheduler
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.local import LocalTransport
-from tests.lab.lab import Lab, wait
+from tests.lab.lab import Lab
+from tests.lab.running import wait
 
 pytestmark = pytest.mark.lab
 
