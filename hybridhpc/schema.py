@@ -1,23 +1,23 @@
 """Building blocks for the schemas of files that people write: pydantic's validator, our own words for its errors.
 
-Which keys a spec or a site file has does not belong here. The validator is used without pydantic's models: importing
-and building those costs a submission 100 ms, this 30 ms, and every value is text that a reader of ours converts anyway.
+Which keys a spec or a site file has does not belong here. The validator is used without pydantic's models, and only for a
+file with a fault: others are read by the same readers alone, in less time than its import. See docs/decisions/0003.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
-from pydantic_core import core_schema as core
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybridhpc.document import Document, KeyPath
 from hybridhpc.errors import Problem
 from hybridhpc.readers import Fault, Plain, Reader, kind, nearest, quoted
 
-Schema = core.CoreSchema
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails, SchemaValidator
+    from pydantic_core.core_schema import CoreSchema
 
 MAX_PROBLEMS = 100
 MAX_LENGTH = 200
@@ -25,6 +25,15 @@ MAX_ENTRIES = 1000
 _KINDS: dict[type, str] = {str: "text", list: "list", dict: "mapping"}
 _MARKS = frozenset({"[key]", "[text]", "[list]", "[mapping]"})
 """What pydantic's paths hold beside the person's keys."""
+
+
+class Schema(NamedTuple):
+    """How a value is read, in two ways that agree."""
+
+    read: Callable[[Any], Any]
+    """Returns the value; raises ValueError at the first fault."""
+    core: Callable[[], CoreSchema]
+    """Makes the schema with which pydantic finds all faults and where they are."""
 
 
 class Form:
@@ -42,7 +51,7 @@ class Form:
         aliases: Mapping[str, str] | None = None,
         foreign: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
-        self._validator = SchemaValidator(schema)
+        self._schema = schema
         self.write = write
         self._aliases = aliases or {}
         self._foreign = foreign or {}
@@ -51,6 +60,22 @@ class Form:
         self, document: Document, root: Mapping[str, Plain], spelled: Mapping[KeyPath, KeyPath]
     ) -> tuple[dict[str, Any], list[Problem]]:
         """Return the values of what was written, or every problem. `spelled`: how a renamed key stands in the file."""
+        try:
+            return self._schema.read(root), []
+        except ValueError:
+            return self._faults(document, root, spelled)
+
+    @cached_property
+    def _validator(self) -> SchemaValidator:
+        from pydantic_core import SchemaValidator
+
+        return SchemaValidator(self._schema.core())
+
+    def _faults(
+        self, document: Document, root: Mapping[str, Plain], spelled: Mapping[KeyPath, KeyPath]
+    ) -> tuple[dict[str, Any], list[Problem]]:
+        from pydantic_core import ValidationError
+
         try:
             return self._validator.validate_python(root), []
         except ValidationError as error:
@@ -101,7 +126,7 @@ class Form:
 
 def plain(read: Callable[[Plain], Any]) -> Schema:
     """Return the schema of whatever `read` accepts. It raises ValueError with a sentence, best a Fault."""
-    return core.no_info_plain_validator_function(read)
+    return Schema(read, lambda: _pydantic().no_info_plain_validator_function(read))
 
 
 def word(read: Reader, *, longest: int = MAX_LENGTH) -> Schema:
@@ -126,7 +151,10 @@ def several(item: Schema, *, split: Callable[[Plain], list[Plain]] | None = None
             raise Fault(f"has {len(entries):,} entries; at most {MAX_ENTRIES:,} make sense here")
         return entries
 
-    return core.no_info_before_validator_function(check, core.tuple_variable_schema(item))
+    def read(entries: list[Plain]) -> tuple[Any, ...]:
+        return tuple(item.read(entry) for entry in entries)
+
+    return _before(check, Schema(read, lambda: _pydantic().tuple_variable_schema(item.core())))
 
 
 def refused(message: str, hint: str = "") -> Schema:
@@ -153,30 +181,72 @@ def table(key: Reader, value: Schema) -> Schema:
                 found[written] = _Twice(same)
         return found
 
-    return core.no_info_before_validator_function(check, core.dict_schema(word(key), _once(value)))
+    keys, values = word(key), _before(_once, value)
+
+    def read(entries: dict[str, Any]) -> dict[Any, Any]:
+        return {keys.read(written): values.read(each) for written, each in entries.items()}
+
+    return _before(check, Schema(read, lambda: _pydantic().dict_schema(keys.core(), values.core())))
 
 
-def record(*, required: Iterable[str] = (), **fields: Schema) -> Schema:
+def record(*required: str, **fields: Schema) -> Schema:
     """Return the schema of a mapping with fixed keys. A key without a value counts as not written."""
 
     def check(value: Plain) -> dict[str, Plain]:
         written = {} if value is None else _mapping(value)
         return {key: each for key, each in written.items() if each is not None or key not in fields}
 
-    needed = frozenset(required)
-    known = {key: core.typed_dict_field(each, required=key in needed) for key, each in fields.items()}
-    return core.no_info_before_validator_function(check, core.typed_dict_schema(known, extra_behavior="forbid"))
+    def read(entries: dict[str, Plain]) -> dict[str, Any]:
+        if not set(required) <= entries.keys() <= fields.keys():
+            raise Fault("a key is missing or unknown")
+        return {key: each.read(entries[key]) for key, each in fields.items() if key in entries}
+
+    def core() -> CoreSchema:
+        make = _pydantic()
+        known = {key: make.typed_dict_field(each.core(), required=key in required) for key, each in fields.items()}
+        made: CoreSchema = make.typed_dict_schema(known, extra_behavior="forbid")
+        return made
+
+    return _before(check, Schema(read, core))
 
 
 def either(**branches: Schema) -> Schema:
     """Return the schema of a value that may be `text`, a `list` or a `mapping`."""
-    marked = {f"[{name}]": branch for name, branch in branches.items()}
-    return core.tagged_union_schema(marked, lambda value: f"[{_KINDS.get(type(value))}]")
+
+    def read(value: Plain) -> Any:  # noqa: ANN401 -- whatever the branch makes of it
+        branch = branches.get(_KINDS.get(type(value), ""))
+        if branch is None:
+            raise Fault(f"cannot be {kind(value)}")
+        return branch.read(value)
+
+    def core() -> CoreSchema:
+        marked = {f"[{name}]": branch.core() for name, branch in branches.items()}
+        made: CoreSchema = _pydantic().tagged_union_schema(marked, lambda value: f"[{_KINDS.get(type(value))}]")
+        return made
+
+    return Schema(read, core)
 
 
 def then(schema: Schema, make: Callable[[Any], Any]) -> Schema:
     """Return a schema whose value is made into another one. `make` raises Fault if it cannot be."""
-    return core.no_info_after_validator_function(make, schema)
+    return Schema(
+        lambda value: make(schema.read(value)),
+        lambda: _pydantic().no_info_after_validator_function(make, schema.core()),
+    )
+
+
+def _before(check: Callable[[Any], Any], schema: Schema) -> Schema:
+    """Return a schema that reads what `check` makes of a value. `check` raises Fault if it cannot be."""
+    return Schema(
+        lambda value: schema.read(check(value)),
+        lambda: _pydantic().no_info_before_validator_function(check, schema.core()),
+    )
+
+
+def _pydantic() -> Any:  # noqa: ANN401 -- a module
+    from pydantic_core import core_schema
+
+    return core_schema
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -195,13 +265,10 @@ class _Twice:
     first: str
 
 
-def _once(value: Schema) -> Schema:
-    def check(written: Plain | _Twice) -> Plain:
-        if isinstance(written, _Twice):
-            raise Fault(f"means the same as {quoted(written.first)}", "keep one of them")
-        return written
-
-    return core.no_info_before_validator_function(check, value)
+def _once(written: Plain | _Twice) -> Plain:
+    if isinstance(written, _Twice):
+        raise Fault(f"means the same as {quoted(written.first)}", "keep one of them")
+    return written
 
 
 def _entries(value: Plain) -> list[Plain]:

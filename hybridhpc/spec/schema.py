@@ -124,7 +124,7 @@ _SHOWN = refused("must be NAME: secret://...; the text is not shown")
 
 SPEC = Form(
     record(
-        required=["run"],
+        "run",
         name=word(values.read_name, longest=1000),
         nodes=word(whole(1, MAX_NODES)),
         resources=record(
@@ -161,7 +161,7 @@ SPEC = Form(
         ),
         checkpoint=then(
             record(
-                required=["dir"],
+                "dir",
                 dir=word(values.read_path, longest=1000),
                 signal=word(values.read_signal),
                 grace=word(values.read_grace),

@@ -8,13 +8,16 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hybridhpc.document import Document
 from hybridhpc.errors import SpecError
 from hybridhpc.model import JobSpec, Work
+from hybridhpc.schema import Form
 from hybridhpc.sites.catalog import parse_site
+from hybridhpc.sites.schema import SITE
 from hybridhpc.sites.schema import WRITE as SITE_WRITE
 from hybridhpc.sites.site import InvalidSite
 from hybridhpc.spec.aliases import ALIASES, FOREIGN
-from hybridhpc.spec.schema import WRITE
+from hybridhpc.spec.schema import SPEC, WRITE
 from hybridhpc.spec.yaml import parse_spec
 
 KEYS = sorted({part for key in [*WRITE, *ALIASES, *SITE_WRITE] for part in key.split(".")} | set(FOREIGN))
@@ -67,6 +70,19 @@ def test_no_bytes_make_a_traceback(content: bytes) -> None:
 def test_no_yaml_syntax_makes_a_traceback(text: str) -> None:
     _tried(text.encode())
     parse_site(text.encode(), "/sites/x.yaml")
+
+
+@given(st.sampled_from([SPEC, SITE]), specs, st.booleans())
+def test_the_quick_way_through_a_schema_and_pydantics_agree(form: Form, tree: dict[str, Any], runs: bool) -> None:
+    root = {"run": "true", **tree} if runs else tree
+    document = Document(file="job.yaml", root=root)
+    thorough, problems = form._faults(document, root, {})
+    try:
+        quick = form._schema.read(root)
+    except ValueError:
+        assert problems
+    else:
+        assert (quick, []) == (thorough, problems)
 
 
 @given(specs)
