@@ -5,8 +5,9 @@ Exit status: 0 done, 1 broken, 2 wrong usage, 77 refused (the lab must not or ca
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from tests.lab import trees
 from tests.lab.company import NAMES
 from tests.lab.install import BrokenError, RefusedError, check_machine, install
 from tests.lab.lab import Lab
@@ -84,6 +85,7 @@ def _up(place: Place, names: list[str]) -> int:
     if unknown:
         print(f"lab: there is no cluster {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
+    _prepare(names or NAMES)
     labs = up(place, names or NAMES)
     for lab in labs:
         cluster = lab.cluster
@@ -98,10 +100,18 @@ def _up(place: Place, names: list[str]) -> int:
 
 
 def _install(_: Place) -> int:
-    check_machine()
-    new = install()
-    print(f"lab: installed {' '.join(new)}" if new else "lab: all packages were there")
+    _prepare(NAMES)
+    print("lab: installed")
     return 0
+
+
+def _prepare(names: Sequence[str]) -> None:
+    """Install what is missing on the machine and in the cache, and say so."""
+    check_machine()
+    if new := install():
+        print(f"lab: installed {' '.join(new)}")
+    for line in trees.fetch(names):
+        print(f"lab: {line}", flush=True)
 
 
 def _down(place: Place) -> int:

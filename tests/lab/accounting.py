@@ -17,8 +17,12 @@ add user "$1" account=bio Fairshare=10 QOS=normal,debug DefaultQOS=normal
 
 def await_slurmdbd(lab: Running) -> None:
     """Wait until slurmdbd answers: a controller that starts before it knows nobody. Raises BrokenError."""
-    log = f"{lab.cluster.directory}/log/slurmdbd.log"
-    wait(lambda: "cluster" in lab.run("sacctmgr", "-P", "show", "cluster", check=False).lower(), 60, f"see {log}")
+
+    def answers() -> bool:
+        lab.check_runs("slurmdbd")
+        return "Cluster" in lab.run("sacctmgr", "-P", "show", "cluster", check=False)
+
+    wait(answers, 60, f"slurmdbd of {lab.cluster.name} does not answer: see {lab.cluster.directory}/log/slurmdbd.log")
 
 
 def add_accounts(lab: Running) -> None:

@@ -4,10 +4,12 @@ A MariaDB that is already on the machine is another one, with other files and an
 """
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
 from tests.lab import processes
+from tests.lab.cache import locked_cache
 from tests.lab.install import SYSTEM_ENVIRONMENT, BrokenError
 from tests.lab.running import wait
 
@@ -28,27 +30,48 @@ OPTIONS = (
 def start_database(home: Path) -> None:
     """Start MariaDB in the lab's directory unless it runs, and wait for its socket. Raises BrokenError."""
     directory = home / "mariadb"
-    record, socket = directory / "run/mariadb.stat", directory / "socket"
+    record, path = directory / "run/mariadb.stat", directory / "socket"
     if processes.running(record) is not None:
         return
     data = directory / "data"
     if not data.exists():
-        _make(data)
+        with locked_cache() as cache:
+            shutil.copytree(_empty(cache), data.with_suffix(".new"), dirs_exist_ok=True)
+        data.with_suffix(".new").rename(data)
     (directory / "run").mkdir(exist_ok=True)
-    socket.unlink(missing_ok=True)
-    files = (f"--datadir={data}", f"--socket={socket}", f"--pid-file={directory}/run/mariadb.pid")
+    path.unlink(missing_ok=True)
+    files = (f"--datadir={data}", f"--socket={path}", f"--pid-file={directory}/run/mariadb.pid")
     log = directory / "mariadb.out"
     processes.start(record, log, ("mariadbd", "--no-defaults", "--user=root", *files, *OPTIONS), home)
-    wait(socket.is_socket, 60, f"MariaDB does not start: see {log}")
+    wait(lambda: _greets(path), 60, f"MariaDB does not start: see {log}")
 
 
-def _make(data: Path) -> None:
-    """Make an empty database in which root, told by the socket's own credentials, may do everything."""
-    new = data.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    words = ("mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={new}", "--skip-test-db")
-    done = subprocess.run([*words, *OPTIONS], env=SYSTEM_ENVIRONMENT, capture_output=True, text=True)
+def _greets(path: Path) -> bool:
+    """Whether MariaDB serves: it listens a while before it does."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1)
+        try:
+            client.connect(str(path))
+            return bool(client.recv(1))
+        except OSError:
+            return False
+
+
+def _empty(cache: Path) -> Path:
+    """Return an empty database in which root, told by the socket's own credentials, may do everything; make it once."""
+    version = _run("mariadbd", "--no-defaults", "--version").split()[2]
+    empty = cache / f"mariadb-{version}"
+    if not empty.exists():
+        new = cache / "mariadb.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        _run("mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={new}", "--skip-test-db", *OPTIONS)
+        new.rename(empty)
+    return empty
+
+
+def _run(*argv: str) -> str:
+    done = subprocess.run(argv, env=SYSTEM_ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
-        raise BrokenError(f"mariadb-install-db: {done.stderr.strip() or done.stdout.strip()}")
-    new.rename(data)
+        raise BrokenError(f"{argv[0]}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout

@@ -35,10 +35,11 @@ class Heads(Running):
 
     def start_slurmdbd(self) -> None:
         """Start slurmdbd unless it runs; SLURM_CONF tells it the directory of slurmdbd.conf."""
-        socket = str(self.home / "mariadb/socket")
-        self.start(
-            "slurmdbd", self.on_head("slurmdbd", "-D"), SLURM_CONF=str(self.cluster.slurm_conf), MYSQL_UNIX_PORT=socket
-        )
+        environment = {
+            "SLURM_CONF": str(self.cluster.slurm_conf),
+            "MYSQL_UNIX_PORT": str(self.home / "mariadb/socket"),
+        }
+        self.start("slurmdbd", self.on_head("slurmdbd", "-D"), **environment)
 
     def start_controller(self) -> None:
         """Start slurmctld unless it runs; its state of before is kept."""

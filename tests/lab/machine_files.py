@@ -155,10 +155,18 @@ for node in $(scontrol show hostnames "$1"); do
         word=fails
     else
         word=boots
+        booting="$booting $node"
+        rm -f "{home}/run/$node.stat"
         {MARK}={home.parent} setsid sh {home}/etc/boot "$node" "$(cat {home}/ctl/boot-delay)" \\
             </dev/null >>"{home}/log/$node.out" 2>&1 9>&- &
     fi
     echo "$(date +%s) $node $word" >> {home}/log/power.log
+done
+# slurmctld kills what is left of this program's process group when it ends (24.11): let every boot leave it first.
+for node in $booting; do
+    until [ -e "{home}/run/$node.stat" ]; do
+        sleep 0.01
+    done
 done
 """
 

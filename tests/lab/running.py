@@ -83,6 +83,12 @@ class Running:
         log = self.cluster.directory / f"log/{name}.out"
         processes.start(self.record(name), log, argv, self.home, environment)
 
+    def check_runs(self, name: str) -> None:
+        """Raise BrokenError when a daemon that was started is gone."""
+        if self.pid(name) is None:
+            log = self.cluster.directory / f"log/{name}.out"
+            raise BrokenError(f"{name} of {self.cluster.name} ended at once: see {log}")
+
     def check_port(self, name: str, address: str, port: int) -> None:
         """Raise RefusedError unless a daemon can listen there."""
         # A daemon that was killed a moment ago may still be letting go of it.
