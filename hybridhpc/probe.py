@@ -45,7 +45,7 @@ def _survey_one(site: Site, env: Mapping[str, str], clock: Clock) -> Snapshot | 
         answers = run_all(registry.transport(site, env), questions, site.probe_deadline)
         return dialect.parse_survey(site, answers, now=clock())
     except HpcError as error:
-        return Silence(site=site.name, why=error.message.splitlines()[0])
+        return Silence(site=site.name, why=error.message.splitlines()[0], fix=error.hint)
     except Exception as error:
         # A thread has nobody to catch this, and one site's odd answer must not end the run.
         return Silence(site=site.name, why=f"gave an answer that hybridhpc fails on ({type(error).__name__}: {error})")

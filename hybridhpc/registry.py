@@ -29,6 +29,7 @@ BUILT_IN = {
         "local": "hybridhpc.transports.local:LocalTransport",
         "here": "hybridhpc.in_process:InProcess",
         "openssh": "hybridhpc.transports.openssh:OpenSshTransport",
+        "ssh": "hybridhpc.transports.ssh:ParamikoTransport",
     },
 }
 """Ours are named here, so that finding them need not read every installed package's metadata; others' come from it."""
@@ -63,7 +64,10 @@ def _load(group: str, name: str) -> Callable[..., Any]:
         what = group.removeprefix("hybridhpc.")[:-1].replace("_", " ")
         raise NotFound(f"no {what} is called {name!r}", hint=f"known: {known}")
     module, _, attribute = target.partition(":")
-    loaded: Callable[..., Any] = getattr(import_module(module), attribute)
+    try:
+        loaded: Callable[..., Any] = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise NotFound(f"{name} needs {error.name}", hint=f"pip install 'hybridhpc[{name}]'") from error
     return loaded
 
 

@@ -44,8 +44,7 @@ def look_at_way(client: Client, site: Site) -> Findings:
     try:
         registry.transport(site, client.env)
     except NotFound as error:
-        fix = f"run hpc on a login node of {site.name}, with transport: local in {site.file} and no host"
-        yield fault(site.name, f"transport {site.transport} is not available in this release: {error.message}", fix)
+        yield fault(site.name, f"transport {site.transport} cannot be used: {error.message}", error.hint)
         return
     if site.scheduler == "here" and site.file is not None:
         yield from folder(_job_root(client, site), otherwise=_OTHERWISE.format(site.name), alone=True)
@@ -69,6 +68,8 @@ def look_at_silence(client: Client, site: Site, silence: Silence) -> Findings:
     if site.file is None and any(folder(client.paths.state, otherwise="", alone=True)):
         return
     mend = next((mend for words, mend in _MENDS if re.search(words, silence.why, re.IGNORECASE)), "")
+    if site.transport != "local" and silence.fix:
+        mend = silence.fix
     first = "python -m hybridhpc.here" if site.scheduler == "here" else "sinfo"
     fix = mend or f"run `{first}` yourself: these are its words; then ask the site's administrator"
     yield fault(site.name, f"does not answer: {silence.why}", fix)

@@ -39,6 +39,8 @@ def command(accuracy: bool, as_json: bool) -> None:
     for site in found:
         if site["error"]:
             say(f"{site['site']}: {site['error']}")
+            if site["fix"]:
+                say(f"  {site['fix']}")
 
 
 def _site_json(site: Site | InvalidSite, answers: dict[str, Snapshot | Silence]) -> dict[str, object]:
@@ -46,9 +48,11 @@ def _site_json(site: Site | InvalidSite, answers: dict[str, Snapshot | Silence])
     answer = answers.get(site.name)
     if isinstance(answer, Snapshot):
         partitions = [_partition_json(partition, answer) for partition in answer.partitions]
-        return {"site": site.name, "ok": True, "error": "", "partitions": partitions, "unseen": list(answer.unseen)}
+        unseen = list(answer.unseen)
+        return {"site": site.name, "ok": True, "error": "", "fix": "", "partitions": partitions, "unseen": unseen}
     error = str(site.problems[0]) if isinstance(site, InvalidSite) else answer.why if answer else "was not asked"
-    return {"site": site.name, "ok": False, "error": error, "partitions": [], "unseen": []}
+    fix = answer.fix if answer else ""
+    return {"site": site.name, "ok": False, "error": error, "fix": fix, "partitions": [], "unseen": []}
 
 
 def _partition_json(partition: QueuePartition, snapshot: Snapshot) -> dict[str, object]:

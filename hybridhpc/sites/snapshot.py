@@ -105,6 +105,8 @@ class Silence:
 
     site: str
     why: str
+    fix: str = ""
+    """What to do about it, where that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

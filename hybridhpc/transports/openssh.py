@@ -17,7 +17,7 @@ from hybridhpc.sites.site import Site
 from hybridhpc.transports import ssh_faults
 from hybridhpc.transports.errands import BOOTSTRAP
 from hybridhpc.transports.local import private_directory
-from hybridhpc.transports.remote import RemoteTransport
+from hybridhpc.transports.remote import RemoteTransport, host_and_port
 from hybridhpc.transports.talk import Talk
 
 _ATTEMPTS = 3
@@ -84,9 +84,9 @@ class OpenSshTransport(RemoteTransport):
 
 
 def destination(host: str) -> tuple[str, ...]:
-    """Return a site's host as arguments for ssh: HOST, USER@HOST or HOST:PORT."""
-    name, colon, port = host.rpartition(":")
-    return ("-p", port, name) if colon and port.isdigit() and ":" not in name else (host,)
+    """Return a site's host, [USER@]HOST[:PORT], as arguments for ssh."""
+    name, port = host_and_port(host)
+    return ("-p", port, name) if port else (name,)
 
 
 def configuration(site: Site, env: Mapping[str, str]) -> Path:

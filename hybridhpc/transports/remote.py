@@ -191,6 +191,12 @@ class RemoteTransport(ABC):
         return True
 
 
+def host_and_port(host: str) -> tuple[str, str]:
+    """Divide HOST:PORT; the port is empty if there is none, as in a bare IPv6 address."""
+    name, colon, port = host.rpartition(":")
+    return (name, port) if colon and port.isdigit() and ":" not in name else (host, "")
+
+
 def _received(answer: CommandResult | HpcError) -> CommandResult:
     if isinstance(answer, HpcError):
         raise answer

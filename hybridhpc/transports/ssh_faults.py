@@ -40,8 +40,11 @@ def fault(site: Site, words: str, *, delivered: bool) -> TransportError:
 
 def denied(site: Site, said: str) -> AuthExpired:
     """Return the error for a login that was refused."""
-    renew = site.renew or f"{_by_hand(site)}; `ssh-add -l` lists the keys that your agent holds"
-    return AuthExpired(f"AUTH_EXPIRED: {site.host} does not let you in: {said}", hint=f"renew: {renew}")
+    renew = f"; renew it: {site.renew}" if site.renew else ""
+    return AuthExpired(
+        f"AUTH_EXPIRED: {site.host} does not let you in: {said}{renew}",
+        hint=f"try it by hand: {_by_hand(site)}; `ssh-add -l` lists the keys that your agent holds",
+    )
 
 
 def _changed_key(site: Site, words: str) -> Undelivered:

@@ -268,10 +268,10 @@ SEEDS = (
         "run `sinfo` yourself",
     ),
     Seed(
-        "the transport ssh",
-        site("transport: ssh\nhost: login.example.org\n"),
-        "dgx: transport ssh",
-        "login node of dgx",
+        "a host that is not there",
+        site("transport: openssh\nhost: login.invalid\n"),
+        "dgx: does not answer: login.invalid is not reached",
+        "try it by hand: ssh login.invalid",
     ),
     Seed(
         "a partition that Slurm lacks",
