@@ -1,7 +1,7 @@
 """Building blocks for the schemas of files that people write: pydantic's validator, our own words for its errors.
 
-Which keys a spec or a site file has does not belong here. The validator is used without pydantic's models, and only for a
-file with a fault: others are read by the same readers alone, in less time than its import. See docs/decisions/0003.
+Which keys a spec or a site file has does not belong here. The validator is used without pydantic's models, and only
+for a file with a fault: others are read by the same readers alone, in less time than its import. See decision 0003.
 """
 
 from __future__ import annotations
