@@ -268,7 +268,9 @@ class JobSpec:
     after: tuple[After, ...] = ()
     native: Native = Native()
     where: tuple[str, ...] = ("auto",)
-    """auto, or site, site/partition ...: any of them."""
+    """auto, or sites, site/partitions and labels: any of them; `!` excludes, a comparison narrows."""
+    residency: str | None = None
+    """A label that a candidate must have for the data's sake; None: the data may go anywhere."""
     goal: Goal | None = None
     move: Move | None = None
     """None: as the settings of whoever looks after it say."""

@@ -18,6 +18,7 @@ from hybridhpc.command import Command
 from hybridhpc.config import data_path, settings
 from hybridhpc.errors import HpcError
 from hybridhpc.spec.flags import parse_goal, parse_where
+from hybridhpc.spec.places import unknown_names
 
 TRAINING = {"torch": "torch", "numpy": "numpy", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 """Modules, and the packages that bring them."""
@@ -85,11 +86,10 @@ def _settings_files(config: Path) -> Findings:
 
 
 def _unknown_places(client: Client, where: str, source: str) -> Findings:
-    known = [site.name for site in client.sites]
-    for word in where.split(","):
-        name = word.strip().removeprefix("!").partition("/")[0]
-        if name and name != "auto" and name not in known:
-            yield fault(source, f"where names a site {name!r} that does not exist", f"known are {', '.join(known)}")
+    sites = [site.name for site in client.sites]
+    labels = [label for site in client.usable_sites for label in site.labels]
+    for name in unknown_names([word.strip() for word in where.split(",") if word.strip()], sites, labels):
+        yield fault(source, f"where names {name!r}, which is no site and no label", f"known are {', '.join(sites)}")
 
 
 def look_at_environment(client: Client) -> Findings:

@@ -22,11 +22,15 @@ from hybridhpc.planning import Wish
 from hybridhpc.script.plan import NOT_SHIPPED
 from hybridhpc.secret_files import check_secrets
 from hybridhpc.spec.dependencies import check_dependencies
+from hybridhpc.spec.places import CLOUD, ONPREM, unknown_names
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 where_option: Callable[[Verb], Verb] = click.option(
-    "--where", metavar="PLACE", help="auto, a site, site/partition, or several with commas; !site excludes."
+    "--where",
+    metavar="PLACE",
+    help="auto, a site, site/partition or label (cloud, onprem), or several with commas; !site excludes, "
+    "gpu-memory>=80GiB narrows.",
 )
 SWEEP_HINT = "write matrix: {SEED: 0-9}, or give --csv FILE"
 goal_option: Callable[[Verb], Verb] = click.option(
@@ -124,14 +128,13 @@ def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) 
 
 
 def _check_places(client: Client, spec: JobSpec) -> None:
-    """Raise UsageError for a place that is no site, with the nearest that is one."""
-    known = ["auto", *(site.name for site in client.sites)]
-    for entry in spec.where:
-        name = entry.removeprefix("!").partition("/")[0]
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known[1:])}"
-            raise UsageError(f"no site is called {name!r}", hint=hint)
+    """Raise UsageError for a place that is no site and no label, with the nearest that is one."""
+    sites = [site.name for site in client.sites]
+    labels = [label for site in client.usable_sites for label in site.labels]
+    for name in unknown_names(spec.where, sites, labels):
+        near = get_close_matches(name, [*sites, *labels, CLOUD, ONPREM, "auto"], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(sites)}"
+        raise UsageError(f"no site and no label is called {name!r}", hint=hint)
 
 
 def _wish(client: Client, spec: JobSpec, words: Sequence[str]) -> Wish:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hybridhpc.decide.candidate import Candidate
 from hybridhpc.decide.limits import Case, gpus_on, native_kind, over_limits, walltime_of
 from hybridhpc.decide.native import Refusal, node_names, on_here, on_slurm, with_features
+from hybridhpc.decide.places import is_named, misplaced
 from hybridhpc.decide.profile import Need
 from hybridhpc.model import Gpus, JobSpec, Mebibytes, Seconds
 from hybridhpc.sites.site import Site
@@ -137,28 +138,10 @@ def _case(spec: JobSpec, candidate: Candidate, snapshot: Snapshot, partition: Qu
 def _names(case: Case) -> tuple[list[Refusal], list[str]]:
     """Judge what a job names: places in `where`, and what only some sites have."""
     candidate, spec = case.candidate, case.spec
-    matching = [entry for entry in spec.where if _matches(entry.removeprefix("!"), candidate)]
-    found = _where(case, [entry for entry in matching if entry.startswith("!")], matching)
+    found = misplaced(spec, candidate, case.able or case.nodes)
     if candidate.site.scheduler == "here":
         return [*found, *on_here(spec, candidate.site, candidate.partition)], []
-    explicit = any(entry != "auto" and not entry.startswith("!") for entry in matching)
+    explicit = any(is_named(entry, candidate) for entry in spec.where)
     known = [partition.name for partition in case.snapshot.partitions]
     refusals, notes = on_slurm(spec, candidate.site, case.partition, known, explicit)
     return [*found, *refusals], notes
-
-
-def _matches(entry: str, candidate: Candidate) -> bool:
-    place = f"{candidate.site.name}/{candidate.partition}"
-    return entry in ("auto", candidate.site.name, place, candidate.name)
-
-
-def _where(case: Case, excluding: list[str], matching: list[str]) -> list[Refusal]:
-    candidate, where = case.candidate, case.spec.where
-    if excluding:
-        return [Refusal(reason=f"left out by where: {excluding[0]}", would_admit=f"no {excluding[0]} in where")]
-    if not matching and any(not entry.startswith("!") for entry in where):
-        place = f"{candidate.site.name}/{candidate.partition}"
-        return [Refusal(reason=f"not named in where: {', '.join(where)}", would_admit=f"--where={place}")]
-    if candidate.site.only_listed and candidate.partition not in {listed.name for listed in candidate.site.partitions}:
-        return [Refusal(reason=f"the site file of {candidate.site.name} does not list this partition (only_listed)")]
-    return []

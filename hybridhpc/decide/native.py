@@ -51,8 +51,9 @@ def on_slurm(
     native = spec.native
     found = [_partition(native, site, partition, known)]
     notes: list[str] = []
+    defaults = {"account": site.account_for(partition.name), "qos": site.qos_for(partition.name)}
     for kind, allowed in (("account", partition.allowed_accounts), ("qos", partition.allowed_qos)):
-        value, word = getattr(native, kind), getattr(site, kind)
+        value, word = getattr(native, kind), defaults[kind]
         own = (own_name(site, kind, value) or value) if value else word
         if own and allowed and own.lower() not in {name.lower() for name in allowed}:
             found.append(_not_admitted(spec, kind, own, partition.name, allowed))

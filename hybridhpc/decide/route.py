@@ -12,11 +12,13 @@ from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
 from hybridhpc.decide.fit import Fit, fits
 from hybridhpc.decide.forecast import Outlook, Run, Start, forecast_run, forecast_start, makespan, outlook
 from hybridhpc.decide.learned import Lessons, learned_fraction
+from hybridhpc.decide.places import leaves, resident
 from hybridhpc.decide.policy import Policy, weigh
 from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.model import Goal, JobSpec, JobState, Quantiles
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
+from hybridhpc.spec.places import unknown_names
 from hybridhpc.values import dataclass
 
 Sighting = tuple[Site | InvalidSite, Snapshot | Silence | None]
@@ -34,6 +36,7 @@ class _Question:
     history: Sequence[PastJob]
     fraction: float
     lessons: Lessons
+    kept: Mapping[str, frozenset[str]]
     sites: Mapping[str, Site]
     policy: Policy
     now: float
@@ -57,6 +60,7 @@ def decide(
     not matter. Raises nothing.
     """
     rules, past = policy or Policy(), [job for job in history if _sound(job)]
+    known = {site.name: site for site, _ in sites if isinstance(site, Site)}
     question = _Question(
         spec=spec,
         goal=spec.goal or rules.goal,
@@ -65,7 +69,8 @@ def decide(
         history=past,
         fraction=learned_fraction(past, rules),
         lessons=Lessons(outcomes=outcomes, policy=rules),
-        sites={site.name: site for site, _ in sites if isinstance(site, Site)},
+        kept=resident(spec, known.values()),
+        sites=known,
         policy=rules,
         now=now,
     )
@@ -83,9 +88,11 @@ def _sound(job: PastJob) -> bool:
 
 def candidates_that_fit(spec: JobSpec, sites: Sequence[Sighting]) -> tuple[Candidate, ...]:
     """Return the candidates worth asking their scheduler about, by name: no limit and no capacity rules them out."""
+    kept = resident(spec, [site for site, _ in sites if isinstance(site, Site)])
     found = [
         fit.candidate
         for site, snapshot in _answering(sites)
+        if not leaves(kept, site)
         for fit in fits(spec, site, snapshot)
         if all(refusal.doubtful for refusal in fit.refusals)
     ]
@@ -99,13 +106,11 @@ def _answering(sites: Iterable[Sighting]) -> list[tuple[Site, Snapshot]]:
 def _silent(spec: JobSpec, sites: Sequence[Sighting]) -> tuple[tuple[str, str], ...]:
     """Return every site of which nothing is known, and every name in `where` that is no site."""
     lines = {(site.name, why) for site, answer in sites if (why := _silence(site, answer))}
-    known = {site.name for site, _ in sites}
-    for entry in spec.where:
-        name = entry.removeprefix("!").partition("/")[0]
-        if name not in known and name != "auto":
-            lines.add(
-                (name, f"named in where, but there is no such site (there is {', '.join(sorted(known)) or 'none'})")
-            )
+    known = sorted({site.name for site, _ in sites})
+    labels = {label for site, _ in sites if isinstance(site, Site) for label in site.labels}
+    there = ", ".join(known) or "none"
+    for name in unknown_names(spec.where, known, labels):
+        lines.add((name, f"named in where, but there is no such site or label (there is {there})"))
     return tuple(sorted(lines))
 
 
@@ -142,6 +147,8 @@ def _refused(question: _Question, fit: Fit) -> Choice | None:
     accepted = told is not None and told.start is not None
     standing = [refusal for refusal in fit.refusals if not (refusal.doubtful and accepted)]
     reasons = [refusal.reason for refusal in standing]
+    if leaving := leaves(question.kept, fit.candidate.site):
+        reasons.append(leaving)
     if key in question.refusals:
         reasons.append(question.refusals[key])
     if told is not None and told.start is None and told.refusal:

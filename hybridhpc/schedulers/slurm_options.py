@@ -43,7 +43,8 @@ def _of_work(spec: JobSpec, work: Work, site: Site, partition: str, gpus: Gpus |
         options["time"] = format_walltime(-(-spec.resources.walltime // 60) * 60)
     if spec.array is not None:
         options["array"] = spec.array.text
-    options |= {name: value for name, value in (("account", site.account), ("qos", site.qos)) if value}
+    own = (("account", site.account_for(partition)), ("qos", site.qos_for(partition)))
+    options |= {name: value for name, value in own if value}
     options |= _ending(work)
     options |= {"open-mode": "append", "output": "%A_%a.log" if spec.array else "%j.log", "export": "ALL"}
     for name, value in (*site.slurm, *site.partition(partition).slurm, *_renamed(work, site)):
@@ -103,7 +104,7 @@ def _renamed(work: Work, site: Site) -> Iterator[tuple[str, str | None]]:
 def _of_script(native: Native, script: Script, site: Site, partition: str) -> Iterator[tuple[str, str | None]]:
     if native.partition != partition:
         yield "partition", partition
-    for kind, default in (("account", site.account), ("qos", site.qos)):
+    for kind, default in (("account", site.account_for(partition)), ("qos", site.qos_for(partition))):
         foreign = getattr(native, kind)
         own = _own(site, kind, foreign) if foreign else default
         if own and own != foreign:

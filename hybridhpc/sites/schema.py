@@ -29,7 +29,9 @@ WRITE = {
     "partitions.*.purchase": "purchase: spot",
     "partitions.*.boot_delay": "boot_delay: 10m",
     "partitions.*.slurm": "slurm: {exclusive: true}",
-    "partitions.*.slurm.*": "account: ml",
+    "partitions.*.slurm.*": "exclusive: true",
+    "partitions.*.account": "account: ml",
+    "partitions.*.qos": "qos: normal",
     "only_listed": "only_listed: true",
     "gpu_price": "gpu_price: 2.10 USD/h",
     "node_price": "node_price: 55.04 USD/h",
@@ -45,7 +47,8 @@ WRITE = {
     "names": "names: {account: {ml: proj-42}}",
     "names.*": "account: {ml: proj-42}",
     "names.*.*": "ml: proj-42",
-    "labels": "labels: [onprem, eu]",
+    "labels": "labels: [eu]",
+    "resident_data": "resident_data: [/data/patients]",
     "slurm": "slurm: {exclusive: true}",
     "slurm.*": "exclusive: true",
     "preamble": "preamble: module load apptainer",
@@ -76,6 +79,7 @@ _PARTITION = matching(r"[^\s,/:]{1,64}", "name of a partition")
 _KIND = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "GPU name")
 _TOKEN = matching(r"[A-Za-z0-9][A-Za-z0-9_./+-]{0,63}", "plain word")
 _HOST = matching(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}", "host name")
+_LABEL = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "label: letters, digits, '.', '_' and '-', at most 64")
 _VERSION = matching(r"[0-9]{2}\.[0-9]{2}(?:[.-][0-9A-Za-z]+)*", "Slurm version, as in 24.11 or 24.11.5")
 _VARIABLES = ("HOME", "USER")
 
@@ -139,7 +143,9 @@ _PARTITION_ENTRY = record(
     **_prices(),
     purchase=word(choice("owned", "on-demand", "spot")),
     boot_delay=word(_delay),
-    slurm=options(),
+    account=word(_TOKEN),
+    qos=word(_TOKEN),
+    slurm=options({"account": "write account: ml below the partition", "qos": "write qos: normal below the partition"}),
 )
 _OWN = {"account": "write account: ml at the top level", "qos": "write qos: normal at the top level"}
 
@@ -164,7 +170,8 @@ SITE = Form(
         account=word(_TOKEN),
         qos=word(_TOKEN),
         names=then(table(choice(*Native.__slots__), table(printable, word(printable))), _triples),
-        labels=several(word(printable)),
+        labels=several(word(_LABEL)),
+        resident_data=several(word(_absolute, longest=1000)),
         slurm=options(_OWN),
         preamble=word(str, longest=MAX_TEXT),
         container_runtime=word(choice("apptainer", "singularity")),

@@ -27,6 +27,9 @@ class Partition:
     """owned, on-demand or spot."""
     boot_delay: Seconds = Seconds(0)
     """For nodes that are powered up on demand."""
+    account: str | None = None
+    """For jobs that name none; None: the site's. So is `qos`."""
+    qos: str | None = None
     slurm: tuple[tuple[str, str | None], ...] = ()
 
 
@@ -65,6 +68,8 @@ class Site:
     names: tuple[tuple[str, str, str], ...] = ()
     """Mappings of foreign names: ("account", "ml", "proj-42") says that `ml` elsewhere is `proj-42` here."""
     labels: tuple[str, ...] = ()
+    resident_data: tuple[str, ...] = ()
+    """Directories whose data may not leave: a job that names one runs only at sites that list it."""
     slurm: tuple[tuple[str, str | None], ...] = ()
     preamble: str = ""
     container_runtime: str = "apptainer"
@@ -81,6 +86,14 @@ class Site:
             if partition.name == name:
                 return partition
         return Partition(name=name, price=self.price)
+
+    def account_for(self, partition: str) -> str | None:
+        """Return the account of jobs that name none."""
+        return self.partition(partition).account or self.account
+
+    def qos_for(self, partition: str) -> str | None:
+        """Return the QOS of jobs that name none."""
+        return self.partition(partition).qos or self.qos
 
     def native_gpu(self, kind: str) -> str:
         """Return the scheduler's word for a GPU kind, matched without regard to case."""

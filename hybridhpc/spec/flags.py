@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from hybridhpc.errors import UsageError
 from hybridhpc.model import Goal
-from hybridhpc.spec.values import GOALS, places, read_place, read_worth
+from hybridhpc.spec.places import places, read_place
+from hybridhpc.spec.values import GOALS, read_worth
 
 
 def parse_where(text: str, source: str) -> tuple[str, ...]:
-    """Read `auto`, or sites and site/partitions with commas; `!` before one excludes it.
+    """Read `auto`, or sites, site/partitions, labels and comparisons with commas; `!` before one excludes it.
 
     Raises UsageError, which names the source: the flag, a variable or a line of a file.
     """
     found = tuple(word.strip() for word in text.split(",") if word.strip())
     try:
-        for word in found:
-            read_place(word.removeprefix("!"))
-        return places(found)
+        return places(tuple(read_place(word) for word in found))
     except ValueError as error:
-        raise UsageError(f"{source}: {error}", hint="write auto, SITE, SITE/PARTITION, or !SITE") from error
+        hint = getattr(error, "hint", "") or "write auto, SITE, SITE/PARTITION, or !SITE"
+        raise UsageError(f"{source}: {error}", hint=hint) from error
 
 
 def parse_goal(text: str, source: str) -> Goal:

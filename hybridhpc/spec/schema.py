@@ -10,6 +10,7 @@ from hybridhpc.schema import Form, either, plain, record, refused, several, tabl
 from hybridhpc.sites.options import options
 from hybridhpc.spec import values
 from hybridhpc.spec.aliases import ALIASES, FOREIGN
+from hybridhpc.spec.places import places, read_label, read_place
 from hybridhpc.spec.sweep import MAX_POINTS, matrix_points, read_parameter, read_values
 from hybridhpc.units import parse_walltime
 
@@ -53,6 +54,7 @@ WRITE = {
     "retries.failed": "failed: 1",
     "move": "move: advise",
     "where": "where: auto",
+    "residency": "residency: onprem",
     "goal": "goal: balanced",
     "goal.value_of_time": "value_of_time: 30 USD/h",
     "goal.deadline": "deadline: 2026-12-01T09:00+09:00",
@@ -172,7 +174,8 @@ SPEC = Form(
             record(preempted=_RETRY, node_fail=_RETRY, timeout=_RETRY, failed=_RETRY), lambda found: Retries(**found)
         ),
         move=then(word(choice(*(move.value for move in Move))), Move),
-        where=then(several(word(values.read_place)), values.places),
+        where=then(several(word(read_place)), places),
+        residency=word(read_label),
         goal=either(
             text=then(word(choice(*values.GOALS)), _goal_word),
             mapping=then(

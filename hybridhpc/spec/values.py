@@ -24,8 +24,6 @@ GOALS = {"cheap": UsdPerHour(1.0), "balanced": UsdPerHour(30.0), "fast": UsdPerH
 _SIGNALS = ("USR1", "USR2", "TERM", "INT", "HUP", "QUIT", "ALRM", "XCPU")
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _REFERENCE = r"secret://[A-Za-z0-9][A-Za-z0-9_.-]*/[!-~]+"
-_SITE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-_PARTITION = r"[^\s,/:]{1,64}"
 _AT_LEAST = r"([0-9]+)(?:\+|\.\.)?"
 _TIMES = r"[0-9]{1,3}\s*[xX*].+|.+[xX*][0-9]{1,2}"
 _BYTES = r"(?i:[0-9.]+\s*[KMGTP]i?B?\W*)"
@@ -216,24 +214,6 @@ def _range(part: str) -> range:
     if last < first or last > MAX_INDEX or step == 0:
         raise Fault(f"{quoted(part)} is out of range", f"indices rise, from 0 to {MAX_INDEX:,}")
     return range(first, last + 1, step)
-
-
-def read_place(text: str) -> str:
-    """Read `auto`, `site`, `site/partition`, or one of the latter two excluded: `!site`."""
-    site, mark, partition = text.removeprefix("!").partition("/")
-    fits = re.fullmatch(_SITE, site) and (not mark or re.fullmatch(_PARTITION, partition))
-    if not fits or (site == "auto" and text != "auto"):
-        raise Fault(f"{quoted(text)} is no place", "write auto, SITE, SITE/PARTITION, '!SITE' or a list of them")
-    return text
-
-
-def places(found: tuple[str, ...]) -> tuple[str, ...]:
-    """Check places together: `auto` means all of them. Raises Fault."""
-    if not found:
-        raise Fault("names no place")
-    if "auto" in found and not all(place == "auto" or place.startswith("!") for place in found):
-        raise Fault("names auto beside other places", "auto is every site: leave it out")
-    return found
 
 
 def read_dependency(text: str) -> str:

@@ -14,9 +14,10 @@ from hybridhpc.model import JobSpec, Native, Resources, Work
 from hybridhpc.readers import Fault, Plain
 from hybridhpc.schema import in_order
 from hybridhpc.spec.aliases import rename
+from hybridhpc.spec.places import places, read_place
 from hybridhpc.spec.schema import SPEC
 from hybridhpc.spec.sweep import with_points
-from hybridhpc.spec.values import MAX_NAME_BYTES, is_image_file, places, read_name, read_place
+from hybridhpc.spec.values import MAX_NAME_BYTES, is_image_file, read_name
 
 _WORK = (
     "run",
@@ -133,7 +134,8 @@ def _spec(values: dict[str, Any], path: str, digest: str) -> JobSpec:
         whole_nodes="exclusive" in options and options["exclusive"] is None,
         **values.get("resources", {}),
     )
-    optional = {key: values[key] for key in ("array", "after", "where", "goal", "move", "parallel") if key in values}
+    keys = ("array", "after", "where", "residency", "goal", "move", "parallel")
+    optional = {key: values[key] for key in keys if key in values}
     spec = JobSpec(
         name=values.get("name") or _default_name(path),
         file=path,

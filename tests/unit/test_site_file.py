@@ -67,7 +67,7 @@ slurm_conf: /opt/slurm/etc/slurm.conf
 version: "24.11"
 job_root: /scratch/$USER/jobs
 partitions:
-  p5: {node_price: 55.04 USD/h, purchase: on-demand, boot_delay: 4m, slurm: {A: p5, exclusive: true}}
+  p5: {node_price: 55.04 USD/h, purchase: on-demand, boot_delay: 4m, account: p5, qos: high, slurm: {exclusive: true}}
   cpu:
 only_listed: yes
 gpu_price: 2.10 USD/h
@@ -78,6 +78,7 @@ account: ml
 qos: normal
 names: {account: {ml: proj-42}, partition: {gpu: p5}}
 labels: [cloud, eu]
+resident_data: [/data/patients]
 slurm: [--comment=site]
 preamble: |
   module load apptainer
@@ -104,7 +105,9 @@ probe_deadline: 5s
                 price=Price(per_node=55.04, source="site file dgx.yaml"),  # type: ignore[arg-type]
                 purchase="on-demand",
                 boot_delay=240,  # type: ignore[arg-type]
-                slurm=(("account", "p5"), ("exclusive", None)),
+                account="p5",
+                qos="high",
+                slurm=(("exclusive", None),),
             ),
             Partition(name="cpu", price=Price(per_gpu=2.1, source="site file dgx.yaml")),  # type: ignore[arg-type]
         ),
@@ -117,6 +120,7 @@ probe_deadline: 5s
         qos="normal",
         names=(("account", "ml", "proj-42"), ("partition", "gpu", "p5")),
         labels=("cloud", "eu"),
+        resident_data=("/data/patients",),
         slurm=(("comment", "site"),),
         preamble="module load apptainer\n",
         container_runtime="singularity",

@@ -366,13 +366,18 @@ def test_the_command_line_says_where_instead_of_the_spec() -> None:
         ("dgx", ("dgx",)),
         ("[dgx, aws/p5]", ("dgx", "aws/p5")),
         ("[auto, '!aws']", ("auto", "!aws")),
+        ("'gpu-memory >= 80GiB'", ("gpu-memory>=80GiB",)),
+        ("[eu, 'gpu-speed>0.5', '!cloud']", ("eu", "gpu-speed>0.5", "!cloud")),
     ],
 )
 def test_places_are_read(written: str, where: tuple[str, ...]) -> None:
     assert parsed(f"run: x\nwhere: {written}").where == where
 
 
-@pytest.mark.parametrize("written", ["/p5", "a,b", "auto/p5", "[]", "'!auto'", "a/b/c", "-x", "'a\\nb'"])
+@pytest.mark.parametrize(
+    "written",
+    ["gpu-memory>=lots", "'gpu-speed>x'", "gpus>8", "/p5", "a,b", "auto/p5", "[]", "'!auto'", "a/b/c", "-x", "'a\\nb'"],
+)
 def test_what_is_no_place_is_refused(written: str) -> None:
     assert "where" in said(f"run: x\nwhere: {written}")
 

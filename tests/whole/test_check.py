@@ -435,7 +435,7 @@ SEEDS = (
     Seed(
         "an HPC_WHERE that nobody knows",
         env(HPC_WHERE="dgx,mars/red"),
-        "environment HPC_WHERE: where names a site 'mars'",
+        "environment HPC_WHERE: where names 'mars'",
         "known are dgx, here",
     ),
     Seed(

@@ -203,7 +203,7 @@ def test_broken_silent_and_unknown_sites_cost_one_line_each():
     assert ranking.silent == (
         ("broken", "its file is wrong: broken.yaml:3: host: bad"),
         ("mute", "gave no answer within 10 s"),
-        ("nowhere", "named in where, but there is no such site (there is broken, lab, mute)"),
+        ("nowhere", "named in where, but there is no such site or label (there is broken, lab, mute)"),
     )
 
 

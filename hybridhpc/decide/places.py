@@ -1,0 +1,134 @@
+"""Whom `where`, `residency` and data that may not leave admit: a reason for every no. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from hybridhpc.decide.candidate import Candidate
+from hybridhpc.decide.native import Refusal
+from hybridhpc.model import JobSpec, Script
+from hybridhpc.sites.site import Site
+from hybridhpc.sites.snapshot import Node
+from hybridhpc.spec.places import CLOUD, ONPREM, Comparison, admitting, parse_comparison
+
+_AT_HOME = ("onprem", "here")
+"""Providers whose nodes are one's own."""
+
+
+def labels_of(candidate: Candidate) -> frozenset[str]:
+    """Return the labels of a candidate: its site's, and `cloud` or `onprem`.
+
+    A partition whose nodes are bought is in the cloud wherever its Slurm is; so is a site that calls itself so.
+    """
+    site = candidate.site
+    bought = site.provider not in _AT_HOME or candidate.purchase != "owned" or CLOUD in site.labels
+    return frozenset({*site.labels} - {CLOUD, ONPREM} | {CLOUD if bought else ONPREM})
+
+
+def is_named(entry: str, candidate: Candidate) -> bool:
+    """Whether a word of `where` names the candidate itself, not by a label."""
+    return entry in (candidate.site.name, f"{candidate.site.name}/{candidate.partition}", candidate.name)
+
+
+def misplaced(spec: JobSpec, candidate: Candidate, nodes: Sequence[Node]) -> list[Refusal]:
+    """Return why a job may not go to a candidate, whatever it could run there; `nodes` are those it might get."""
+    place = f"{candidate.site.name}/{candidate.partition}"
+    found = [*_residency(spec, candidate)]
+    left_out = [entry for entry in spec.where if entry.startswith("!") and _matches(entry[1:], candidate)]
+    wanted = admitting(spec.where)
+    if left_out:
+        found.append(Refusal(reason=f"left out by where: {left_out[0]}", would_admit=f"no {left_out[0]} in where"))
+    elif wanted and not any(_matches(entry, candidate) for entry in wanted):
+        found.append(Refusal(reason=f"not named in where: {', '.join(spec.where)}", would_admit=f"--where={place}"))
+    elif candidate.site.only_listed and candidate.partition not in {each.name for each in candidate.site.partitions}:
+        found.append(
+            Refusal(reason=f"the site file of {candidate.site.name} does not list this partition (only_listed)")
+        )
+    for entry in spec.where:
+        comparison = parse_comparison(entry)
+        if comparison is not None and (refusal := _compared(entry, comparison, candidate, nodes)):
+            found.append(refusal)
+    return found
+
+
+def _matches(entry: str, candidate: Candidate) -> bool:
+    return entry == "auto" or is_named(entry, candidate) or entry in labels_of(candidate)
+
+
+def _residency(spec: JobSpec, candidate: Candidate) -> Iterator[Refusal]:
+    wanted, site = spec.residency, candidate.site
+    if wanted is None or wanted in labels_of(candidate):
+        return
+    if wanted in (ONPREM, CLOUD):
+        why = f"{candidate.name} is {CLOUD if wanted == ONPREM else ONPREM}"
+        yield Refusal(reason=f"its data may not leave (residency: {wanted}), and {why}")
+    else:
+        why = f"{site.name} has no label {wanted}"
+        yield Refusal(
+            reason=f"its data may not leave (residency: {wanted}), and {why}",
+            would_admit=f"`labels: [{wanted}]` in the site file, if that is so",
+        )
+
+
+def _compared(entry: str, comparison: Comparison, candidate: Candidate, nodes: Sequence[Node]) -> Refusal | None:
+    """Judge the GPUs that the job would get: of the kind it names, else every kind among the nodes."""
+    site = candidate.site
+    known = dict(_figures(site, comparison.figure))
+    asked = candidate.gpus.kind if candidate.gpus else None
+    kinds = [asked] if asked else sorted({node.gpu_kind or "" for node in nodes if node.gpus > 0})
+    if not kinds:
+        return Refusal(reason=f"{entry}: partition {candidate.partition} has no GPUs")
+    for kind in kinds:
+        figure = known.get(kind.lower())
+        if figure is None:
+            key = comparison.figure.replace("-", "_")
+            example = "80GiB" if comparison.figure == "gpu-memory" else "1.0"
+            return Refusal(
+                reason=f"{entry}: the site file of {site.name} does not say so of {kind or 'its GPUs'}",
+                would_admit=f"`{key}: {{{kind or 'H100'}: {example}}}` in the site file, if that is so",
+            )
+        if not comparison.holds(figure):
+            return Refusal(reason=f"{entry}: {kind} has {comparison.spelled(figure)}")
+    return None
+
+
+def _figures(site: Site, figure: str) -> Iterator[tuple[str, float]]:
+    """Yield memory or speed by the person's word and by the scheduler's, in lower case."""
+    table: Sequence[tuple[str, float]] = site.gpu_memory if figure == "gpu-memory" else site.gpu_speed
+    for kind, value in table:
+        yield kind.lower(), float(value)
+        yield site.native_gpu(kind).lower(), float(value)
+
+
+def resident(spec: JobSpec, sites: Iterable[Site]) -> Mapping[str, frozenset[str]]:
+    """Return the directories a job names whose data may not leave, each with the sites that hold it."""
+    holders: dict[str, set[str]] = {}
+    for site in sites:
+        for directory in site.resident_data:
+            holders.setdefault(directory.rstrip("/"), set()).add(site.name)
+    text = "\n".join(_texts(spec)) if holders else ""
+    return {directory: frozenset(held) for directory, held in holders.items() if _mentions(text, directory)}
+
+
+def leaves(kept: Mapping[str, frozenset[str]], site: Site) -> str:
+    """Say which data would leave if the job went to a site; empty if none."""
+    for directory, holders in sorted(kept.items()):
+        if site.name not in holders:
+            return f"it names {directory}, whose data may not leave {' or '.join(sorted(holders))} (resident_data)"
+    return ""
+
+
+def _mentions(text: str, directory: str) -> bool:
+    return re.search(rf"(?<![\w./-]){re.escape(directory)}(?![\w.-])", text) is not None
+
+
+def _texts(spec: JobSpec) -> Iterator[str]:
+    payload = spec.payload
+    if isinstance(payload, Script):
+        yield from (payload.content.decode("utf-8", "replace"), payload.path, payload.chdir or "", *payload.args)
+        yield from payload.flags
+        return
+    yield from (payload.run, payload.setup, payload.workdir or "", payload.image or "")
+    yield from (bind.source for bind in payload.binds)
+    yield from (value for _, value in payload.env)
