@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +23,7 @@ from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.script.plan import Plan
 from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
-from hybridhpc.submitting import WORK, Outcome, Submitter, Told, silent, taken_up
+from hybridhpc.submitting import WORK, Outcome, Submitter, Told, job_root, silent, taken_up
 from hybridhpc.transports.base import Transport
 
 IDS_AT_ONCE = 500
@@ -42,6 +43,12 @@ class Client:
     def sites(self) -> tuple[Site | InvalidSite, ...]:
         """All sites, broken ones too."""
         return registry.load_sites(self.paths)
+
+    def anew(self) -> Client:
+        """Return a client that reads site files anew, with the same ledger."""
+        other = Client(self.env, self.cwd, self.clock)
+        other.ledger = self.ledger
+        return other
 
     @property
     def usable_sites(self) -> tuple[Site, ...]:
@@ -88,16 +95,34 @@ class Client:
         """Return an id for a sweep: its name, and what tells it from others of that name."""
         return f"{name}-{secrets.token_hex(SWEEP_BYTES)}"
 
+    def carry_out(self, records: Sequence[Record]) -> tuple[Outcome | HpcError, ...]:
+        """Bring intents that are owned to their end, and return what became of each."""
+        return self._submitter.carry_out(records)
+
     def announce(self, records: Sequence[Record]) -> None:
         """Write down that the person has been told the refs."""
         self.ledger.announced([record.token for record in records])
 
-    def _reach(self, record: Record) -> tuple[Site, Scheduler, Transport]:
+    def reach(self, record: Record) -> tuple[Site, Scheduler, Transport]:
+        """Return a job's site and how it is spoken to. Raises HpcError if its file is gone or broken."""
         site = registry.site_named(self.sites, record.site)
         return site, registry.scheduler(site.scheduler), registry.transport(site, self.env)
 
+    def job_root(self, site: str) -> str:
+        """Return the directory at a site that holds a directory for each job."""
+        place = registry.site_named(self.sites, site)
+        return job_root(place, registry.transport(place, self.env))
+
     def refresh(self, records: Sequence[Record]) -> tuple[Record, ...]:
         """Ask the sites about jobs that are not final, write down what they say, and return the records as they are."""
+        statuses = self.look(records)
+        return tuple(
+            following.apply(record, statuses[record.token]) if record.token in statuses else record
+            for record in records
+        )
+
+    def look(self, records: Sequence[Record]) -> dict[str, JobStatus]:
+        """Ask the sites about jobs that are not final, write down what they say, and return it by token."""
         statuses = following.ask(records, self.sites, self.env)
         by_token = {record.token: record for record in records}
         certain = [
@@ -106,10 +131,11 @@ class Client:
         if certain:
             self.ledger.seen(certain)
         self._forget_secrets([record for record in records if _ends(statuses.get(record.token))])
-        return tuple(
-            following.apply(record, statuses[record.token]) if record.token in statuses else record
-            for record in records
-        )
+        return statuses
+
+    def ask_again(self, record: Record) -> JobStatus:
+        """Ask about a job that has ended as far as is known, and write nothing down."""
+        return following.ask([replace(record, state=JobState.UNKNOWN)], self.sites, self.env)[record.token]
 
     def _forget_secrets(self, ended: Sequence[Record]) -> None:
         by_site: dict[str, list[Record]] = {}
@@ -117,19 +143,20 @@ class Client:
             if record.plan.secrets:
                 by_site.setdefault(record.site, []).append(record)
         for records in by_site.values():
-            forget(self._reach(records[0])[2], [record.job_dir for record in records])
+            forget(self.reach(records[0])[2], [record.job_dir for record in records])
 
     def cancel(self, record: Record) -> Record:
-        """Cancel a job, pending or running. A final one is left as it is.
+        """Cancel a job, pending or running. A final one is left as it is, and gets no new attempt.
 
         Raises SchedulerError, TransportError, and Undecided if it is being submitted right now.
         """
+        record = self.ledger.unwant(record.token)
         if record.phase is Phase.INTENT:
             record = self._finish_held(record)
         (record,) = self.refresh([record])
         if record.state.final:
             return record
-        site, scheduler, transport = self._reach(record)
+        site, scheduler, transport = self.reach(record)
         scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [record.job_id])))
         return self.refresh([record])[0]
 
@@ -143,7 +170,7 @@ class Client:
             if not record.state.final:
                 by_site.setdefault(record.site, []).append(record)
         for living in by_site.values():
-            site, scheduler, transport = self._reach(living[0])
+            site, scheduler, transport = self.reach(living[0])
             for at in range(0, len(living), IDS_AT_ONCE):
                 ids = [record.job_id for record in living[at : at + IDS_AT_ONCE]]
                 scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, ids)))
@@ -151,7 +178,7 @@ class Client:
 
     def cancel_task(self, record: Record, task: int) -> Record:
         """Cancel one task of an array. Raises SchedulerError or TransportError."""
-        site, scheduler, transport = self._reach(record)
+        site, scheduler, transport = self.reach(record)
         scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [f"{record.job_id}_{task}"])))
         return self.refresh([record])[0]
 
@@ -171,7 +198,7 @@ class Client:
 
     def has_ended(self, record: Record) -> bool:
         """Whether a rendered script has left an exit marker: cheap to ask of a site on this machine."""
-        return any(name.startswith("exit.") for name in self._reach(record)[2].list(record.job_dir))
+        return any(name.startswith("exit.") for name in self.reach(record)[2].list(record.job_dir))
 
     def is_local(self, record: Record) -> bool:
         """Whether a job runs at a site that this machine speaks to directly."""
@@ -184,16 +211,16 @@ class Client:
         if task is not None or "%a" not in record.log:
             return (following.log_path(record, task),)
         directory, name = following.log_names(record)
-        there = [match for entry in self._reach(record)[2].list(directory) if (match := name.fullmatch(entry))]
+        there = [match for entry in self.reach(record)[2].list(directory) if (match := name.fullmatch(entry))]
         return tuple(f"{directory}/{match[0]}" for match in sorted(there, key=lambda match: int(match[1])))
 
     def read_log(self, record: Record, path: str, *, offset: int = 0) -> bytes | None:
         """Return what an output holds from `offset` (bytes) on; None if there is none yet."""
-        return self._reach(record)[2].read(path, offset=offset)
+        return self.reach(record)[2].read(path, offset=offset)
 
     def fetch(self, record: Record, destination: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         """Bring a job's outputs here; return where they lie now, and in words what could not be brought."""
-        transport = self._reach(record)[2]
+        transport = self.reach(record)[2]
         brought, faults = [], []
         for output in record.plan.outputs:
             target = destination / output.rstrip("/")

@@ -88,8 +88,8 @@ class Setting:
     source: str
 
 
-DEFAULTS = {"goal": "balanced", "where": "auto"}
-"""Settings a person may put into config.yaml or the environment (HPC_GOAL, HPC_WHERE)."""
+DEFAULTS = {"goal": "balanced", "where": "auto", "move": "advise"}
+"""Settings a person may put into config.yaml or the environment (HPC_GOAL, HPC_WHERE, HPC_MOVE)."""
 
 
 def settings(paths: Paths, env: Mapping[str, str]) -> dict[str, Setting]:

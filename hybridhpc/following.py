@@ -160,6 +160,22 @@ def unknown(record: Record, reason: str) -> JobStatus:
     )
 
 
+def as_known(record: Record) -> JobStatus:
+    """Return what the ledger knows of a job that was not asked about: it had ended before."""
+    return JobStatus(
+        job_id=record.job_id,
+        state=record.state,
+        native_state=record.native_state,
+        reason=record.reason,
+        submitted_at=record.submitted_at,
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+        exit_code=record.exit_code,
+        signal=record.signal,
+        restarts=record.restarts,
+    )
+
+
 def apply(record: Record, status: JobStatus) -> Record:
     """Return the record as it is after a status."""
     return replace(

@@ -100,7 +100,7 @@ class Planner:
         here = [site for site in self._usable if site.name == registry.HERE]
         return probe.survey(here, self._env, self._clock)[registry.HERE]
 
-    def _look(self, spec: JobSpec) -> list[Sighting]:
+    def look(self, spec: JobSpec) -> list[Sighting]:
         """Return every site with what it answered."""
         answers = dict(self._answers)
         if self._spared:
@@ -119,9 +119,13 @@ class Planner:
             decided.setdefault(key, found[-1])
         return tuple(found)
 
+    def rank(self, spec: JobSpec, history: Sequence[PastJob]) -> Ranking:
+        """Decide without drafting and without asking any scheduler's opinion: quick enough for many jobs."""
+        return decide(spec, self.look(spec), history=history, now=self._clock())
+
     def plan(self, wish: Wish, history: Sequence[PastJob]) -> Planned:
         """Decide where a wish is met and draft it."""
-        seen = self._look(wish.spec)
+        seen = self.look(wish.spec)
         snapshots = {site.name: answer for site, answer in seen if isinstance(answer, Snapshot)}
         candidates = candidates_that_fit(wish.spec, seen)
         drafts: dict[str, Draft] = {}

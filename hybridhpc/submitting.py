@@ -64,6 +64,11 @@ def taken_up(ended: Outcome | HpcError) -> Outcome | HpcError:
     return replace(ended, taken_up=True) if isinstance(ended, Outcome) else ended
 
 
+def job_root(site: Site, transport: Transport) -> str:
+    """Return the absolute directory at a site that holds `TOKEN/ATTEMPT/`."""
+    return transport.resolve(site.job_root or "~/.hybridhpc/jobs")
+
+
 class Submitter:
     """Carries out submissions for one person: their sites, their ledger."""
 
@@ -80,9 +85,7 @@ class Submitter:
     ) -> tuple[Outcome | HpcError, ...]:
         """Write down what is wished, each plan with its request, and carry it out."""
         places = {name: self._place(name) for name in {plan.site for plan, _ in jobs}}
-        roots = {
-            name: place.transport.resolve(place.site.job_root or "~/.hybridhpc/jobs") for name, place in places.items()
-        }
+        roots = {name: job_root(place.site, place.transport) for name, place in places.items()}
         intents = [Intent(plan=plan, request=request, job_root=roots[plan.site]) for plan, request in jobs]
         records = self._ledger.intend(intents, sweep=sweep, now=self._clock())
         return self.carry_out(records, told, fresh=True)
@@ -175,7 +178,7 @@ def _errand(place: _Place, record: Record, *, hold: bool) -> Errand | HpcError:
         directory=record.job_dir,
         files=(
             StagedFile(path=SCRIPT, content=plan.script, executable=True),
-            *(_on_site(name) for name in place.scheduler.on_site),
+            *(on_site(name) for name in place.scheduler.on_site),
             *plan.staged,
             *values,
         ),
@@ -183,7 +186,8 @@ def _errand(place: _Place, record: Record, *, hold: bool) -> Errand | HpcError:
 
 
 @cache
-def _on_site(name: str) -> StagedFile:
+def on_site(name: str) -> StagedFile:
+    """Return a program of hybridhpc/on_site/, to be put into a job's directory."""
     return StagedFile(path=name, content=(Path(__file__).parent / "on_site" / name).read_bytes(), executable=True)
 
 

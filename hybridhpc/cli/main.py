@@ -26,6 +26,8 @@ VERBS = {
     "fetch": "Bring a job's outputs here.",
     "sites": "Show every site, its partitions and its queue.",
     "why": "Say in words why a job is where it is.",
+    "agent": "Look after your jobs while nobody is typing.",
+    "events": "Show what was done with a job, and why.",
     "check": "Find what is wrong with the set-up, and the fix.",
     "completion": "Print the shell's completion script.",
 }

@@ -40,8 +40,8 @@ class Waiting:
     """Seconds since it was submitted there."""
     moves: int = 0
     """How often it was placed anew already."""
-    needed_by: str = ""
-    """Another job that waits for this one at its site; empty: none."""
+    tied: str = ""
+    """What binds it to its place, in words; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,8 @@ def stays_for(waiting: Waiting) -> str:
     """Say why a job is not even thought of; empty if it may be."""
     if waiting.moves >= MOST_MOVES:
         return f"it was placed anew {waiting.moves} times already"
-    if waiting.needed_by:
-        return f"{waiting.needed_by} waits for it there"
+    if waiting.tied:
+        return waiting.tied
     if others_decide(waiting.reason):
         return explain_reason(waiting.reason) or waiting.reason
     if waiting.waited < PATIENCE and not never_starts(waiting.reason):
@@ -92,14 +92,13 @@ def judge(waiting: Waiting, staying: Choice | None, ranking: Ranking) -> Advice:
     best = others[0] if others else None
     if best is None or best.score is None:
         return STAY
-    place = best.candidate.name
     if never_starts(waiting.reason):
-        return Advice(to=best, why=f"it never starts where it is ({waiting.reason}); {place} would take it")
+        return Advice(to=best, why=f"it never starts where it is ({waiting.reason})")
     if is_unavailable(waiting.reason):
         if waiting.waited < UNAVAILABLE_FOR:
             return STAY
         lasting = format_duration(waiting.waited)
-        return Advice(to=best, why=f"{waiting.reason} for {lasting} where it is; {place} would take it")
+        return Advice(to=best, why=f"{waiting.reason} for {lasting} where it is")
     if staying is None or staying.score is None:
         return STAY
     gain = staying.score - best.score
@@ -107,7 +106,7 @@ def judge(waiting: Waiting, staying: Choice | None, ranking: Ranking) -> Advice:
         return STAY
     value = waiting.spec.goal.value_of_time if waiting.spec.goal else None
     words = why_it_won(best, [staying], value) if value is not None else "better by its score"
-    return Advice(to=best, why=f"{place} instead of {staying.candidate.name}: {words}")
+    return Advice(to=best, why=f"{words}; against waiting at {staying.candidate.name}")
 
 
 def _is_there(waiting: Waiting, choice: Choice) -> bool:

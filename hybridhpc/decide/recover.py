@@ -65,8 +65,8 @@ class Evidence:
     """A start marker of it was seen."""
     absent_for: float = 0.0
     """The scheduler has not known it for so long."""
-    lost_nodes: tuple[str, ...] = ()
-    """Those of the nodes it ran on that are down now."""
+    ended: bool = False
+    """The run left an exit marker: it was asked to end, its node did not vanish."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +102,10 @@ _CAUSES = {
 def find_requeue(seen: Evidence) -> Cause:
     """Return why a scheduler has put a job back into its queue.
 
-    A job that was taken off living nodes was preempted, or requeued by an administrator: Slurm does not say which.
+    Whose script could still leave an exit marker was asked to end: it was preempted, or requeued by an administrator
+    (Slurm does not say which). Whose could not has lost its node.
     """
-    return _loss(seen) if seen.lost_nodes or (seen.marks and not seen.began) else Cause.PREEMPTED
+    return _loss(seen) if seen.marks and not seen.ended else Cause.PREEMPTED
 
 
 def _loss(seen: Evidence) -> Cause:

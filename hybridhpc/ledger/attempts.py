@@ -10,6 +10,8 @@ from pathlib import Path
 
 from hybridhpc.ledger.base import Event, Phase, Record
 from hybridhpc.ledger.file import as_ledger_error
+from hybridhpc.ledger.owner import Owners
+from hybridhpc.model import JobStatus
 from hybridhpc.script.plan import Plan
 from hybridhpc.script.plan_text import render_plan
 
@@ -23,12 +25,32 @@ class Attempts(ABC):
 
     _db: sqlite3.Connection
     _path: Path
+    _owners: Owners
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[None]: ...
 
     @abstractmethod
     def _select(self, which: str, values: Sequence[object] = (), *, latest: bool = True) -> tuple[Record, ...]: ...
+
+    def current(self, tokens: Sequence[str]) -> tuple[Record, ...]:
+        """See Ledger.current."""
+        return tuple(record for token in tokens for record in self._select("j.token = ?", (token,)))
+
+    def reopen(self, record: Record, status: JobStatus) -> None:
+        """See Ledger.reopen."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE attempts SET state = ?, native_state = ?, ended_at = NULL, exit_code = NULL, signal = NULL"
+                " WHERE token = ? AND attempt = ?",
+                (status.state.value, status.native_state, record.token, record.attempt),
+            )
+
+    def dependents(self, record: Record) -> tuple[Record, ...]:
+        """See Ledger.dependents."""
+        comes_after = "EXISTS (SELECT 1 FROM json_each(a.plan, '$.options') WHERE value GLOB ?)"
+        which = f"a.site = ? AND a.state IN ('PENDING', 'UNKNOWN') AND j.settled = 0 AND {comes_after}"
+        return self._select(which, (record.site, f"--dependency=after*:{record.job_id}"))
 
     def unsettled(self) -> tuple[Record, ...]:
         """See Ledger.unsettled."""
@@ -62,6 +84,12 @@ class Attempts(ABC):
         which = "j.token = ? AND a.attempt = ? AND a.phase = ?"
         found = self._select(which, (record.token, record.attempt + 1, Phase.PROPOSED.value), latest=False)
         return found[0] if found else None
+
+    def proposals(self) -> frozenset[str]:
+        """See Ledger.proposals."""
+        with as_ledger_error(self._path):
+            sql = "SELECT token FROM attempts WHERE phase = ?"
+            return frozenset(token for (token,) in self._db.execute(sql, (Phase.PROPOSED.value,)))
 
     def drop_proposal(self, record: Record) -> None:
         """See Ledger.drop_proposal."""
@@ -122,15 +150,25 @@ class Attempts(ABC):
         )
 
     def lease(self, name: str, owner: str, *, until: float, now: float) -> bool:
-        """See Ledger.lease."""
+        """See Ledger.lease. The lock of a holder that died is free at once; one that only went silent is waited out."""
+        free = self._owners.take(f"lease-{name}")
         with self._transaction():
-            return bool(
-                self._db.execute(
-                    "INSERT INTO leases (name, owner, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
-                    " SET owner = excluded.owner, until = excluded.until WHERE owner = excluded.owner OR until <= ?",
-                    (name, owner, until, now),
-                ).rowcount
-            )
+            taken = self._db.execute(
+                "INSERT INTO leases (name, owner, until) VALUES (?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until"
+                " WHERE ? OR owner = excluded.owner OR until <= ?",
+                (name, owner, until, free, now),
+            ).rowcount
+        if until <= now:
+            self._owners.drop(f"lease-{name}", for_good=True)
+        return bool(taken)
+
+    def leased(self, name: str, *, now: float) -> bool:
+        """See Ledger.leased."""
+        with as_ledger_error(self._path):
+            sql = "SELECT 1 FROM leases WHERE name = ? AND until > ?"
+            recent = self._db.execute(sql, (name, now)).fetchone() is not None
+        return recent and self._owners.is_taken(f"lease-{name}")
 
     def _insert_event(self, token: str, attempt: int, kind: str, text: str, now: float) -> None:
         self._db.execute(

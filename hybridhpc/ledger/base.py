@@ -175,6 +175,18 @@ class Ledger(Protocol):
         """Return the latest jobs, newest first."""
         ...
 
+    def current(self, tokens: Sequence[str]) -> tuple[Record, ...]:
+        """Return jobs as they are now, in this order."""
+        ...
+
+    def reopen(self, record: Record, status: JobStatus) -> None:
+        """Write down that an attempt that had ended lives again: its scheduler was made to run it once more."""
+        ...
+
+    def dependents(self, record: Record) -> tuple[Record, ...]:
+        """Return the living jobs at the same site that were submitted to come after this one."""
+        ...
+
     def unsettled(self) -> tuple[Record, ...]:
         """Return all jobs that something may follow, oldest first."""
         ...
@@ -193,6 +205,10 @@ class Ledger(Protocol):
 
     def proposed(self, record: Record) -> Record | None:
         """Return what is proposed to follow an attempt."""
+        ...
+
+    def proposals(self) -> frozenset[str]:
+        """Return the tokens of all jobs for which an attempt is proposed."""
         ...
 
     def drop_proposal(self, record: Record) -> None:
@@ -221,6 +237,10 @@ class Ledger(Protocol):
 
     def lease(self, name: str, owner: str, *, until: float, now: float) -> bool:
         """Take or renew a lease; False if another holds it. `until` not after `now` gives it back."""
+        ...
+
+    def leased(self, name: str, *, now: float) -> bool:
+        """Whether somebody holds a lease."""
         ...
 
     def history(self, *, limit: int = 500) -> tuple[PastJob, ...]:

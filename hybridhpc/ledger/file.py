@@ -58,6 +58,7 @@ ALTER TABLE attempts ADD COLUMN spent REAL NOT NULL DEFAULT 0;
 UPDATE jobs SET settled = 1 WHERE token IN
     (SELECT token FROM attempts WHERE state NOT IN ('PENDING', 'RUNNING', 'SUSPENDED', 'UNKNOWN'));
 CREATE INDEX jobs_unsettled ON jobs (created_at) WHERE settled = 0;
+CREATE INDEX attempts_proposed ON attempts (token) WHERE phase = 'PROPOSED';
 CREATE TABLE events (
     id INTEGER PRIMARY KEY, token TEXT NOT NULL REFERENCES jobs, attempt INTEGER NOT NULL, at REAL NOT NULL,
     kind TEXT NOT NULL, text TEXT NOT NULL

@@ -38,6 +38,15 @@ class Owners:
                 pass
             os.close(descriptor)
 
+    def is_taken(self, token: str) -> bool:
+        """Whether a living process owns a token."""
+        if token in self._held:
+            return True
+        descriptor = self._lock(self._directory / token)
+        if descriptor is not None:
+            os.close(descriptor)
+        return descriptor is None
+
     def drop(self, token: str, *, for_good: bool = False) -> None:
         """Give a token up; `for_good` removes its file, since nobody will ask for it again."""
         descriptor = self._held.pop(token, None)

@@ -72,7 +72,7 @@ class SqliteLedger(Attempts):
             )
             promises = [(token, intent.plan.promise) for token, intent in zip(tokens, intents, strict=True)]
             write_promises(self._db, promises, now)
-        return self._by_token(tokens)
+        return self.current(tokens)
 
     def interrupted(self, requests: Sequence[str], *, now: float) -> dict[str, tuple[Record, ...]]:
         """See Ledger.interrupted."""
@@ -115,7 +115,7 @@ class SqliteLedger(Attempts):
         with self._transaction():
             for token, answer in answers.items():
                 self._set(token, {**state, "job_id": answer.job_id, "log": answer.log})
-        return self._by_token(tuple(answers))
+        return self.current(tuple(answers))
 
     def refused(self, reasons: Mapping[str, str], *, now: float) -> None:
         """See Ledger.refused."""
@@ -123,13 +123,13 @@ class SqliteLedger(Attempts):
         with self._transaction():
             for token, reason in reasons.items():
                 self._set(token, {**state, "reason": reason})
-        self._release(record.owner for record in self._by_token(tuple(reasons)))
+        self._release(record.owner for record in self.current(tuple(reasons)))
 
     def announced(self, tokens: Sequence[str]) -> None:
         """See Ledger.announced."""
         with self._transaction():
             self._db.executemany("UPDATE jobs SET announced = 1 WHERE token = ?", [(token,) for token in tokens])
-        self._release(record.owner for record in self._by_token(tokens))
+        self._release(record.owner for record in self.current(tokens))
         backup_if_due(self._db, self._path)
 
     def _release(self, owners: Iterable[str]) -> None:
@@ -204,9 +204,6 @@ class SqliteLedger(Attempts):
         """See Ledger.outcomes."""
         with as_ledger_error(self._path):
             return read_outcomes(self._db, limit)
-
-    def _by_token(self, tokens: Sequence[str]) -> tuple[Record, ...]:
-        return tuple(record for token in tokens for record in self._records(f"{_JOBS} WHERE j.token = ?", (token,)))
 
     def _records(self, sql: str, values: Sequence[object]) -> tuple[Record, ...]:
         with reading(self._path):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-DIGEST = "ff29b197ae3253f22a74189d632ec207"
+DIGEST = "c0f0bb81b24319b0af40d06a17665f6f"
 """Of the templates this was made from: with others it is not used."""
 
 Context = Mapping[str, Any]
@@ -34,6 +34,11 @@ else
   hpc_directory=$PWD
 fi
 export HPC_JOB_DIR
+# How often the job was begun before: by earlier attempts (the directory is TOKEN/ATTEMPT) and by requeues of this one.
+HPC_RESTART_COUNT=${HPC_JOB_DIR##*/}
+[[ $HPC_RESTART_COUNT =~ ^[1-9][0-9]{0,5}$ ]] || HPC_RESTART_COUNT=1
+HPC_RESTART_COUNT=$((HPC_RESTART_COUNT - 1 + ${SLURM_RESTART_COUNT:-0}))
+export HPC_RESTART_COUNT
 hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
 hpc_files=$HPC_JOB_DIR/script-'''
         yield c["digest"]

@@ -11,6 +11,11 @@ else
   hpc_directory=$PWD
 fi
 export HPC_JOB_DIR
+# How often the job was begun before: by earlier attempts (the directory is TOKEN/ATTEMPT) and by requeues of this one.
+HPC_RESTART_COUNT=${HPC_JOB_DIR##*/}
+[[ $HPC_RESTART_COUNT =~ ^[1-9][0-9]{0,5}$ ]] || HPC_RESTART_COUNT=1
+HPC_RESTART_COUNT=$((HPC_RESTART_COUNT - 1 + ${SLURM_RESTART_COUNT:-0}))
+export HPC_RESTART_COUNT
 hpc_run=${SLURM_ARRAY_TASK_ID:--}.${SLURM_RESTART_COUNT:-0}
 hpc_files=$HPC_JOB_DIR/script-8989656b8c66
 hpc_pid=

@@ -212,14 +212,32 @@ def test_a_requeue_is_accounted_for_once(ledger: SqliteLedger) -> None:
     assert len(ledger.events(record.token)) == 1
 
 
-def test_one_holder_of_a_lease_at_a_time(ledger: SqliteLedger) -> None:
-    assert ledger.lease("agent", "a", until=100.0, now=0.0)
-    assert not ledger.lease("agent", "b", until=150.0, now=50.0)
-    assert ledger.lease("agent", "a", until=150.0, now=50.0)
-    assert ledger.lease("agent", "b", until=300.0, now=150.0)
-    assert not ledger.lease("agent", "a", until=300.0, now=151.0)
-    assert ledger.lease("agent", "b", until=0.0, now=151.0)
-    assert ledger.lease("agent", "a", until=300.0, now=152.0)
+def test_one_holder_of_a_lease_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "ledger.sqlite"
+    one, two = SqliteLedger(path), SqliteLedger(path)
+    assert one.lease("agent", "a", until=100.0, now=0.0)
+    assert not two.lease("agent", "b", until=150.0, now=50.0)
+    assert one.lease("agent", "a", until=150.0, now=50.0)
+    assert two.lease("agent", "b", until=300.0, now=150.0), "the first has gone silent"
+    assert one.lease("agent", "a", until=0.0, now=151.0)
+    assert two.lease("agent", "b", until=300.0, now=152.0)
+    assert not one.lease("agent", "a", until=400.0, now=153.0)
+    assert two.lease("agent", "b", until=0.0, now=154.0)
+    assert one.lease("agent", "a", until=400.0, now=155.0)
+
+
+def test_the_lease_of_a_holder_that_died_is_free_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "ledger.sqlite"
+    then = "ledger.lease('agent', 'a', until=1e9, now=0.0); print('ready', flush=True); sys.stdin.read()"
+    ledger = SqliteLedger(path)
+    with another(path, "r", then) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        assert not ledger.lease("agent", "b", until=2e9, now=1.0)
+        assert ledger.leased("agent", now=1.0)
+        other.kill()
+    assert not ledger.leased("agent", now=1.0)
+    assert ledger.lease("agent", "b", until=2e9, now=1.0)
 
 
 def test_what_is_settled_is_not_looked_after(ledger: SqliteLedger) -> None:
@@ -332,7 +350,14 @@ def test_a_ledger_of_the_first_schema_is_brought_to_ours_and_a_copy_is_kept(tmp_
     path = tmp_path / "state" / "ledger.sqlite"
     token = intend(SqliteLedger(path), "r").token
     with sqlite3.connect(path) as database:
-        for undo in ("TABLE forecasts", "INDEX jobs_by_sweep", "TABLE events", "TABLE leases", "INDEX jobs_unsettled"):
+        for undo in (
+            "TABLE forecasts",
+            "INDEX jobs_by_sweep",
+            "TABLE events",
+            "TABLE leases",
+            "INDEX jobs_unsettled",
+            "INDEX attempts_proposed",
+        ):
             database.execute(f"DROP {undo}")
         for column in ("sweep", "settled", "unwanted"):
             database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")

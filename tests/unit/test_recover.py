@@ -72,12 +72,13 @@ def test_the_cause_follows_from_the_evidence(evidence: Evidence, cause: Cause | 
     assert find_cause(evidence) is cause
 
 
-def test_a_requeue_is_told_by_markers_and_lost_nodes() -> None:
+def test_a_requeue_is_told_by_markers() -> None:
     pending = ended(JobState.PENDING, restarts=1)
     assert find_requeue(Evidence(status=pending, began=False)) is Cause.BOOT_FAIL
-    assert find_requeue(Evidence(status=pending, began=True, lost_nodes=("n1",))) is Cause.NODE_FAIL
-    assert find_requeue(Evidence(status=pending, began=True, lost_nodes=("n1",), spot=True)) is Cause.PREEMPTED
-    assert find_requeue(Evidence(status=pending, began=True)) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, began=True)) is Cause.NODE_FAIL
+    assert find_requeue(Evidence(status=pending, began=True, spot=True)) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, began=True, ended=True)) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, marks=False)) is Cause.PREEMPTED
 
 
 @pytest.mark.parametrize(

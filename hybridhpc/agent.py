@@ -1,0 +1,251 @@
+"""What happens to jobs while nobody is typing: one pass over all that something may follow, and again when it is due.
+
+The state lies in the ledger and at the sites alone: an agent may be killed at any moment, and the next one goes on. A
+lease keeps a second one idle; that two at once do no harm is owed to the locks and to the ledger's checks, not to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from hybridhpc import evidence, following
+from hybridhpc.attempts import Attempts
+from hybridhpc.client import Client
+from hybridhpc.decide import recover
+from hybridhpc.decide.recover import Cause, Next, Step
+from hybridhpc.errors import HpcError
+from hybridhpc.journal import Journal
+from hybridhpc.ledger.base import Event, Phase, Record
+from hybridhpc.model import JobState, JobStatus, Move
+from hybridhpc.moving import Mover, longest_first
+from hybridhpc.planning import Planner
+
+LEASE = "agent"
+LEASE_LASTS = 300.0
+"""Seconds until another agent may take over from one that went silent; longer than a slow submission takes."""
+INTERRUPTED_FOR = 30.0
+"""Seconds that an interrupted submission is left to the person, who may be about to repeat their command."""
+LOOK_EVERY = 300.0
+"""Seconds between two thoughts about placing a pending job anew."""
+NO_SITE_FOR = 86400.0
+"""Seconds for which a new attempt that no site takes is thought of again and again, before it is given up."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Memory:
+    """What an agent remembers between passes. Losing it costs some questions and some patience, never a job."""
+
+    owner: str
+    """Tells this agent from others."""
+    led_at: float = 0.0
+    """When the lease was taken or renewed last."""
+    asked: dict[str, float] = field(default_factory=dict)
+    """By site: when its jobs were asked about last."""
+    absent_since: dict[str, float] = field(default_factory=dict)
+    """By token: since when its scheduler has not known it."""
+    looked: dict[str, float] = field(default_factory=dict)
+    """By token: when placing it anew was thought of last."""
+
+
+class Agent:
+    """One pass over a person's jobs."""
+
+    def __init__(self, client: Client, memory: Memory, report: Callable[[Event], None], moving: Move) -> None:
+        self._client = client
+        self._clock = client.clock
+        self._ledger = client.ledger
+        self._memory = memory
+        self._moving = moving
+        self._journal = Journal(ledger=client.ledger, clock=client.clock, report=report)
+        self._attempts = Attempts(client=client, journal=self._journal)
+
+    @cached_property
+    def _planner(self) -> Planner:
+        """Every site, asked once in a pass and only if it is wanted."""
+        return self._client.planner()
+
+    def run_pass(self) -> bool:
+        """Do what is due. False, and nothing is done, if another agent leads."""
+        if not self._lead():
+            return False
+        due = self._due(self._ledger.unsettled())
+        self._carry_on([record for record in due if record.phase is Phase.INTENT])
+        submitted = [record for record in due if record.phase is not Phase.INTENT]
+        statuses = self._client.look(submitted)
+        moving = self._ledger.proposals()
+        for record in submitted:
+            self._lead()
+            act = self._go_on_moving if record.token in moving else self._see_to
+            self._guarded(act, record, statuses.get(record.token) or following.as_known(record))
+        self._consider_moves([record for record in submitted if _waits(statuses.get(record.token))])
+        return True
+
+    def resign(self) -> None:
+        """Give the lease back, so that another may lead at once."""
+        now = self._clock()
+        self._ledger.lease(LEASE, self._memory.owner, until=now, now=now)
+        self._memory.led_at = 0.0
+
+    def _lead(self) -> bool:
+        """Take the lease, or renew it in good time."""
+        now, memory = self._clock(), self._memory
+        if now - memory.led_at < LEASE_LASTS / 4:
+            return True
+        leads = self._ledger.lease(LEASE, memory.owner, until=now + LEASE_LASTS, now=now)
+        memory.led_at = now if leads else 0.0
+        return leads
+
+    def _due(self, records: Sequence[Record]) -> list[Record]:
+        """Return the jobs of those sites whose interval is over."""
+        now, asked = self._clock(), self._memory.asked
+        intervals = {site.name: site.poll_interval for site in self._client.usable_sites}
+        names = {record.site for record in records}
+        due = {name for name in names if now - asked.get(name, 0.0) >= intervals.get(name, 0)}
+        asked.update(dict.fromkeys(due, now))
+        return [record for record in records if record.site in due]
+
+    def _guarded(self, act: Callable[..., None], record: Record, *more: Any) -> None:  # noqa: ANN401
+        """Do something about a job; what goes wrong with it is written down, and the others go on."""
+        try:
+            act(record, *more)
+        except HpcError as error:
+            self._journal.tell_once(record, "trouble", error.message)
+
+    def _carry_on(self, intents: Sequence[Record]) -> None:
+        """Bring intents whose owner died to their end. A person who repeats their command gets that very job."""
+        first: dict[str, list[Record]] = {}
+        for record in intents:
+            if record.attempt > 1:
+                self._guarded(self._carry_on_new, record)
+            elif self._clock() - record.created_at >= INTERRUPTED_FOR:
+                first.setdefault(record.owner, []).append(record)
+        for records in first.values():
+            self._attempts.take_up(records)
+
+    def _carry_on_new(self, record: Record) -> None:
+        with self._attempts.owned(record) as current:
+            if current is not None and current.phase is Phase.INTENT and current.attempt == record.attempt:
+                self._attempts.carry_on(current)
+
+    # ---- What became of jobs
+
+    def _see_to(self, record: Record, status: JobStatus) -> None:
+        record = following.apply(record, status)
+        absent_for = self._absent_for(record, status)
+        if status.state is JobState.COMPLETED:
+            self._journal.tell(record, "completed", f"it cost ${record.cost(self._clock()):.2f}")
+            self._ledger.settle([record.token])
+        elif status.state.final or status.state is JobState.UNKNOWN:
+            self._judge(record, status, absent_for)
+        elif record.unwanted:
+            self._client.cancel(record)
+        elif status.restarts > record.restarts:
+            self._account_for_requeue(record, status)
+
+    def _absent_for(self, record: Record, status: JobStatus) -> float:
+        """Return for how long its scheduler has not known a job; not to be reached is another thing."""
+        since = self._memory.absent_since
+        if status.state is not JobState.UNKNOWN or status.reason != following.GONE:
+            since.pop(record.token, None)
+            return 0.0
+        return self._clock() - since.setdefault(record.token, self._clock())
+
+    def _go_on_moving(self, record: Record, status: JobStatus) -> None:
+        """Carry on where a move was cut."""
+        absent_for = self._absent_for(record, status)
+        with self._attempts.owned(record) as current:
+            if current is not None and current.attempt == record.attempt:
+                self._attempts.take_back(current, absent_for=absent_for)
+
+    def _judge(self, record: Record, status: JobStatus, absent_for: float) -> None:
+        """Find out why an attempt is over, and do what follows."""
+        cause = self._cause(record, status, absent_for)
+        if record.phase is Phase.REFUSED and record.attempt == 1:
+            self._ledger.settle([record.token])
+        elif cause is None:
+            self._journal.tell_once(record, "unknown", f"{status.reason}; it is asked about again, nothing is guessed")
+        else:
+            spent = record.cost(self._clock())
+            past = self._journal.past(record)
+            step = recover.next_step(cause, self._attempts.spec(record), past, spent, wanted=not record.unwanted)
+            if step.next is Next.GIVE_UP:
+                self._give_up(record, cause, step.why)
+            elif self._clock() >= (status.ended_at or 0.0) + step.pause:
+                self._try_again(record, cause, step)
+
+    def _cause(self, record: Record, status: JobStatus, absent_for: float) -> Cause | None:
+        if record.phase is Phase.REFUSED:
+            return Cause.REFUSED
+        site, _, transport = self._client.reach(record)
+        return recover.find_cause(evidence.gather(record, status, site, transport, absent_for=absent_for))
+
+    def _give_up(self, record: Record, cause: Cause, why: str) -> None:
+        self._journal.tell(record, cause.value, why)
+        self._ledger.settle([record.token])
+
+    def _try_again(self, record: Record, cause: Cause, step: Step) -> None:
+        with self._attempts.owned(record) as current:
+            if current is None or current.attempt != record.attempt or self._lives_again(current):
+                return
+            avoid = f"{record.site}/{record.partition}" if step.next is Next.ELSEWHERE else ""
+            wish = self._attempts.wish(current, spent=current.cost(self._clock()), avoid=avoid)
+            plan = self._attempts.plan(wish, self._planner) if wish else None
+            if plan is None:
+                self._no_site(current, cause, step)
+            else:
+                self._attempts.make(current, plan, cause.value, step.why)
+
+    def _lives_again(self, record: Record) -> bool:
+        """Ask once more before anything follows: an administrator may have requeued what had ended."""
+        if record.phase is Phase.REFUSED or not record.state.final:
+            return False
+        status = self._client.ask_again(record)
+        if status.state.final or status.state is JobState.UNKNOWN:
+            return False
+        self._ledger.reopen(record, status)
+        self._journal.tell(record, "requeued", "it had ended, and was put back into its queue at the site")
+        return True
+
+    def _no_site(self, record: Record, cause: Cause, step: Step) -> None:
+        self._journal.tell_once(record, "no_site", f"{step.why}; no site takes it now")
+        since = [event.at for event in self._ledger.events(record.token) if event.kind == "no_site"][-1]
+        if self._clock() - since > NO_SITE_FOR:
+            self._give_up(record, cause, "given up: no site took it for a day")
+
+    def _account_for_requeue(self, record: Record, status: JobStatus) -> None:
+        """Write down that a scheduler has requeued a job itself; end what it requeues more often than is allowed."""
+        site, _, transport = self._client.reach(record)
+        cause = recover.find_requeue(evidence.gather(record, status, site, transport))
+        cost = evidence.run_seconds(record, status, transport) / 3600 * record.usd_per_hour
+        why = f"requeued by its scheduler, restart {status.restarts}"
+        now, kind = self._clock(), cause.value
+        if self._ledger.requeued(record, restarts=status.restarts, spent=cost, kind=kind, why=why, now=now):
+            self._journal.last(record)
+        if recover.over_allowance(cause, self._attempts.spec(record), self._journal.past(record)) and _waits(status):
+            self._journal.tell(record, "ended", "its scheduler requeued it more often than `retries` allows")
+            self._client.cancel(record)
+
+    # ---- Placing pending jobs anew
+
+    def _consider_moves(self, records: Sequence[Record]) -> None:
+        now, looked = self._clock(), self._memory.looked
+        due = longest_first([record for record in records if now - looked.get(record.token, 0.0) >= LOOK_EVERY])
+        if not due:
+            return
+        mover = Mover(
+            client=self._client,
+            attempts=self._attempts,
+            journal=self._journal,
+            planner=self._planner,
+            moving=self._moving,
+        )
+        for record in due:
+            looked[record.token] = now
+            self._guarded(mover.consider, record)
+
+
+def _waits(status: JobStatus | None) -> bool:
+    return status is not None and status.state is JobState.PENDING

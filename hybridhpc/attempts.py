@@ -1,0 +1,183 @@
+"""One new attempt of a job: where it goes, what it brings along, and how the one before it is taken back.
+
+Every step is written down before it is done, and may be repeated wherever it was cut: propose, take back, begin, bring
+the checkpoint, submit. Who does it owns the job meanwhile (the lock that a submission takes, too).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from hybridhpc import evidence
+from hybridhpc.client import Client, work_dir
+from hybridhpc.command import Command, Errand
+from hybridhpc.decide.recover import CERTAIN_AFTER
+from hybridhpc.errors import HpcError, TransportError
+from hybridhpc.journal import Journal
+from hybridhpc.ledger.base import Phase, Record
+from hybridhpc.model import JobSpec, JobState, Usd, Work
+from hybridhpc.planning import Planner, Wish
+from hybridhpc.schedulers.base import Taken
+from hybridhpc.script.plan import Plan
+from hybridhpc.submitting import SCRIPT, Outcome, on_site
+
+_COPY = '[ -d "$1" ] || exit 0; umask 077; mkdir -p -- "$2" && cp -a -- "$1/." "$2"'
+_COPYING = 1800.0
+"""Seconds that copying a checkpoint may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """Makes new attempts for one person."""
+
+    client: Client
+    journal: Journal
+
+    @contextmanager
+    def owned(self, record: Record) -> Iterator[Record | None]:
+        """Own a job meanwhile, and give it as it is now; None if somebody else is at work on it."""
+        ledger = self.client.ledger
+        if not ledger.own([record]):
+            yield None
+            return
+        try:
+            yield ledger.current([record.token])[0]
+        finally:
+            ledger.disown([record])
+
+    def spec(self, record: Record) -> JobSpec | None:
+        """Return what the person asked for at first; None in ledgers of before there were new attempts."""
+        return self.client.ledger.attempts(record.token)[0].plan.spec
+
+    def wish(self, record: Record, *, spent: float, avoid: str = "") -> Wish | None:
+        """Return what a new attempt is planned from: the first one's spec, with the money and the tasks that are left.
+
+        None where that is not known. Raises TransportError.
+        """
+        first, last = self.spec(record), record.plan.spec
+        if first is None or last is None:
+            return None
+        spec = replace(first, array=last.array)
+        if record.state.final:
+            spec = evidence.still_to_run(record, spec, self.client.reach(record)[2])
+        if spec.goal is not None and spec.goal.max_cost is not None:
+            left = Usd(max(0.0, spec.goal.max_cost - spent))
+            spec = replace(spec, goal=replace(spec.goal, max_cost=left))
+        spec = replace(spec, where=_places(spec, record, avoid))
+        return Wish(spec=spec, request="", cwd=record.plan.cwd or self.client.cwd)
+
+    def plan(self, wish: Wish, planner: Planner) -> Plan | None:
+        """Plan a new attempt; None if no site will do now."""
+        plans = planner.plan(wish, self.client.ledger.history()).plans
+        return plans[0] if len(plans) == 1 else None
+
+    def make(self, record: Record, plan: Plan, kind: str, why: str) -> Record | None:
+        """Make a new attempt of a job whose last one is over; None if the person cancelled it meanwhile."""
+        if not self._propose(record, plan):
+            return None
+        begun = self.client.ledger.begin(record, kind=kind, why=why, now=self.client.clock())
+        if begun is None:
+            self.client.ledger.drop_proposal(record)
+            return None
+        self.journal.last(record)
+        return self.carry_on(begun)
+
+    def move(self, record: Record, plan: Plan, why: str) -> Record | None:
+        """Place a pending job anew: it is taken back first, and stays if it began meanwhile."""
+        if not self._propose(record, plan):
+            return None
+        self.journal.tell(record, "moving", f"to {plan.site}/{plan.partition}: {why}")
+        return self.take_back(record)
+
+    def _propose(self, record: Record, plan: Plan) -> bool:
+        root = self.client.job_root(plan.site)
+        return self.client.ledger.propose(record, plan, job_root=root) is not None
+
+    def take_back(self, record: Record, *, absent_for: float = 0.0) -> Record | None:
+        """Take a job back for which another attempt is proposed, and begin that. Raises HpcError: repeat it."""
+        ledger = self.client.ledger
+        site, scheduler, transport = self.client.reach(record)
+        errand = Errand(
+            command=scheduler.withdraw_command(site, record.job_id, record.job_dir, record.restarts),
+            directory=record.job_dir,
+            files=tuple(on_site(name) for name in scheduler.to_withdraw),
+        )
+        (answer,) = transport.run_all([errand], within=errand.command.timeout)
+        if isinstance(answer, HpcError):
+            raise answer
+        found = scheduler.parse_withdraw(answer)
+        never_began = record.started_at is None and not evidence.read_markers(transport, record.job_dir).begun
+        gone = found.taken is Taken.ABSENT and (absent_for >= CERTAIN_AFTER or record.state is JobState.CANCELLED)
+        if found.taken is Taken.ABSENT and never_began and not gone:
+            return None
+        if (found.taken is Taken.BACK or gone) and (never_began or record.restarts):
+            begun = ledger.begin(record, kind="moved", why=found.why, now=self.client.clock())
+            if begun is not None:
+                self.journal.last(record)
+                return self.carry_on(begun)
+            self.journal.tell(record, "dropped", "it was taken back, and you cancelled it meanwhile")
+        else:
+            self.journal.tell(record, "unable" if found.taken is Taken.UNABLE else "stayed", found.why)
+        ledger.drop_proposal(record)
+        return None
+
+    def carry_on(self, record: Record) -> Record:
+        """Bring an attempt that is written down to its end: its checkpoint, then the job. Repeating it is harmless."""
+        if record.attempt > 1:
+            self._bring_checkpoint(record)
+        self._carry_out([record])
+        return self.client.ledger.current([record.token])[0]
+
+    def take_up(self, records: Sequence[Record]) -> None:
+        """Bring interrupted first submissions to their end that have one owner, unless it lives."""
+        with self.owned(records[0]) as mine:
+            current = self.client.ledger.current([record.token for record in records]) if mine else ()
+            intents = [record for record in current if record.phase is Phase.INTENT]
+            for record in intents:
+                self.journal.tell_once(record, "carried_on", "its submission was interrupted")
+            self._carry_out(intents)
+
+    def _carry_out(self, records: Sequence[Record]) -> None:
+        for record, ended in zip(records, self.client.carry_out(records), strict=True):
+            if isinstance(ended, Outcome):
+                notes = f" ({'; '.join(ended.notes)})" if ended.notes else ""
+                place = f"{ended.record.site}/{ended.record.partition} as {ended.record.job_id}"
+                self.journal.tell(ended.record, "submitted", f"to {place}{notes}")
+            else:
+                self.journal.tell_once(record, "not_submitted", ended.message)
+
+    def _bring_checkpoint(self, record: Record) -> None:
+        """Copy the checkpoint of the attempt before into the directory of this one, unless it was sent already."""
+        before = self.client.ledger.attempts(record.token)[record.attempt - 2]
+        directory = _checkpoint(record.plan.spec)
+        transport = self.client.reach(record)[2]
+        if not directory or directory.startswith("/") or SCRIPT in transport.list(record.job_dir):
+            return
+        source, target = f"{work_dir(before)}/{directory}", f"{work_dir(record)}/{directory}"
+        if before.site == record.site:
+            copied = transport.run(Command(argv=("sh", "-c", _COPY, "sh", source, target), timeout=_COPYING))
+            if not copied.ok:
+                raise TransportError(f"the checkpoint {source} cannot be copied: {copied.complaint}")
+            return
+        by_way = self.client.paths.state / "checkpoints" / record.token
+        shutil.rmtree(by_way, ignore_errors=True)
+        if self.client.reach(before)[2].get(source, str(by_way)):
+            transport.put_tree(str(by_way), target)
+            self.journal.tell(record, "checkpoint", f"brought from {before.site}:{source}")
+        shutil.rmtree(by_way, ignore_errors=True)
+
+
+def _checkpoint(spec: JobSpec | None) -> str:
+    """Return where a job keeps its checkpoint, relative to the directory in which it runs, or absolute."""
+    work = spec.payload if spec is not None else None
+    return work.checkpoint.directory.rstrip("/") if isinstance(work, Work) and work.checkpoint else ""
+
+
+def _places(spec: JobSpec, record: Record, avoid: str) -> tuple[str, ...]:
+    """Return where a new attempt may go. A checkpoint with an absolute path is at one site, and so is the job then."""
+    if _checkpoint(spec).startswith("/") and record.started_at is not None:
+        return (record.site,)
+    return (*spec.where, f"!{avoid}") if avoid else spec.where

@@ -1,0 +1,42 @@
+"""What an agent did and why: written into the ledger, and reported as it happens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hybridhpc.clock import Clock
+from hybridhpc.decide.recover import Cause
+from hybridhpc.ledger.base import Event, Ledger, Record
+
+_CAUSES = {cause.value: cause for cause in Cause}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """The events of jobs. `report` is told each as it is written."""
+
+    ledger: Ledger
+    clock: Clock
+    report: Callable[[Event], None]
+
+    def tell(self, record: Record, kind: str, text: str) -> None:
+        """Write down an event: one word for it, and why."""
+        now = self.clock()
+        self.ledger.tell(record, kind, text, now=now)
+        self.report(Event(token=record.token, attempt=record.attempt, at=now, kind=kind, text=text))
+
+    def tell_once(self, record: Record, kind: str, text: str) -> None:
+        """Write an event down unless it is the last that was said of this kind about this attempt."""
+        said = [event for event in self.ledger.events(record.token) if event.kind == kind]
+        if not said or (said[-1].text, said[-1].attempt) != (text, record.attempt):
+            self.tell(record, kind, text)
+
+    def last(self, record: Record) -> None:
+        """Report what the ledger itself wrote down last about a job."""
+        self.report(self.ledger.events(record.token)[-1])
+
+    def past(self, record: Record) -> Mapping[Cause, int]:
+        """Return how often each cause of an end was met."""
+        return Counter(_CAUSES[event.kind] for event in self.ledger.events(record.token) if event.kind in _CAUSES)

@@ -1,0 +1,224 @@
+"""The agent on sites of this machine, with real jobs: what is interrupted, lost, waiting or cancelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hybridhpc.agent import Agent, Memory
+from hybridhpc.client import Client
+from hybridhpc.ledger.base import Event, Phase, Record
+from hybridhpc.model import JobState, Move
+from hybridhpc.schedulers.base import Taken
+from tests.people import Person
+
+SITE = (
+    "name: {name}\nscheduler: here\ntransport: local\njob_root: {root}\npoll_interval: 1s\nnode_price: {price} USD/h\n"
+)
+SMALL = "resources: {cpus: 1, memory: 20MiB}\ntime: 5m\n"
+WHOLE = "resources: {cpus: 4, memory: 20MiB}\ntime: 5h\n"
+
+
+class Keeper:
+    """A person with two sites, `one` and `two`, and an agent whose clock the test moves."""
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+        self.later = 0.0
+        self.told: list[Event] = []
+        self.memory = Memory(owner="test")
+        sites = person.home / "config" / "sites"
+        sites.mkdir(parents=True)
+        for name, price in (("one", 0), ("two", 0.1)):
+            text = SITE.format(name=name, root=person.home / name, price=price)
+            (sites / f"{name}.yaml").write_text(text)
+        self.client = Client(person.env, str(person.home), lambda: time.time() + self.later)
+
+    def run_pass(self, moving: Move = Move.ADVISE) -> list[str]:
+        """Let the agent do what is due; return what it did."""
+        self.memory.asked.clear()
+        self.memory.led_at = 0.0
+        before = len(self.told)
+        assert Agent(self.client.anew(), self.memory, self.told.append, moving).run_pass()
+        return [event.kind for event in self.told[before:]]
+
+    def submit(self, text: str, *, where: str = "one") -> str:
+        spec = self.person.spec(text)
+        return str(json.loads(self.person.hpc("submit", spec, "--where", where, "--json"))["token"])
+
+    def record(self, token: str) -> Record:
+        return self.client.ledger.current([token])[0]
+
+    def until(self, token: str, true: Callable[[Record], bool], patience: float = 20.0) -> Record:
+        end = time.monotonic() + patience
+        while True:
+            (record,) = self.client.refresh([self.record(token)])
+            if true(record):
+                return record
+            assert time.monotonic() < end, record
+            time.sleep(0.05)
+
+    def ended(self, token: str) -> Record:
+        return self.until(token, lambda record: record.state.final)
+
+    def running(self, token: str) -> Record:
+        return self.until(token, lambda record: record.state is JobState.RUNNING)
+
+    def lose_node(self, record: Record) -> None:
+        """Kill the supervisor of a running job, as a node that vanishes would end it."""
+        with sqlite3.connect(self.person.home / record.site / "here.sqlite") as database:
+            (pid,) = database.execute("SELECT supervisor FROM tasks WHERE job = ?", (record.job_id,)).fetchone()
+        os.kill(pid, signal.SIGKILL)
+        assert self.until(record.token, lambda now: now.state.final).state is JobState.NODE_FAIL
+
+
+@pytest.fixture
+def keeper(person: Person) -> Keeper:
+    return Keeper(person)
+
+
+def test_a_job_that_lost_its_node_goes_on_from_its_checkpoint_as_often_as_is_allowed(keeper: Keeper) -> None:
+    text = (
+        f"name: long\n{SMALL}checkpoint: {{dir: ckpt, grace: 1s}}\nretries: {{node_fail: 2}}\n"
+        "run: |\n  mkdir -p ckpt; echo $HPC_RESTART_COUNT >> ckpt/runs\n"
+        "  [ $(wc -l < ckpt/runs) = 3 ] || sleep 60\n  cat ckpt/runs\n"
+    )
+    token = keeper.submit(text)
+    for attempt in (1, 2):
+        record = keeper.running(token)
+        runs = Path(record.job_dir, "ckpt", "runs")
+        keeper.until(token, lambda now: runs.exists() and runs.read_text().count("\n") == now.attempt)  # noqa: B023
+        keeper.lose_node(record)
+        assert keeper.run_pass() == ["node_fail", "submitted"]
+        assert keeper.record(token).attempt == attempt + 1
+    last = keeper.ended(token)
+    assert (last.state, last.attempt) == (JobState.COMPLETED, 3)
+    assert keeper.person.hpc("logs", last.ref) == "0\n1\n2\n"
+    assert keeper.run_pass() == ["completed"]
+    assert keeper.record(token).settled
+    kinds = [event["event"] for event in json.loads(keeper.person.hpc("events", token, "--json"))["events"]]
+    assert kinds.count("node_fail") == 2
+
+
+def test_what_is_lost_more_often_than_allowed_is_given_up_and_says_so(keeper: Keeper) -> None:
+    token = keeper.submit(f"name: once\n{SMALL}run: sleep 60\n")
+    keeper.lose_node(keeper.running(token))
+    assert keeper.run_pass() == ["node_fail"]
+    assert "retries.node_fail asks for no new attempt" in keeper.told[-1].text
+    assert keeper.run_pass() == []
+
+
+def test_a_job_that_fails_by_itself_is_tried_again_after_a_pause(keeper: Keeper) -> None:
+    token = keeper.submit(f"name: flaky\n{SMALL}retries: {{failed: 1}}\nrun: exit 3\n")
+    keeper.ended(token)
+    assert keeper.run_pass() == []
+    keeper.later = 61.0
+    assert keeper.run_pass() == ["failed", "submitted"]
+    keeper.ended(token)
+    assert keeper.run_pass() == ["failed"]
+    assert keeper.record(token).attempt == 2
+
+
+def test_a_cancelled_job_is_not_tried_again(keeper: Keeper) -> None:
+    token = keeper.submit(f"name: unwanted\n{SMALL}retries: {{failed: 9, node_fail: 9}}\nrun: exit 3\n")
+    keeper.ended(token)
+    keeper.person.hpc("cancel", token)
+    keeper.later = 61.0
+    assert keeper.run_pass() == ["failed"]
+    assert keeper.told[-1].text == "you cancelled it"
+
+
+def test_an_interrupted_submission_is_carried_on_and_the_person_who_repeats_it_gets_that_job(keeper: Keeper) -> None:
+    spec = keeper.person.spec(f"name: cut\n{SMALL}run: echo ran >> {keeper.person.home}/ran\n")
+    process = keeper.person.start("submit", spec, "--where", "one", "--quiet")
+    ledger = keeper.client.ledger
+    while not ledger.records():
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    if ledger.records()[0].phase is not Phase.INTENT:
+        pytest.skip("it was submitted before it could be killed")
+    assert keeper.run_pass() == []
+    keeper.later = 31.0
+    assert keeper.run_pass() == ["carried_on", "submitted"]
+    ref = keeper.person.hpc("submit", spec, "--where", "one", "--quiet").strip()
+    keeper.person.hpc("wait", ref)
+    assert (keeper.person.home / "ran").read_text() == "ran\n"
+    assert len(ledger.records()) == 1
+
+
+def waiting_at_one(keeper: Keeper, **more: str) -> str:
+    """Submit a job that waits at `one`, while `two` becomes free."""
+    keeper.submit(f"name: blocker\n{WHOLE}run: sleep 60\n")
+    busy = keeper.submit(f"name: busy\n{WHOLE.replace('5h', '20h')}run: sleep 60\n", where="two")
+    keeper.running(busy)
+    keys = "".join(f"{key}: {value}\n" for key, value in more.items())
+    run = f"run: echo ran >> {keeper.person.home}/ran\n"
+    token = keeper.submit(f"name: waits\n{WHOLE}{keys}{run}", where="one,two")
+    assert keeper.record(token).site == "one"
+    keeper.person.hpc("cancel", busy)
+    keeper.ended(busy)
+    return token
+
+
+def test_a_pending_job_moves_to_where_it_starts_sooner(keeper: Keeper) -> None:
+    token = waiting_at_one(keeper)
+    assert "moving" not in keeper.run_pass(Move.ON), "it has not waited for long"
+    keeper.later = 400.0
+    assert keeper.run_pass(Move.ON)[-3:] == ["moving", "moved", "submitted"]
+    assert keeper.told[-3].text.startswith("to two/local: ")
+    last = keeper.ended(token)
+    assert (last.site, last.attempt, last.state) == ("two", 2, JobState.COMPLETED)
+    assert (keeper.person.home / "ran").read_text() == "ran\n"
+    assert [attempt.state for attempt in keeper.client.ledger.attempts(token)] == [JobState.PENDING, JobState.COMPLETED]
+
+
+def test_by_default_it_is_only_said_once_and_off_says_nothing(keeper: Keeper) -> None:
+    spoken, silent = waiting_at_one(keeper), waiting_at_one(keeper, move="off")
+    keeper.later = 400.0
+    assert keeper.run_pass().count("advice") == 1
+    keeper.later = 800.0
+    assert "advice" not in keeper.run_pass()
+    assert [keeper.record(token).attempt for token in (spoken, silent)] == [1, 1]
+    assert "two/local would be better: " in keeper.person.hpc("events", spoken)
+
+
+def test_a_move_that_was_cut_anywhere_is_carried_on(keeper: Keeper) -> None:
+    """An agent that dies between any two steps: the ledger and the site are put where it left them."""
+    token = waiting_at_one(keeper)
+    keeper.later = 400.0
+    record = keeper.record(token)
+    plan = replace(record.plan, site="two")
+    ledger = keeper.client.ledger
+    assert ledger.propose(record, plan, job_root=str(keeper.person.home / "two")) is not None
+    site, scheduler, transport = keeper.client.reach(record)
+    withdraw = scheduler.withdraw_command(site, record.job_id, record.job_dir, 0)
+    assert scheduler.parse_withdraw(transport.run(withdraw)).taken is Taken.BACK
+    keeper.person.hpc("status")
+    assert keeper.record(token).state is JobState.CANCELLED
+    assert keeper.run_pass(Move.ON)[-2:] == ["moved", "submitted"]
+    assert keeper.ended(token).state is JobState.COMPLETED
+    assert (keeper.person.home / "ran").read_text() == "ran\n"
+
+
+def test_what_began_while_it_was_to_be_moved_stays(keeper: Keeper) -> None:
+    token = keeper.submit(f"name: quick\n{SMALL}run: sleep 1; echo ran >> {keeper.person.home}/ran\n")
+    record = keeper.running(token)
+    assert keeper.client.ledger.propose(record, replace(record.plan, site="two"), job_root="/nowhere") is not None
+    assert keeper.run_pass(Move.ON) == ["stayed"]
+    assert keeper.ended(token).attempt == 1
+    assert (keeper.person.home / "ran").read_text() == "ran\n"
+
+
+def test_only_one_agent_leads(keeper: Keeper) -> None:
+    assert keeper.run_pass() == []
+    answer = keeper.person.try_hpc("agent", "--once")
+    assert "another agent" in answer.stderr
