@@ -5,7 +5,7 @@ Every change passes through the ledger first: what is not written down there is 
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -93,7 +93,7 @@ class Client:
 
     def new_sweep(self, name: str) -> str:
         """Return an id for a sweep: its name, and what tells it from others of that name."""
-        return f"{name}-{secrets.token_hex(SWEEP_BYTES)}"
+        return f"{name}-{os.urandom(SWEEP_BYTES).hex()}"
 
     def carry_out(self, records: Sequence[Record]) -> tuple[Outcome | HpcError, ...]:
         """Bring intents that are owned to their end, and return what became of each."""

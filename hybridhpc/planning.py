@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from shutil import which
 
 from hybridhpc import probe, registry
 from hybridhpc.at_once import AtOnce
@@ -220,7 +219,11 @@ def _check_runtime(spec: JobSpec, candidate: Candidate, env: Mapping[str, str]) 
     """Raise NoCandidate if a job needs a container runtime that the machine it would run on, this one, lacks."""
     runtime = candidate.site.container_runtime
     needed = isinstance(spec.payload, Work) and spec.payload.image is not None
-    if needed and candidate.site.name == registry.HERE and which(runtime, path=env.get("PATH")) is None:
+    if not needed or candidate.site.name != registry.HERE:
+        return
+    from shutil import which
+
+    if which(runtime, path=env.get("PATH")) is None:
         raise NoCandidate(f"the spec names an image, and {runtime} is not on PATH here")
 
 

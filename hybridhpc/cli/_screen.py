@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -14,7 +13,11 @@ _ASCII = str.maketrans({"–": "-", "…": "~", "·": ".", "▒": "%", "█": "#
 
 def width_of(stream: TextIO) -> int | None:
     """Return the columns of the terminal a stream is shown on; None if it is none: then nothing is wrapped."""
-    return shutil.get_terminal_size().columns if stream.isatty() else None
+    if not stream.isatty():
+        return None
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
 
 
 def shown(text: str, stream: TextIO, env: Mapping[str, str]) -> str:

@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,6 +131,8 @@ def _check_places(client: Client, spec: JobSpec) -> None:
     sites = [site.name for site in client.sites]
     labels = [label for site in client.usable_sites for label in site.labels]
     for name in unknown_names(spec.where, sites, labels):
+        from difflib import get_close_matches
+
         near = get_close_matches(name, [*sites, *labels, CLOUD, ONPREM, "auto"], n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(sites)}"
         raise UsageError(f"no site and no label is called {name!r}", hint=hint)

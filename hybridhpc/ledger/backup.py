@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,7 +77,7 @@ def _make(database: sqlite3.Connection, ledger: Path) -> None:
     folder = _folder(ledger)
     for left_over in folder.glob(".draft.*"):
         left_over.unlink()
-    draft = folder / f".draft.{secrets.token_hex(6)}"
+    draft = folder / f".draft.{os.urandom(6).hex()}"
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         with contextlib.closing(sqlite3.connect(draft)) as copy:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -146,7 +145,7 @@ def _code(error: sqlite3.Error) -> int:
 def _upgrade(database: sqlite3.Connection, path: Path) -> None:
     """Bring a ledger of an older schema to ours, in one transaction; a copy of it is kept beside it."""
     copy = path.with_suffix(f".schema-{_schema(database, path)}")
-    draft = copy.with_name(f".{copy.name}.{secrets.token_hex(6)}")
+    draft = copy.with_name(f".{copy.name}.{os.urandom(6).hex()}")
     _private_file(draft)
     with contextlib.closing(sqlite3.connect(draft)) as target:
         database.backup(target)
@@ -162,7 +161,7 @@ def _create(path: Path) -> None:
     """Make the file complete under another name, then link it into place: fifty first users see one or none."""
     if path.exists():
         return
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    draft = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     _private_file(draft)
     with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as database:
         database.execute("PRAGMA journal_mode = WAL")

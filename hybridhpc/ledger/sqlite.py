@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -54,7 +54,7 @@ class SqliteLedger(Attempts):
 
     def intend(self, intents: Sequence[Intent], *, sweep: str = "", now: float) -> tuple[Record, ...]:
         """See Ledger.intend."""
-        tokens = [secrets.token_hex(10) for _ in intents]
+        tokens = [os.urandom(10).hex() for _ in intents]
         for owner in {sweep} if sweep else tokens:
             self._owners.take(owner)
         jobs = [

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import secrets
 import selectors
 import signal
 import stat
@@ -172,7 +171,7 @@ def private_directory(directory: Path) -> None:
 
 def _write(path: Path, file: StagedFile) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700 if file.executable else 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(file.content)
