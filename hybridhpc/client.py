@@ -24,7 +24,7 @@ from hybridhpc.script.plan import Plan
 from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.submitting import WORK, Outcome, Submitter, Told, job_root, silent, taken_up
-from hybridhpc.transports.base import Transport
+from hybridhpc.transports.base import MAX_OUTPUT, Transport
 
 IDS_AT_ONCE = 500
 """Job ids on one command line."""
@@ -214,9 +214,9 @@ class Client:
         there = [match for entry in self.reach(record)[2].list(directory) if (match := name.fullmatch(entry))]
         return tuple(f"{directory}/{match[0]}" for match in sorted(there, key=lambda match: int(match[1])))
 
-    def read_log(self, record: Record, path: str, *, offset: int = 0) -> bytes | None:
-        """Return what an output holds from `offset` (bytes) on; None if there is none yet."""
-        return self.reach(record)[2].read(path, offset=offset)
+    def read_log(self, record: Record, path: str, *, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes | None:
+        """Return at most `limit` bytes of what an output holds from `offset` (bytes) on; None if there is none yet."""
+        return self.reach(record)[2].read(path, offset=offset, limit=limit)
 
     def fetch(self, record: Record, destination: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         """Bring a job's outputs here; return where they lie now, and in words what could not be brought."""

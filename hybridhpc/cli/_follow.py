@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from hybridhpc.cli._output import clean, tell
+from hybridhpc.cli._output import tell
+from hybridhpc.cli._terminal import OutputOfJobs, clean
 from hybridhpc.client import Client
 from hybridhpc.clock import pause
 from hybridhpc.errors import JobFailed
@@ -18,8 +19,15 @@ GLANCE = 0.01
 """Seconds between looks for an exit marker, which makes the next question come at once."""
 
 
+MOST_AT_ONCE = 4 * 1024 * 1024
+"""Bytes of an output read at once: however much there is, no more is held."""
+_for_a_terminal = OutputOfJobs()
+
+
 def write(content: bytes) -> None:
-    """Print a job's output as it is: it is the person's own."""
+    """Print a job's output: byte by byte as it is, but a terminal gets nothing that could steer it."""
+    if sys.stdout.isatty():
+        content = _for_a_terminal.shown(content).encode(sys.stdout.encoding, "backslashreplace")
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
@@ -80,14 +88,14 @@ def judge(record: Record) -> None:
 
 def _line(record: Record) -> str:
     reason = f" ({clean(record.reason)})" if record.reason not in ("", "None") else ""
-    return f"{record.ref} {record.name}: {record.state.value}{reason}"
+    return f"{record.ref} {clean(record.name)}: {record.state.value}{reason}"
 
 
 def pass_on(client: Client, record: Record, passed: dict[str, int], task: int | None) -> None:
     """Print what is new in a job's outputs. `passed`: bytes printed of each; of several, each is headed by its name."""
     paths = client.log_files(record, task)
     for path in paths:
-        while content := client.read_log(record, path, offset=passed.get(path, 0)):
+        while content := client.read_log(record, path, offset=passed.get(path, 0), limit=MOST_AT_ONCE):
             if "%a" in record.log and task is None and (path not in passed or len(paths) > 1):
                 write(f"==> {clean(path)} <==\n".encode())
             write(content)

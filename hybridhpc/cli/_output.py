@@ -9,24 +9,20 @@ from collections.abc import Sequence
 import click
 
 from hybridhpc.cli._screen import lay_out, shown, width_of
+from hybridhpc.cli._terminal import cell, clean_lines
 from hybridhpc.config import environment
 from hybridhpc.ledger.base import Record
 from hybridhpc.units import format_duration
 
 
-def clean(text: str) -> str:
-    """Return text that cannot steer a terminal: control characters become visible escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def say(text: str = "") -> None:
-    """Print a result."""
-    click.echo(shown(text, sys.stdout, environment()))
+    """Print a result. Lines are the caller's: text from elsewhere goes through `clean` or `table` first."""
+    click.echo(shown(clean_lines(text), sys.stdout, environment()))
 
 
 def tell(text: str) -> None:
-    """Print progress or a remark, to stderr."""
-    click.echo(shown(text, sys.stderr, environment()), err=True)
+    """Print progress or a remark, to stderr. Lines are the caller's, as with `say`."""
+    click.echo(shown(clean_lines(text), sys.stderr, environment()), err=True)
 
 
 def show_json(value: object) -> None:
@@ -47,7 +43,7 @@ def table(
     to_stderr: bool = False,
 ) -> str:
     """Lay out rows under a header, for the screen it is meant for; columns in `right` are aligned to the right."""
-    lines = [[clean(cell) for cell in row] for row in (header, *rows)]
+    lines = [[cell(text) for text in row] for row in (header, *rows)]
     return lay_out(lines, right, width_of(sys.stderr if to_stderr else sys.stdout))
 
 

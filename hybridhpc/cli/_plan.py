@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hybridhpc.cli._output import money, table
+from hybridhpc.cli._terminal import clean
 from hybridhpc.decide.candidate import Choice
 from hybridhpc.decide.explain import HEADER, rows
 from hybridhpc.decide.policy import finish
@@ -23,12 +24,12 @@ def decisions(wishes: Sequence[Wish], planned: Sequence[Planned]) -> list[tuple[
 def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: bool = False) -> str:
     """Return the plan as a person reads it, laid out for the screen it will be shown on."""
     ranking = planned.ranking
-    lines = [_heading(spec, planned, alike), table(HEADER, rows(ranking), to_stderr=to_stderr)]
-    lines += [f"{site}: not considered: {why}" for site, why in ranking.silent]
+    head, drawn = _heading(spec, planned, alike), table(HEADER, rows(ranking), to_stderr=to_stderr)
+    lines = [f"{site}: not considered: {why}" for site, why in ranking.silent]
     if planned.plans:
         lines += [f"placement: {ranking.choices[0].candidate.name}"]
         lines += [f"note: {note}" for note in planned.plans[0].notes]
-    return "\n".join(lines)
+    return "\n".join([clean(head), drawn, *map(clean, lines)])
 
 
 def _heading(spec: JobSpec, planned: Planned, alike: int) -> str:

@@ -15,7 +15,8 @@ import click
 
 from hybridhpc.agent import Agent, Memory
 from hybridhpc.cli._context import new_client
-from hybridhpc.cli._output import clean, say, tell
+from hybridhpc.cli._output import say, tell
+from hybridhpc.cli._terminal import clean
 from hybridhpc.cli.events import event_json, utc
 from hybridhpc.client import Client
 from hybridhpc.clock import pause

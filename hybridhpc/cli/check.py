@@ -9,7 +9,8 @@ import click
 from hybridhpc.checking.check import check
 from hybridhpc.checking.finding import FAULT, FINE, WARNING, Finding
 from hybridhpc.cli._context import json_option, new_client
-from hybridhpc.cli._output import clean, say, show_json
+from hybridhpc.cli._output import say, show_json
+from hybridhpc.cli._terminal import clean
 from hybridhpc.errors import CheckFailed
 
 MARKS = {FINE: "ok", WARNING: "warning", FAULT: "FAULT"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from hybridhpc.cli._output import say
-
 INSTALL = {
     "bash": 'eval "$(hpc completion bash)"   in ~/.bashrc',
     "zsh": 'eval "$(hpc completion zsh)"   in ~/.zshrc',
@@ -27,4 +25,4 @@ def command(shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"there is no completion for {shell}")
-    say(found(cli, {}, "hpc", "_HPC_COMPLETE").source())
+    click.echo(found(cli, {}, "hpc", "_HPC_COMPLETE").source())

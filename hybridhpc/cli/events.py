@@ -9,6 +9,7 @@ import click
 
 from hybridhpc.cli._context import chosen, json_option, new_client
 from hybridhpc.cli._output import money, say, show_json, table, tell
+from hybridhpc.cli._terminal import clean
 from hybridhpc.ledger.base import Event, Record
 
 
@@ -37,7 +38,7 @@ def command(job: str, as_json: bool) -> None:
         return
     rows = [[utc(event.at), str(event.attempt), event.kind, event.text] for event in found]
     say(table(("TIME (UTC)", "ATTEMPT", "EVENT", "WHY"), rows))
-    tell(f"{record.name}: {record.state.value}, attempt {record.attempt}, {money(record.cost(now))} in all")
+    tell(f"{clean(record.name)}: {record.state.value}, attempt {record.attempt}, {money(record.cost(now))} in all")
 
 
 def event_json(event: Event) -> dict[str, object]:

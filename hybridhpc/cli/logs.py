@@ -7,7 +7,10 @@ import click
 from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
 from hybridhpc.cli._follow import follow, pass_on
 from hybridhpc.cli._output import show_json
+from hybridhpc.client import Client
 from hybridhpc.errors import NotFound, UsageError
+from hybridhpc.ledger.base import Record
+from hybridhpc.transports.base import MAX_OUTPUT
 
 MOST_TASKS = 4_000_001
 """Slurm's own ceiling for MaxArraySize."""
@@ -32,7 +35,7 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
         return
     if task is not None and task not in range(MOST_TASKS):
         raise UsageError(f"--task {task} is no index of an array")
-    contents = {path: client.read_log(record, path) for path in client.log_files(record, task)}
+    contents = _contents(client, record, client.log_files(record, task), MAX_OUTPUT if as_json else 1)
     if all(content is None for content in contents.values()):
         state = "left none" if record.state.final else "has none yet"
         hint = f"looked for {', '.join(contents) or record.log or 'nothing'}; `hpc why` says what became of the job"
@@ -42,3 +45,13 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
         show_json({"ref": record.ref, "task": task, "log": "".join(logs.values()), "logs": logs})
     else:
         pass_on(client, record, {}, task)
+
+
+def _contents(client: Client, record: Record, paths: tuple[str, ...], room: int) -> dict[str, bytes | None]:
+    """Return the beginnings of outputs, as many bytes in all as there is room for."""
+    found: dict[str, bytes | None] = {}
+    for path in paths:
+        content = client.read_log(record, path, limit=max(room, 1))
+        room -= len(content or b"")
+        found[path] = content
+    return found

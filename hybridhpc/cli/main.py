@@ -144,7 +144,8 @@ def _fault(error: Exception) -> HpcError:
 
 
 def _explain(error: HpcError, as_json: bool) -> int:
-    from hybridhpc.cli._output import clean, show_json
+    from hybridhpc.cli._output import show_json
+    from hybridhpc.cli._terminal import clean
 
     if as_json:
         show_json({"error": error_json(error)})

@@ -14,6 +14,7 @@ from hybridhpc.cli._follow import follow, judge, wait_for
 from hybridhpc.cli._output import say, show_json, submit_json, tell
 from hybridhpc.cli._plan import decisions, plan_json, show_plan
 from hybridhpc.cli._summary import summary
+from hybridhpc.cli._terminal import clean
 from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_option
 from hybridhpc.client import Client
 from hybridhpc.errors import HpcError
@@ -140,7 +141,7 @@ def _remark(outcomes: list[Outcome]) -> None:
         tell(f"an earlier submission was interrupted: {taken_up:,} of these jobs are its (--again makes others)")
     notes = Counter(note for outcome in outcomes for note in outcome.notes)
     for note, count in notes.most_common(MOST_SHOWN):
-        tell(f"note: {note}" + (f" ({count:,} jobs)" if count > 1 else ""))
+        tell(clean(f"note: {note}") + (f" ({count:,} jobs)" if count > 1 else ""))
 
 
 def _see_to_the_end(client: Client, records: list[Record], *, following: bool, as_json: bool) -> None:

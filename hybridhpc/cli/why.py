@@ -8,7 +8,8 @@ import click
 
 from hybridhpc import probe
 from hybridhpc.cli._context import chosen_one, json_option, new_client
-from hybridhpc.cli._output import clean, record_json, say, show_json
+from hybridhpc.cli._output import record_json, say, show_json
+from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
 from hybridhpc.following import log_path
 from hybridhpc.ledger.base import Phase, Record

@@ -46,7 +46,7 @@ class HereScheduler:
         facts = _object(answers[0])
         try:
             node = _node(facts)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise SchedulerError(f"the survey of this machine cannot be read: {error!r}") from error
         partition = QueuePartition(
             name=PARTITION,
@@ -179,7 +179,7 @@ def _object(answer: CommandResult) -> dict[str, Any]:
         raise SchedulerError(answer.complaint or f"`here` ended with exit code {answer.exit_code}")
     try:
         facts = json.loads(answer.text)
-    except ValueError:
+    except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict):
         raise SchedulerError(f"the answer of `here` cannot be read: {answer.text[:200]!r}")
@@ -236,7 +236,7 @@ def _queued(row: Mapping[str, Any]) -> QueuedJob | None:
             tasks=int(row["tasks"]),
             blocked=bool(row["blocked"]),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
@@ -255,6 +255,6 @@ def _status(row: Mapping[str, Any], asked: str) -> JobStatus:
             signal=row["signal"],
             nodes=str(row["node"]),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         native = str(row.get("state", ""))
         return JobStatus(job_id=str(row.get("id", asked)), state=JobState.UNKNOWN, native_state=native)

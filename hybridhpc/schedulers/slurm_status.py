@@ -34,11 +34,14 @@ MEMORY_FIELDS = (
 HISTORY_FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList")
 """sacct(1) --format. Restarts would be there from 24.11 only."""
 
+MOST_STATUSES = 1_000_000
+"""Jobs and tasks that one answer may speak of; of what it says beyond that, nothing is known."""
+
 IDS_AT_ONCE = 1000
 """Job ids on one command line."""
 
 _NO_SUCH_JOB = "Invalid job id specified"
-_WAIT_STATUS = re.compile(r"(\d+)(?::(\d+))?")
+_WAIT_STATUS = re.compile(r"([0-9]{1,9})(?::([0-9]{1,9}))?")
 _TASK = re.compile(r"(\d+)(?:_\d+|\+\d+)")
 
 
@@ -63,6 +66,8 @@ def parse_status(answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
         if not answer.ok and _NO_SUCH_JOB in answer.complaint:
             continue
         for fields in fields_of(answered(answer).text, len(MEMORY_FIELDS)):
+            if len(found) > MOST_STATUSES:
+                break
             job_id, state, submitted, started, ended, code, restarts, nodes, reason = fields
             times = (submitted, started, ended)
             found |= _statuses(job_id, state, times, code, nodes, reason=reason, restarts=parse_count(restarts))
@@ -87,6 +92,8 @@ def parse_last_words(answers: Sequence[CommandResult]) -> Mapping[str, JobStatus
     found: dict[str, JobStatus] = {}
     for answer in answers:
         for fields in fields_of(answer.text if answer.ok else "", len(HISTORY_FIELDS)):
+            if len(found) > MOST_STATUSES:
+                break
             job_id, state, code, submitted, started, ended, nodes = fields
             found |= _statuses(job_id, state, (submitted, started, ended), code, nodes)
     return found | _folds(found.values())

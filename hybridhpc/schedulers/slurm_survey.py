@@ -13,6 +13,7 @@ from hybridhpc.command import Command, CommandResult
 from hybridhpc.model import JobState, Mebibytes, Seconds
 from hybridhpc.schedulers.slurm_states import is_blocked, job_state, node_powered_down, node_usable
 from hybridhpc.schedulers.slurm_text import (
+    MAX_HOSTS,
     NOTHING,
     answered,
     count_indices,
@@ -51,6 +52,10 @@ _QUIET_TERMINAL = (("TERM", "dumb"),)
 
 _SETTING = re.compile(r"(\w+)\s+= ?(.*)")
 _ALL = ("ALL", "")
+
+
+MOST_HOSTS = 20 * MAX_HOSTS
+"""Nodes that all jobs of one answer may name together."""
 
 
 def survey_commands() -> tuple[Command, ...]:
@@ -190,14 +195,17 @@ def _node(name: str, partitions: tuple[str, ...], line: dict[str, str]) -> Node:
 
 
 def _jobs(text: str) -> Iterator[QueuedJob]:
+    room = MOST_HOSTS
     for fields in fields_of(text, len(JOB_FIELDS)):
         line = pick(fields, JOB_FIELDS)
         job_id = split_job_id(line["JobArrayID"])
         if job_id is not None:
-            yield _job("".join(job_id), job_id[1], line)
+            hosts = parse_hosts(line["NodeList"], min(room, MAX_HOSTS))
+            room -= len(hosts)
+            yield _job("".join(job_id), job_id[1], line, hosts)
 
 
-def _job(job_id: str, part: str, line: dict[str, str]) -> QueuedJob:
+def _job(job_id: str, part: str, line: dict[str, str], hosts: tuple[str, ...]) -> QueuedJob:
     state = job_state(line["State"])
     pending = state is JobState.PENDING
     tres = parse_tres(line["tres-alloc"])
@@ -218,7 +226,7 @@ def _job(job_id: str, part: str, line: dict[str, str]) -> QueuedJob:
         submitted_at=parse_time(line["SubmitTime"]),
         started_at=None if pending else start,
         start_estimate=start if pending else None,
-        node_names=parse_hosts(line["NodeList"]),
+        node_names=hosts,
         reason=line["Reason"],
         tasks=count_indices(part[2:-1]) if pending and part.startswith("_[") else 1,
         blocked=pending and is_blocked(line["Reason"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 
 from hybridhpc.command import CommandResult
 from hybridhpc.errors import SchedulerError
@@ -18,15 +19,15 @@ NOTHING = frozenset({"", "N/A", "(null)", "None", "Unknown", "NONE", "None assig
 """What Slurm prints for a value there is not: N/A in squeue, Unknown and None assigned in sacct, (null) in both."""
 
 MAX_TASKS = 10_000
-"""Array tasks that are told apart in one answer."""
+"""Array tasks that are told apart in one line."""
 
 MAX_HOSTS = 100_000
 """Nodes that one list of hosts may name."""
 
 _MEBIBYTES = {"": 1.0, "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2, "P": 1024.0**3}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?")
-_INDICES = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
-_JOB_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([^\]]*)\]?)|\+(\d+))?(?:;\S+)?")
+_AMOUNT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGTP]?)[nc]?")
+_INDICES = re.compile(r"([0-9]{1,12})(?:-([0-9]{1,12})(?::([0-9]{1,12}))?)?")
+_JOB_ID = re.compile(r"([0-9]{1,18})(?:_(?:([0-9]{1,9})|\[([^\]]*)\]?)|\+([0-9]{1,9}))?(?:;\S+)?")
 _HOST = re.compile(r"(?:[^,\[\]]|\[(?:\]|[^\]]+\]?))+")
 _RANGES = re.compile(r"([^\[]*)\[([\d,-]+)\](.*)", re.DOTALL)
 _PAREN = re.compile(r"\([^)]*\)?")
@@ -60,7 +61,7 @@ def long_format(names: Iterable[str]) -> str:
 def parse_time(text: str) -> float | None:
     """Read seconds since the epoch, as SLURM_TIME_FORMAT=%s makes them; None if there is no time."""
     words = text.strip()
-    return float(words) if words.isascii() and words.isdecimal() and int(words) > 0 else None
+    return float(words) if words.isascii() and words.isdecimal() and len(words) < 13 and int(words) > 0 else None
 
 
 def parse_count(text: str, default: int = 0) -> int:
@@ -138,25 +139,28 @@ def _ranges(text: str) -> Iterator[tuple[int, int, int]]:
             yield low or 0, high if high is not None else low or 0, step or 1
 
 
-def parse_hosts(text: str) -> tuple[str, ...]:
-    """Return the hosts of `dgx[01-04,7],cpu1`, also with several brackets; what is no such list stays as it is."""
+def parse_hosts(text: str, most: int = MAX_HOSTS) -> tuple[str, ...]:
+    """Return the hosts of `dgx[01-04,7],cpu1`, also with several brackets, at most so many.
+
+    What is no such list stays as it is.
+    """
     found: list[str] = []
     waiting = _HOST.findall(text)[::-1]
-    while waiting and len(found) < MAX_HOSTS:
+    while waiting and len(found) < most:
         item = waiting.pop()
         match = _RANGES.fullmatch(item)
         if match is None:
             found.append(item.strip())
             continue
         before, ranges, after = match.groups()
-        waiting += [f"{before}{number}{after}" for number in reversed(tuple(_numbers(ranges)))]
+        waiting += [f"{before}{number}{after}" for number in reversed(tuple(islice(_numbers(ranges), most)))]
     return tuple(found)
 
 
 def _numbers(ranges: str) -> Iterator[str]:
     for part in ranges.split(","):
         low, _, high = part.partition("-")
-        if low.isdecimal() and (high.isdecimal() or not high):
+        if max(len(low), len(high)) < 10 and low.isdecimal() and (high.isdecimal() or not high):
             last = min(int(high or low), int(low) + MAX_HOSTS)
             yield from (f"{number:0{len(low)}}" for number in range(int(low), last + 1))
 

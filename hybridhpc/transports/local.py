@@ -141,7 +141,9 @@ class LocalTransport:
     def read(self, path: str, *, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes | None:
         """See Transport.read."""
         try:
-            with Path(path).open("rb") as file:
+            with open(path, "rb", opener=_open_now) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise TransportError(f"{path} is no file")
                 file.seek(offset)
                 return file.read(limit)
         except FileNotFoundError:
@@ -157,6 +159,11 @@ class LocalTransport:
             return ()
         except OSError as error:
             raise TransportError(f"{directory}: {error.strerror}") from error
+
+
+def _open_now(path: str, flags: int) -> int:
+    """Open a file; a pipe that a job has put in its place keeps nobody waiting."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def private_directory(directory: Path) -> None:

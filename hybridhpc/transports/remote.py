@@ -30,7 +30,10 @@ STORE = ".work"
 """Where below job_root a site keeps directories that were shipped, by their content."""
 _NONE = 44
 """Exit code of our programs: there is no such file."""
-_READ = f'[ -e "$1" ] || exit {_NONE}; tail -c "+$2" -- "$1" | head -c "$3"'
+_READ = (
+    f'[ -e "$1" ] || exit {_NONE}; [ -f "$1" ] || {{ echo "it is no file" >&2; exit 1; }}; '
+    'tail -c "+$2" -- "$1" | head -c "$3"'
+)
 _LIST = f'cd -- "$1" 2>/dev/null || {{ [ -e "$1" ] || exit {_NONE}; cd -- "$1"; }}; find . ! -name . -prune -print0'
 _IDLE = 60.0
 """Seconds without a byte after which a transfer is given up."""

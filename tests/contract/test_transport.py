@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -188,3 +190,24 @@ def test_a_variable_that_is_hidden_is_not_seen(transport: Transport) -> None:
     program = "import os; print('HIDDEN_TOKEN' in os.environ)"
     command = Command(argv=(sys.executable, "-c", program), hidden=("HIDDEN_TOKEN",))
     assert transport.run(command, scrubbed=False).text == "False\n"
+
+
+def test_a_flood_ends_in_time_and_is_not_kept(transport: Transport) -> None:
+    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        answer = transport.run(Command(argv=("yes", "x" * 1000), timeout=2))
+    except TransportError:
+        pass
+    else:
+        assert answer.truncated
+    assert time.monotonic() - began < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 5 * MAX_OUTPUT // 1024
+
+
+def test_what_is_no_file_is_not_waited_for(transport: Transport, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    began = time.monotonic()
+    with pytest.raises(TransportError):
+        transport.read(str(tmp_path / "log"))
+    assert time.monotonic() - began < 10
