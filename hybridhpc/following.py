@@ -177,18 +177,20 @@ def as_known(record: Record) -> JobStatus:
 
 
 def apply(record: Record, status: JobStatus) -> Record:
-    """Return the record as it is after a status."""
-    return replace(
-        record,
-        state=status.state,
-        native_state=status.native_state,
-        reason=status.reason,
-        submitted_at=status.submitted_at or record.submitted_at,
-        started_at=status.started_at,
-        ended_at=status.ended_at,
-        exit_code=status.exit_code,
-        signal=status.signal,
-    )
+    """Return the record as it is after a status: itself if that says nothing new."""
+    news = {
+        "state": status.state,
+        "native_state": status.native_state,
+        "reason": status.reason,
+        "submitted_at": status.submitted_at or record.submitted_at,
+        "started_at": status.started_at,
+        "ended_at": status.ended_at,
+        "exit_code": status.exit_code,
+        "signal": status.signal,
+    }
+    if all(getattr(record, name) == value for name, value in news.items()):
+        return record
+    return replace(record, **news)  # type: ignore[arg-type]
 
 
 def log_names(record: Record) -> tuple[str, re.Pattern[str]]:

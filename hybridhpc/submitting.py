@@ -31,6 +31,9 @@ WORK = "work"
 AT_ONCE = 64
 """Jobs submitted to a site between two looks at what became of them; their ids are written down together."""
 
+_OWN = ("--job-name=", "--output=", "--error=")
+"""Options that two jobs may differ in and still ask for the same."""
+
 Told = Callable[[int, int], None]
 """Is told how many jobs of how many are through."""
 _NOT_TRIED = "it was not tried: the site did not answer for those before it"
@@ -120,11 +123,15 @@ class Submitter:
             yield {record.token: error for record in records}
             return
         answering = True
-        for at in range(0, len(records), AT_ONCE):
-            chunk = records[at : at + AT_ONCE]
-            answers = _answers(place, chunk, hold=hold) if answering else [Undelivered(_NOT_TRIED)] * len(chunk)
+        demands = {record.token: _demand(record.plan) for record in records}
+        accepted: set[object] = set()
+        for chunk in _chunks(records, demands):
+            trusted = frozenset(record.token for record in chunk if demands[record.token] in accepted)
+            unheard = [Undelivered(_NOT_TRIED)] * len(chunk)
+            answers = _answers(place, chunk, hold=hold, trusted=trusted) if answering else unheard
             found = self._settle(chunk, answers, fresh=fresh)
             answering = any(isinstance(ended, Outcome | SchedulerError | NotFound) for ended in found.values())
+            accepted |= {demands[token] for token, ended in found.items() if isinstance(ended, Outcome)}
             yield found
 
     def _settle(
@@ -150,19 +157,39 @@ class Submitter:
         )
 
 
-def _answers(place: _Place, records: Sequence[Record], *, hold: bool) -> list[Submitted | HpcError]:
+def _demand(plan: Plan) -> object:
+    """Return what a job asks of its scheduler: of two that ask for the same, both are refused or none."""
+    lines = [line for line in plan.script.split(b"\n") if line.startswith(b"#SBATCH")]
+    return (
+        tuple(line for line in lines if not line.startswith(tuple(b"#SBATCH " + name.encode() for name in _OWN))),
+        tuple(option for option in plan.options if not option.startswith(_OWN)),
+    )
+
+
+def _chunks(records: Sequence[Record], demands: Mapping[str, object]) -> Iterator[Sequence[Record]]:
+    """Yield jobs in chunks, first one of each that ask for the same."""
+    first = {demands[record.token]: record for record in reversed(records)}
+    heads = [record for record in records if first[demands[record.token]] is record]
+    rest = [record for record in records if first[demands[record.token]] is not record]
+    for part in (heads, rest):
+        yield from (part[at : at + AT_ONCE] for at in range(0, len(part), AT_ONCE))
+
+
+def _answers(
+    place: _Place, records: Sequence[Record], *, hold: bool, trusted: frozenset[str]
+) -> list[Submitted | HpcError]:
     """Do the errands of jobs at their site; what went wrong with one is its answer."""
-    errands = [_errand(place, record, hold=hold) for record in records]
+    errands = [_errand(place, record, hold=hold, trusted=record.token in trusted) for record in records]
     sent = [errand for errand in errands if isinstance(errand, Errand)]
     within = max((errand.command.timeout for errand in sent), default=0)
     answers = iter(place.transport.run_all(sent, within=within) if sent else ())
     return [_read(place.scheduler, next(answers)) if isinstance(each, Errand) else each for each in errands]
 
 
-def _errand(place: _Place, record: Record, *, hold: bool) -> Errand | HpcError:
+def _errand(place: _Place, record: Record, *, hold: bool, trusted: bool) -> Errand | HpcError:
     """Return what submits a job, with its files; its workdir is shipped before."""
     plan = record.plan
-    command = place.scheduler.submit_command(place.site, _submission(record, hold=hold or plan.hold))
+    command = place.scheduler.submit_command(place.site, _submission(record, hold=hold or plan.hold, trusted=trusted))
     try:
         _unchanged(plan)
         # A job that is never released runs nothing that would read them.
@@ -191,7 +218,7 @@ def on_site(name: str) -> StagedFile:
     return StagedFile(path=name, content=(Path(__file__).parent / "on_site" / name).read_bytes(), executable=True)
 
 
-def _submission(record: Record, *, hold: bool) -> Submission:
+def _submission(record: Record, *, hold: bool, trusted: bool) -> Submission:
     plan = record.plan
     return Submission(
         token=record.token,
@@ -201,6 +228,7 @@ def _submission(record: Record, *, hold: bool) -> Submission:
         args=plan.args,
         cwd=plan.cwd or record.job_dir,
         hold=hold,
+        trusted=trusted,
         marker=plan.marker,
     )
 

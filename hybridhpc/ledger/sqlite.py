@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class SqliteLedger(Attempts):
             locks = path.with_name("owners")
             locks.mkdir(mode=0o700, exist_ok=True)
         self._owners = Owners(locks)
+        self._last_plan: tuple[tuple[object, object], Plan] | None = None
 
     def intend(self, intents: Sequence[Intent], *, sweep: str = "", now: float) -> tuple[Record, ...]:
         """See Ledger.intend."""
@@ -143,9 +144,13 @@ class SqliteLedger(Attempts):
 
     def seen(self, statuses: Sequence[tuple[Record, JobStatus]]) -> None:
         """See Ledger.seen."""
+        news = [
+            (record, columns) for record, status in statuses if _is_news(record, columns := _status_columns(status))
+        ]
+        if not news:
+            return
         with self._transaction():
-            for record, status in statuses:
-                columns = _status_columns(status)
+            for record, columns in news:
                 assignments = ", ".join(f"{column} = ?" for column in columns)
                 self._db.execute(
                     f"UPDATE attempts SET {assignments} WHERE token = ? AND attempt = ? AND state IN {_LIVE_LIST}",  # noqa: S608
@@ -215,14 +220,16 @@ class SqliteLedger(Attempts):
         for flag in ("announced", "settled", "unwanted"):
             values[flag] = bool(values[flag])
         values["state"] = JobState(values["state"])
-        read_plan = cache(partial(self._plan, str(values["token"]), values["attempt"]))
+        read_plan = partial(self._plan, values["token"], values["attempt"])
         return Record(**values, read_plan=read_plan)  # type: ignore[arg-type]
 
-    def _plan(self, token: str, attempt: object) -> Plan:
-        sql = "SELECT plan FROM attempts WHERE token = ? AND attempt = ?"
-        with reading(self._path):
-            (text,) = self._db.execute(sql, (token, attempt)).fetchone()
-            return parse_plan(text)
+    def _plan(self, token: object, attempt: object) -> Plan:
+        if self._last_plan is None or self._last_plan[0] != (token, attempt):
+            sql = "SELECT plan FROM attempts WHERE token = ? AND attempt = ?"
+            with reading(self._path):
+                (text,) = self._db.execute(sql, (token, attempt)).fetchone()
+                self._last_plan = ((token, attempt), parse_plan(text))
+        return self._last_plan[1]
 
     def _set(self, token: str, columns: dict[str, object]) -> None:
         assignments = ", ".join(f"{column} = ?" for column in columns)
@@ -236,6 +243,12 @@ class SqliteLedger(Attempts):
     def _transaction(self) -> Iterator[None]:
         with as_ledger_error(self._path), transaction(self._db):
             yield
+
+
+def _is_news(record: Record, columns: dict[str, object]) -> bool:
+    """Whether a status says anything that the record does not: mostly it does not, and writing costs a sync."""
+    state = columns["state"] != record.state.value
+    return state or any(getattr(record, column) != value for column, value in columns.items() if column != "state")
 
 
 def _attempt_row(token: str, intent: Intent) -> tuple[object, ...]:

@@ -2,10 +2,11 @@
 # Submits one job to Slurm once, however often it is run and wherever it is killed: the job is submitted held, its id is
 # written down durably, and only the job with that id is released. What it has done lies beside it, in $HPC_JOB_DIR.
 #
-#   HPC_JOB_DIR=DIR sh submit-once.sh MARKER hold|release CWD SCRIPT  OPTIONS... SCRIPT ARGS...
+#   HPC_JOB_DIR=DIR sh submit-once.sh MARKER hold|release|trust CWD SCRIPT  OPTIONS... SCRIPT ARGS...
 #
 # MARKER says how the job is found if its id was lost: path (its script lies in DIR) or session (of its script's jobs, the
-# one sent from a session that an sbatch of ours led). sbatch gets the last group as it is, in CWD.
+# one sent from a session that an sbatch of ours led). `trust` is release without a question before: a job that asks for
+# the same was just accepted. sbatch gets the last group as it is, in CWD.
 # Prints KEY=VALUE lines and, if all went well, `done`. Exit codes: 0 submitted, 65 refused, 69 not reached (of both:
 # nothing was submitted), 75 undecided (repeating finds out). Slurm 20.11 to 26.05; dash, bash and busybox.
 #
@@ -197,7 +198,7 @@ submit() {
             so_n=$((so_n + 1))
         done
         [ -z "$so_retried" ] || ! adopt || return
-        [ -n "$so_tested" ] || test_only "$@"
+        [ -n "$so_tested" ] || [ "$so_wish" = trust ] || test_only "$@"
         so_tested=yes
         send "$@" && return
         [ -L "$so_job/try.$so_n" ] || leave $so_UNREACHED "$so_job cannot be written to"
@@ -270,9 +271,12 @@ become_sbatch() {
 # may_wait ARGS...: --wait may have been asked for, and sbatch stays after it has printed the id. Better too often than
 # too seldom: then its output is watched.
 may_wait() {
-    case $so_newline$so_environ$so_newline$*$so_asked in
-    *"${so_newline}SBATCH_WAIT="* | *--wait* | *-[A-Za-z]*W* | *-W*) return 0 ;;
-    esac
+    case $so_newline$so_environ in *"${so_newline}SBATCH_WAIT="*) return 0 ;; esac
+    for so_word; do
+        [ "$so_word" != "$so_script" ] || break
+        case $so_word in --wait* | -[!-]*W* | -W*) return 0 ;; esac
+    done
+    case $so_asked in *--wait* | *[!A-Za-z0-9]-[A-Za-z]*W* | *[!A-Za-z0-9]-W*) return 0 ;; esac
     return 1
 }
 
@@ -315,7 +319,7 @@ judge() {
     done <"$so_job/readback"
     case $so_wish:$so_last in
     *:) say note "job $so_id could not be read back: $(in_one_line "$so_job/words")" ;;
-    release:*' Reason=JobHeld'*) say note "job $so_id stays held: $(in_one_line "$so_job/words")" ;;
+    [rt]*:*' Reason=JobHeld'*) say note "job $so_id stays held: $(in_one_line "$so_job/words")" ;;
     *) : >"$so_job/finished" ;;
     esac
     # Slurm fails a job whose output cannot be opened, and says so nowhere.

@@ -42,6 +42,8 @@ class Submission:
     cwd: str
     hold: bool = False
     """The person wants it held: it is not released."""
+    trusted: bool = False
+    """One that asks for the same was just accepted: the scheduler's opinion need not be asked first."""
     marker: str = "path"
     """How it is found if its id was lost: `path` (the script lies in the job's directory) or `session` (sbatch led a
     session of its own, whose id was recorded before)."""

@@ -82,7 +82,7 @@ class SlurmScheduler:
                 "sh",
                 f"{wanted.job_dir}/{SUBMIT_ONCE}",
                 wanted.marker,
-                "hold" if wanted.hold else "release",
+                "hold" if wanted.hold else "trust" if wanted.trusted else "release",
                 wanted.cwd,
                 wanted.script,
                 *wanted.options,

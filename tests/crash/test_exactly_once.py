@@ -20,6 +20,7 @@ from tests.people import Person
 SEED = int(os.environ.get("HPC_CRASH_SEED", "7"))
 KILLS_HERE = 200
 KILLS_SLURM = 60
+SWEEP = 200
 KILLED: list[int] = []
 
 
@@ -159,3 +160,36 @@ def test_an_interrupted_submission_can_be_cancelled_and_never_runs(
     time.sleep(2.5)
     assert not trace.exists()
     assert all(job["state"] == "CANCELLED" for job in json.loads(person.hpc("status", "--all", "--json")))
+
+
+def torment_sweep(person: Person, place: str, counter: Path, kills: int, jobs: int = SWEEP) -> None:
+    """Submit many distinct specs with one command, kill that at random moments, and repeat it until it succeeds."""
+    chance = random.Random(SEED)
+    own = "resources: {cpus: 1, memory: 20MiB}\ntime: 5m\n"
+    files = [
+        person.spec(f"name: job-{number}\n{own}run: echo {number} >> {counter}\n", f"sweep-{number}.yaml")
+        for number in range(jobs)
+    ]
+    words = [*files, "--where", place, "--quiet"]
+    KILLED.clear()
+    for _ in range(kills):
+        if submit_and_kill(person, words, chance, 6.0):
+            break
+    else:
+        repeat(lambda: person.try_hpc("submit", *words))
+    assert KILLED, "the sweep was submitted before it could be killed"
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_sweep_is_taken_up_and_each_point_runs_once(person: Person, tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    torment_sweep(person, "here", counter, kills=5)
+    judge(person, counter, SWEEP)
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(600)
+def test_a_killed_sweep_to_slurm_is_taken_up_and_each_point_runs_once(lab_person: Person, tmp_path: Path) -> None:
+    counter = lab_person.home / "counter"
+    torment_sweep(lab_person, "onprem", counter, kills=5)
+    judge(lab_person, counter, SWEEP)
