@@ -141,7 +141,7 @@ class Agent:
         elif status.state.final or status.state is JobState.UNKNOWN:
             self._judge(record, status, absent_for)
         elif record.unwanted:
-            self._client.cancel(record)
+            self._client.cancel([record])
         elif status.restarts > record.restarts:
             self._account_for_requeue(record, status)
 
@@ -226,7 +226,7 @@ class Agent:
             self._journal.last(record)
         if recover.over_allowance(cause, self._attempts.spec(record), self._journal.past(record)) and _waits(status):
             self._journal.tell(record, "ended", "its scheduler requeued it more often than `retries` allows")
-            self._client.cancel(record)
+            self._client.cancel([record])
 
     # ---- Placing pending jobs anew
 

@@ -145,26 +145,13 @@ class Client:
         for records in by_site.values():
             forget(self.reach(records[0])[2], [record.job_dir for record in records])
 
-    def cancel(self, record: Record) -> Record:
-        """Cancel a job, pending or running. A final one is left as it is, and gets no new attempt.
+    def cancel(self, records: Sequence[Record]) -> tuple[Record, ...]:
+        """Cancel jobs, pending or running, those of a site together. Final ones stay as they are; none is tried anew.
 
-        Raises SchedulerError, TransportError, and Undecided if it is being submitted right now.
+        Raises SchedulerError, TransportError, and Undecided if one is being submitted right now.
         """
-        record = self.ledger.unwant(record.token)
-        if record.phase is Phase.INTENT:
-            record = self._finish_held(record)
-        (record,) = self.refresh([record])
-        if record.state.final:
-            return record
-        site, scheduler, transport = self.reach(record)
-        scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [record.job_id])))
-        return self.refresh([record])[0]
-
-    def cancel_all(self, records: Sequence[Record]) -> tuple[Record, ...]:
-        """Cancel many jobs, those of a site together. Raises what cancel raises."""
-        if len(records) == 1:
-            return (self.cancel(records[0]),)
-        begun = [self._finish_held(record) if record.phase is Phase.INTENT else record for record in records]
+        unwanted = self.ledger.unwant([record.token for record in records])
+        begun = [self._finish_held(record) if record.phase is Phase.INTENT else record for record in unwanted]
         by_site: dict[str, list[Record]] = {}
         for record in self.refresh(begun):
             if not record.state.final:

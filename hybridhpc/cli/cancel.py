@@ -33,7 +33,7 @@ def command(jobs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     if dry_run:
         after = client.refresh([*whole, *(record for record, _ in parts)])
     else:
-        after = (*client.cancel_all(whole), *(client.cancel_task(record, task) for record, task in parts))
+        after = (*client.cancel(whole), *(client.cancel_task(record, task) for record, task in parts))
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])
     elif len(after) > MOST_SHOWN:

@@ -61,11 +61,11 @@ class Attempts(ABC):
         with self._transaction():
             self._db.executemany("UPDATE jobs SET settled = 1 WHERE token = ?", [(token,) for token in tokens])
 
-    def unwant(self, token: str) -> Record:
+    def unwant(self, tokens: Sequence[str]) -> tuple[Record, ...]:
         """See Ledger.unwant."""
         with self._transaction():
-            self._db.execute("UPDATE jobs SET unwanted = 1 WHERE token = ?", (token,))
-        return self._select("j.token = ?", (token,))[0]
+            self._db.executemany("UPDATE jobs SET unwanted = 1 WHERE token = ?", [(token,) for token in tokens])
+        return tuple(record for token in tokens for record in self._select("j.token = ?", (token,)))
 
     def propose(self, record: Record, plan: Plan, *, job_root: str) -> Record | None:
         """See Ledger.propose."""

@@ -195,8 +195,8 @@ class Ledger(Protocol):
         """Write down that nothing will follow."""
         ...
 
-    def unwant(self, token: str) -> Record:
-        """Write down that the person does not want a job any more: no new attempt is made. Return it as it is now."""
+    def unwant(self, tokens: Sequence[str]) -> tuple[Record, ...]:
+        """Write down that the person does not want jobs any more: none gets a new attempt. Return them as they are."""
         ...
 
     def propose(self, record: Record, plan: Plan, *, job_root: str) -> Record | None:

@@ -198,7 +198,7 @@ def test_a_final_state_is_not_overwritten_by_an_answer_that_comes_late(ledger: S
 def test_what_the_person_cancelled_gets_no_new_attempt(ledger: SqliteLedger) -> None:
     first = made(ledger, "1")
     ledger.propose(first, PLAN, job_root="/root")
-    assert ledger.unwant(first.token).unwanted
+    assert ledger.unwant([first.token])[0].unwanted
     assert ledger.begin(first, kind="moved", why="", now=3.0) is None
     ledger.drop_proposal(first)
     assert ledger.proposed(first) is None

@@ -66,5 +66,6 @@ def test_many_files_are_one_sweep_and_a_refused_one_does_not_lose_the_others(per
     (line,) = person.hpc("status").splitlines()[1:]
     assert "30 jobs" in line
     assert "30 jobs are being cancelled" in person.hpc("cancel", "part")
+    assert person.try_hpc("wait", "part", "--timeout", "1m").returncode == 10
     states = {job["state"] for job in json.loads(person.hpc("status", "--json"))}
     assert states == {"CANCELLED"}
