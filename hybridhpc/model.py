@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from enum import Enum
 from typing import NewType
 
@@ -274,6 +275,7 @@ class JobSpec:
     goal: Goal | None = None
     move: Move | None = None
     """None: as the settings of whoever looks after it say."""
+    lines: tuple[tuple[str, int], ...] = field(default=(), compare=False)  # of the keys at its top level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

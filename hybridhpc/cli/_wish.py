@@ -15,12 +15,13 @@ import click
 
 from hybridhpc.client import Client
 from hybridhpc.config import read_file, settings
-from hybridhpc.errors import NotFound, Problem, SpecError, UsageError
+from hybridhpc.errors import NotFound, SpecError, UsageError
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.planning import Wish
 from hybridhpc.script.plan import NOT_SHIPPED
 from hybridhpc.secret_files import check_secrets
 from hybridhpc.spec.dependencies import check_dependencies
+from hybridhpc.spec.fault import problem_of
 from hybridhpc.spec.places import CLOUD, ONPREM, unknown_names
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -53,7 +54,7 @@ def read_wishes(
     for spec in specs:
         if spec.parallel is not None and spec.points is None:
             message = "says how many points of a sweep run at once, and there is none"
-            raise SpecError((Problem(file=spec.file, line=None, key="parallel", message=message, hint=SWEEP_HINT),))
+            raise SpecError((problem_of(spec, "parallel", message, SWEEP_HINT),))
     return [_wish(client, _placed(client, spec, where, goal), words) for spec in specs]
 
 
@@ -187,4 +188,4 @@ def _walk(spec: JobSpec, root: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 def _unfit_workdir(spec: JobSpec, message: str) -> SpecError:
     hint = "name a directory with your code; bind data, or read it where it lies"
-    return SpecError((Problem(file=spec.file, line=None, key="workdir", message=message, hint=hint),))
+    return SpecError((problem_of(spec, "workdir", message, hint),))

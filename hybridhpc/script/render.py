@@ -19,6 +19,7 @@ from hybridhpc.script.secret import secret_strings
 from hybridhpc.script.task_files import TaskFile, digest_of, env_file, run_file, secrets_file, setup_file
 from hybridhpc.script.templates import render
 from hybridhpc.sites.site import Site
+from hybridhpc.spec.fault import problem_of
 
 
 def render_script(
@@ -149,4 +150,4 @@ def _blame(spec: JobSpec, key: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise SpecError((Problem(file=spec.file, line=None, key=key, message=str(error)),)) from error
+        raise SpecError((problem_of(spec, key, str(error)),)) from error

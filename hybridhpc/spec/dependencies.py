@@ -8,6 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from hybridhpc.errors import Problem, SpecError
 from hybridhpc.model import JobSpec
+from hybridhpc.spec.fault import problem_of
 
 
 def check_dependencies(specs: Sequence[JobSpec], *, known: Container[str] = ()) -> tuple[JobSpec, ...]:
@@ -46,9 +47,9 @@ def _problems(job: str, spec: JobSpec, found: list[JobSpec], known: Container[st
     if found:
         message = f"{job!r} could be {' or '.join(other.file for other in found)}"
         hint = "give them different names"
-    return [Problem(file=spec.file, line=None, key="after", message=message, hint=hint)]
+    return [problem_of(spec, "after", message, hint)]
 
 
 def _circle(specs: list[JobSpec]) -> Problem:
     message = f"the jobs wait for each other: {' -> '.join(spec.name for spec in specs)}"
-    return Problem(file=specs[0].file, line=None, key="after", message=message, hint="leave out one of these")
+    return problem_of(specs[0], "after", message, "leave out one of these")

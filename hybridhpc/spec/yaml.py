@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -55,7 +56,14 @@ def parse_spec(text: bytes, path: str, *, where: tuple[str, ...] | None = None, 
         raise SpecError(in_order(problems))
     if where is not None:
         values["where"] = where
-    return _spec(values, path, sha256(text).hexdigest())
+    return replace(_spec(values, path, sha256(text).hexdigest()), lines=_lines(document, spelled))
+
+
+def _lines(document: Document, spelled: Mapping[KeyPath, KeyPath]) -> tuple[tuple[str, int], ...]:
+    """Return the line of every key at the top level, by its own name however it was spelled."""
+    written = {str(path[0]): line for path, line in document.lines.items() if len(path) == 1}
+    renamed = {str(key[0]): document.lines[document.written(there)] for key, there in spelled.items() if len(key) == 1}
+    return tuple((written | renamed).items())
 
 
 def _contradictions(

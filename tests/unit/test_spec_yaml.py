@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,12 @@ from hybridhpc.model import (
     Work,
 )
 from hybridhpc.readers import quoted
+from hybridhpc.script.render import render_script
 from hybridhpc.sites.options import DERIVED
+from hybridhpc.sites.site import Site
 from hybridhpc.spec.aliases import ALIASES, FOREIGN
 from hybridhpc.spec.dependencies import check_dependencies
+from hybridhpc.spec.fault import problem_of
 from hybridhpc.spec.schema import WRITE
 from hybridhpc.spec.yaml import parse_spec
 
@@ -482,3 +486,20 @@ def test_missing_and_ambiguous_dependencies_are_all_named() -> None:
 def test_reading_a_spec_builds_no_pydantic_models() -> None:
     code = "import sys, hybridhpc.spec.yaml, hybridhpc.sites.catalog; sys.exit('pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_spec_knows_the_lines_of_its_keys_however_they_are_spelled():
+    text = b"# a comment\nnum_nodes: 2\nresources:\n  accelerators: H100:8\ncommands:\n  - true\nworkdir: .\n"
+    spec = parse_spec(text, "/home/me/job.yaml")
+    assert {"nodes": 2, "resources": 3, "run": 5, "workdir": 7}.items() <= dict(spec.lines).items()
+    assert str(problem_of(spec, "workdir", "is gone", "make it")) == "/home/me/job.yaml:7: workdir: is gone (make it)"
+    assert str(problem_of(spec, "name", "is odd")) == "/home/me/job.yaml: name: is odd"
+    moved = parse_spec(b"\n" + text, "/home/me/job.yaml")
+    assert replace(moved, digest=spec.digest) == spec
+
+
+def test_a_fault_that_shows_when_a_script_is_made_names_its_line():
+    spec = parse_spec(b"run: ./work\ntasks_per_node: 2\nlauncher: srun\n", "/home/me/job.yaml")
+    site = Site(name="here", file=None, scheduler="here", transport="local")
+    with pytest.raises(SpecError, match=r"job\.yaml:3: launcher: there is no srun"):
+        render_script(spec, site, "local", None, "here", ())

@@ -267,9 +267,9 @@ def test_a_workdir_that_cannot_be_shipped_is_a_fault_of_the_spec(person: Person,
     elif make == "fifo":
         (person.home / "code").mkdir()
         os.mkfifo(person.home / "code" / "pipe")
-    answer = person.try_hpc("plan", person.spec("workdir: code\nrun: 'true'\n"))
+    answer = person.try_hpc("plan", person.spec("run: 'true'\nworkdir: code\n", "job.yaml"))
     assert answer.returncode == 3
-    assert "workdir:" in answer.stderr
+    assert "job.yaml:2: workdir: " in answer.stderr
 
 
 def test_a_name_that_several_living_jobs_bear_cancels_none(person: Person) -> None:
