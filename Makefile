@@ -8,14 +8,15 @@ BIN := $(VENV)/bin
 # PyTorch's own index of small CPU builds, if you want one: make run TORCH_INDEX=URL
 TORCH_INDEX ?=
 
-.PHONY: help run test lint lab lab-down bench templates wheel clean
+.PHONY: help run test lint lab lab-down lab-smoke bench templates wheel clean
 .PHONY: accuracy
 
 help:
 	@echo "make run       set up, then submit the reference training job with --where auto on this machine"
 	@echo "make test      set up, then run every test this machine can run; says what it skipped and why"
 	@echo "make lint      ruff, mypy --strict, import-linter"
-	@echo "make lab       start a real Slurm cluster on this machine (root on Debian or Ubuntu)"
+	@echo "make lab       start four real Slurm clusters on this machine (root on Debian or Ubuntu)"
+	@echo "make lab-smoke submit to each of them and to auto, and look at what came of it"
 	@echo "make lab-down  stop exactly what make lab started"
 	@echo "make bench     measure the budgets against sbatch and submitit"
 	@echo "make templates translate templates/ to Python again, after a change there"
@@ -57,6 +58,9 @@ lab: $(VENV)/dev.done
 
 lab-down: $(VENV)/dev.done
 	$(BIN)/python -m tests.lab down
+
+lab-smoke: $(VENV)/dev.done
+	$(BIN)/python -m tests.lab smoke
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m tests.bench

@@ -12,6 +12,7 @@ from tests.lab.company import NAMES
 from tests.lab.install import BrokenError, RefusedError, check_machine, install
 from tests.lab.lab import Lab
 from tests.lab.place import Place, from_environment, is_made
+from tests.lab.smoke import smoke
 from tests.lab.up import down, find, up
 
 REFUSED = 77
@@ -22,6 +23,14 @@ FAULTS: dict[str, tuple[Callable[[Lab], None], str]] = {
     "stop-controller": (Lab.stop_controller, "stop slurmctld, its state saved"),
     "kill-controller": (Lab.kill_controller, "kill slurmctld with SIGKILL"),
     "start-controller": (Lab.start_controller, "start slurmctld with its state of before"),
+    "drop-ssh": (Lab.drop_ssh, "end sshd and all sessions; what people started there lives on"),
+    "restore-ssh": (Lab.restore_ssh, "let sshd run again"),
+    "freeze-ssh": (Lab.freeze_ssh, "silence sshd: it accepts, and says nothing"),
+    "thaw-ssh": (Lab.thaw_ssh, "let a frozen sshd go on"),
+    "mend-link": (Lab.mend_link, "take the slowness of slow-link away"),
+    "fill-disk": (Lab.fill_disk, "fill the file system of the homes, where job directories are"),
+    "free-disk": (Lab.free_disk, "give the homes their room again"),
+    "mend": (Lab.mend, "undo all faults but a stopped controller and lost nodes, which up brings back"),
 }
 FAULTS_WITH: dict[str, tuple[Callable[[Lab, str], None], str, str]] = {
     "kill-node": (Lab.kill_node, "NODE", "end a node and its jobs as a power cut does"),
@@ -30,6 +39,7 @@ FAULTS_WITH: dict[str, tuple[Callable[[Lab, str], None], str, str]] = {
     "start-node": (Lab.start_node, "NODE", "boot a node again"),
     "fail-boot": (Lab.fail_boot, "NODE|NUMBER", "make the next boot of a node fail, or that many next boots"),
     "boot-delay": (Lab.set_boot_delay, "SECONDS", "set how long every later boot takes"),
+    "slow-link": (Lab.slow_link, "MILLISECONDS", "add so much to every round trip to sshd"),
     "power-down": (Lab.power_down, "NODE", "switch an idle node of a cloud off"),
 }
 
@@ -132,9 +142,21 @@ def _status(place: Place) -> int:
     return 0 if ready else 1
 
 
+def _smoke(place: Place) -> int:
+    labs = [lab for lab in find(place) if lab.pid("slurmctld")] if is_made(place) else []
+    if not labs:
+        raise BrokenError(f"no cluster runs in {place.directory}: bring the lab up first")
+    outcomes = smoke(labs)
+    good = [outcome for outcome in outcomes if not outcome.fault]
+    said = "; ".join(str(outcome) for outcome in outcomes)
+    print(f"lab-smoke: {len(good)} of {len(outcomes)} jobs ran where they should: {said}")
+    return 0 if len(good) == len(outcomes) else 1
+
+
 VERBS: dict[str, tuple[Callable[[Place], int], str]] = {
     "install": (_install, "install what is missing, start nothing"),
     "down": (_down, "stop exactly what the lab started and remove its directory"),
+    "smoke": (_smoke, "submit with hpc to every running cluster by name and once to auto; status 0 when all is well"),
     "status": (_status, "list daemons and nodes; status 0 when all are ready"),
 }
 

@@ -127,6 +127,11 @@ class Cluster:
         return self.directory / "home"
 
     @property
+    def system(self) -> Path:
+        """What its machines see as /etc: a copy, for a mount over one file of /etc ends when that file is replaced."""
+        return self.directory / "system"
+
+    @property
     def user_home(self) -> Path:
         """Where its user is at home, as seen on its machines."""
         return (Path("/home") if self.cloud else self.homes) / self.user

@@ -12,12 +12,9 @@ from tests.lab.client_files import local_site_file, ssh_site_file
 from tests.lab.cluster import Cluster
 from tests.lab.install import SYSTEM_ENVIRONMENT, BrokenError
 from tests.lab.lab import Lab
+from tests.lab.login import HOME_SIZE
 from tests.lab.machine_files import UIDS, USER_FILES, hosts, scripts, sshd_config, user_file
 from tests.lab.slurm_files import slurm_files
-
-# Of memory, and only as far as it is used; how full it is can be set at will without touching the machine's disks.
-HOME_SIZE = "1g"
-BOOT_DELAY = "3"
 
 
 def fill(lab: Lab) -> None:
@@ -28,7 +25,9 @@ def fill(lab: Lab) -> None:
     cluster.job_root.mkdir(exist_ok=True)
     cluster.job_root.chmod(0o1777)
     _write_configuration(lab)
-    _write_control(lab)
+    if not lab.control("ssh-port").exists():
+        lab.control("ssh-port").write_text(str(cluster.ssh_port))
+    _make_system(cluster)
     _make_munge_key(home / "etc/munge.key")
     make_ssh_key(home / "etc/ssh_host_ed25519_key")
     for device in cluster.gpu_devices:
@@ -44,29 +43,31 @@ def fill(lab: Lab) -> None:
 
 def _write_configuration(lab: Lab) -> None:
     etc, cluster = lab.cluster.directory / "etc", lab.cluster
-    files = {**slurm_files(cluster), **scripts(cluster), "hosts": hosts(cluster), "sshd_config": sshd_config(cluster)}
+    files = {**slurm_files(cluster), **scripts(cluster), "sshd_config": sshd_config(cluster)}
     if any(_text(etc / name) != text for name, text in files.items()):
         processes.kill((lab.cluster.directory / "run").glob("*.stat"))
-    # Written in place: what is mounted over another file stays the same file.
-    system = cluster.tree or Path("/")
-    files |= {name: user_file(cluster, name, (system / "etc" / name).read_text()) for name in USER_FILES}
     for name, text in files.items():
-        path = etc / name
-        path.touch(mode=0o600 if name in ("shadow", "slurmdbd.conf") else 0o644)
-        path.write_text(text)
+        (etc / name).touch(mode=0o600 if name == "slurmdbd.conf" else 0o644)
+        (etc / name).write_text(text)
     for name in scripts(cluster):
         (etc / name).chmod(0o755)
 
 
+def _make_system(cluster: Cluster) -> None:
+    """Make the /etc of the cluster's machines: this machine's or the tree's, with the cluster's hosts and user."""
+    source = (cluster.tree or Path("/")) / "etc"
+    if not cluster.system.exists():
+        new = cluster.system.with_suffix(".new")
+        shutil.rmtree(new, ignore_errors=True)
+        _do("cp", "--archive", str(source), str(new))
+        new.rename(cluster.system)
+    (cluster.system / "hosts").write_text(hosts(cluster))
+    for name in USER_FILES:
+        (cluster.system / name).write_text(user_file(cluster, name, (source / name).read_text()))
+
+
 def _text(path: Path) -> str | None:
     return path.read_text() if path.exists() else None
-
-
-def _write_control(lab: Lab) -> None:
-    """Give the cluster's programs their orders of every day; faults that were set stay set."""
-    for name, text in (("boot-delay", BOOT_DELAY), ("ssh-port", str(lab.cluster.ssh_port))):
-        if not lab.control(name).exists():
-            lab.control(name).write_text(text)
 
 
 def _make_munge_key(path: Path) -> None:
@@ -84,10 +85,7 @@ def make_ssh_key(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    words = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "hybridhpc-lab", "-f", str(path))
-    done = subprocess.run(words, env=SYSTEM_ENVIRONMENT, capture_output=True, text=True)
-    if done.returncode:
-        raise BrokenError(f"ssh-keygen: {done.stderr.strip()}")
+    _do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "hybridhpc-lab", "-f", str(path))
 
 
 def _make_device(path: Path) -> None:
@@ -102,7 +100,7 @@ def _make_home(cluster: Cluster) -> None:
     """Mount a small file system for the homes of the cluster and make its user's."""
     cluster.homes.mkdir(exist_ok=True)
     if not cluster.homes.is_mount():
-        _mount("mount", "-t", "tmpfs", "-o", f"mode=755,size={HOME_SIZE}", "hybridhpc-lab", str(cluster.homes))
+        _do("mount", "-t", "tmpfs", "-o", f"mode=755,size={HOME_SIZE}", "hybridhpc-lab", str(cluster.homes))
     own = cluster.homes / cluster.user
     if not own.exists():
         own.mkdir(mode=0o700)
@@ -113,10 +111,10 @@ def unmount_homes(home: Path) -> None:
     """Undo what _make_home mounted, in every cluster of the lab."""
     for path in home.glob("*/home"):
         if path.is_mount():
-            _mount("umount", "--lazy", str(path))
+            _do("umount", "--lazy", str(path))
 
 
-def _mount(*words: str) -> None:
+def _do(*words: str) -> None:
     done = subprocess.run(words, env=SYSTEM_ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
         raise BrokenError(f"{' '.join(words)}: {done.stderr.strip()}")

@@ -24,3 +24,12 @@ class Lab(Nodes, Heads, Login):
     def ssh_site_path(self) -> Path:
         """The site file for hpc elsewhere, through the cluster's sshd."""
         return self.home / "sites" / f"{self.cluster.name}.yaml"
+
+    def mend(self) -> None:
+        """Undo every fault but a stopped controller and lost nodes; start the login node if it does not run."""
+        self.thaw()
+        self.mend_boots()
+        self.thaw_ssh()
+        self.mend_link()
+        self.restore_ssh()
+        self.free_disk()

@@ -34,9 +34,7 @@ set -e
 conf=$1 name=$2
 shift 2
 {_tree(cluster) if cluster.tree else ""}
-for file in hosts {" ".join(USER_FILES)}; do
-    mount --bind {etc}/$file /etc/$file
-done
+mount --bind {cluster.system} /etc
 mount --bind "{etc}/$conf" {cluster.slurm_conf}
 {f"mount --bind {cluster.homes} /home" if cluster.cloud and not cluster.tree else ""}
 hostname "$name"

@@ -9,6 +9,7 @@ from tests.lab.slurm_files import NODE_CONF, RESUME_TIMEOUT
 WORKING = {"idle", "mixed", "allocated", "completing"}
 # What sinfo appends to the state of a node that is off, coming or going; * for one that does not answer is not here.
 POWER = "~#%"
+BOOT_DELAY = "3"
 
 
 class Nodes(Running):
@@ -68,6 +69,12 @@ class Nodes(Running):
         if not seconds.isdecimal() or int(seconds) > RESUME_TIMEOUT - 10:
             raise BrokenError(f"boot delay {seconds!r}: give whole seconds, at most {RESUME_TIMEOUT - 10}")
         self.control("boot-delay").write_text(seconds)
+
+    def mend_boots(self) -> None:
+        """Let nodes boot as they do on a good day."""
+        for path in self.cluster.directory.glob("ctl/fail-*"):
+            path.unlink(missing_ok=True)
+        self.control("boot-delay").write_text(BOOT_DELAY)
 
     def power_down(self, name: str) -> None:
         """Switch an idle CLOUD node off now instead of after SuspendTime; it is idle~ after SuspendTimeout."""

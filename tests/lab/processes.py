@@ -75,9 +75,14 @@ def send(record: Path, number: signal.Signals, *, group: bool = False) -> int | 
     """Send a signal to the recorded process, or to its whole group. Return its pid, None when it is gone."""
     pid = running(record)
     if pid is not None:
-        with suppress(ProcessLookupError):
-            (os.killpg if group else os.kill)(pid, number)
+        signal_one(-pid if group else pid, number)
     return pid
+
+
+def signal_one(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may be gone."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def await_end(records: Iterable[Path], seconds: float) -> None:

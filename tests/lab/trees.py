@@ -67,8 +67,6 @@ def _make(suite: str, tree: Path) -> None:
     _do("debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(new), MIRROR)
     _write(new / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
     _write(new / "etc/resolv.conf", Path("/etc/resolv.conf").read_text(), 0o644)
-    # What a machine's own hosts file is mounted over.
-    _write(new / "etc/hosts", "127.0.0.1 localhost\n", 0o644)
     # Where the machine's clock is past the end of the mirror's signature.
     _write(new / "etc/apt/apt.conf.d/99lab", 'Acquire::Check-Valid-Until "false";\n', 0o644)
     _do(*IN_TREE, str(new), "apt-get", "update", "-q")

@@ -87,14 +87,13 @@ def start_together(place: Place, labs: Sequence[Lab]) -> None:
 def start(lab: Lab, await_database: Callable[[], None] | None) -> None:
     """Start one cluster, all at once but what the others need from their first moment; wait until it is ready."""
     lab.start_munged()
-    lab.start_ssh()
+    lab.mend()
     if lab.cluster.accounting and await_database:
         await_database()
         # Of Debian trixie and later it takes 5 s: its first try asks for TLS even by a socket, the next one no longer.
         lab.start_slurmdbd()
         await_slurmdbd(lab)
     lab.start_controller()
-    lab.thaw()
     if not lab.cluster.cloud:
         for node in lab.cluster.nodes:
             lab.start_node(node)
