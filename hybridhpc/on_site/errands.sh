@@ -182,13 +182,16 @@ become() {
     command -v "$program" >/dev/null 2>&1 || give_up "$program: not found (PATH is ${PATH:-empty})"
     IFS=$newline
     for line in $environ; do
-        case $hidden in *",${line%%=*},"*) continue ;; esac
-        case $whose:$line in
-        question:SLURM_CONF=*) ;;
-        question:SQUEUE_* | question:SINFO_* | question:SACCT_* | question:SBATCH_* | question:SCONTROL_*) continue ;;
-        question:SLURM_*) continue ;;
-        *:PWD=*) [ -z "$cwd" ] || line=PWD=$cwd ;;
+        name=${line%%=*}
+        case $hidden in *",$name,"*) drop "$name" && continue ;; esac
+        case $whose:$name in
+        question:SLURM_CONF) ;;
+        question:SQUEUE_* | question:SINFO_* | question:SACCT_* | question:SBATCH_* | question:SCONTROL_* | question:SLURM_*)
+            drop "$name" && continue
+            ;;
+        *:PWD) [ -z "$cwd" ] || line=PWD=$cwd ;;
         esac
+        ! keeps "$name" || continue
         while :; do
             case $line in *"$line_break"*) ;; *) break ;; esac
             line=${line%%"$line_break"*}$newline${line#*"$line_break"}
@@ -197,7 +200,24 @@ become() {
     done
     # A question's endless answer must not fill the disk; a submission's limits would be its job's.
     [ "$whose" = person ] || ulimit -f $((most / 512 + 1))
-    exec timeout -k 1 "$limit" env -i "$@"
+    exec timeout -k 1 "$limit" env -u _ -u IFS -u PWD -u OLDPWD -u SHLVL -u LC_ALL "$@"
+}
+
+# drop NAME: the shell does not hand it on
+drop() {
+    case $1 in '' | [0-9]* | *[!A-Za-z0-9_]*) ;; *) unset -v "$1" ;; esac
+}
+
+# keeps NAME: the shell hands it on by itself, as it was. That is all but what a shell changes or cannot name and what we
+# use here: these are set by env, in arguments, which everybody can read.
+keeps() {
+    case $1 in
+    _ | IFS | LC_ALL | *PWD | SHLVL | OPT[AIE]* | LINENO | PPID | UID | EUID | BASH* | SHELLOPTS) return 1 ;;
+    FUNCNAME | GROUPS | DIRSTACK | HISTCMD | RANDOM | SRANDOM | SECONDS | EPOCH* | PIPESTATUS) return 1 ;;
+    mark | most | place | newline | own_umask | folder | line | line_break | environ | said | suffix | open | how) return 1 ;;
+    n | p | path | number | limit | whose | input | pid | code | hidden | cwd | program | name | worker | watcher | file) return 1 ;;
+    '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;;
+    esac
 }
 
 # give_up WORDS: it cannot be begun

@@ -37,18 +37,30 @@ pause() { sleep 0.01 2>/dev/null || sleep 1; }
 
 # ---- Commands and their environment
 
-# in_environment WHOSE COMMAND...: in the environment that this shell was started with, to the byte (dash and busybox
-# drop what they cannot name, like `BASH_FUNC_module%%`; bash counts itself): the person's as it is, for a question
-# without Slurm's own settings, which would hide jobs.
+# in_environment WHOSE COMMAND...: in the environment that this shell was started with, to the byte: the person's as it
+# is, for a question without Slurm's own settings, which would hide jobs. What a shell changes (bash counts itself) or
+# drops (dash and busybox what they cannot name, like `BASH_FUNC_module%%`) is set by env; all else it hands on by itself,
+# since arguments are for everybody to read.
 in_environment() {
     so_whose=$1
     shift
     IFS=$so_newline
     for so_line in $so_environ; do
-        case $so_whose:$so_line in
-        question:SLURM_CONF=*) ;;
-        question:SLURM_* | question:SQUEUE_* | question:SINFO_* | question:SCONTROL_* | question:SCANCEL_*) continue ;;
-        person:PWD=*) [ -z "$so_moved" ] || so_line=PWD=$so_cwd ;;
+        so_name=${so_line%%=*}
+        case $so_whose:$so_name in
+        *:*[!A-Za-z0-9_]*) ;;
+        question:SLURM_CONF) ;;
+        question:SLURM_* | question:SQUEUE_* | question:SINFO_* | question:SCONTROL_* | question:SCANCEL_*)
+            unset -v "$so_name"
+            continue
+            ;;
+        person:PWD) [ -z "$so_moved" ] || so_line=PWD=$so_cwd ;;
+        esac
+        case $so_name in
+        _ | IFS | *PWD | SHLVL | OPT[AIE]* | LINENO | PPID | UID | EUID | BASH* | SHELLOPTS | so_*) ;;
+        FUNCNAME | GROUPS | DIRSTACK | HISTCMD | RANDOM | SRANDOM | SECONDS | EPOCH* | PIPESTATUS) ;;
+        '' | [0-9]* | *[!A-Za-z0-9_]*) ;;
+        *) continue ;;
         esac
         while :; do
             case $so_line in *"$so_mark"*) ;; *) break ;; esac
@@ -56,7 +68,7 @@ in_environment() {
         done
         case $so_line in [!=-]*=*) set -- "$so_line" "$@" ;; esac
     done
-    exec env -i "$@"
+    exec env -u _ -u IFS -u PWD -u OLDPWD -u SHLVL "$@"
 }
 
 # ask COMMAND...: a question to the scheduler

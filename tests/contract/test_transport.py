@@ -211,3 +211,12 @@ def test_what_is_no_file_is_not_waited_for(transport: Transport, tmp_path: Path)
     with pytest.raises(TransportError):
         transport.read(str(tmp_path / "log"))
     assert time.monotonic() - began < 10
+
+
+def test_nobody_reads_the_environment_in_arguments(transport: Transport) -> None:
+    for scrubbed in (True, False):
+        ancestors = 'p=$PPID; for _ in 1 2; do tr "\\0" " " </proc/$p/cmdline; read -r _ _ _ p _ </proc/$p/stat; done'
+        command = Command(argv=("sh", "-c", f"echo $HIDDEN_TOKEN; {ancestors}"))
+        told = transport.run(command, scrubbed=scrubbed).text
+        assert told.startswith("xyzzy\n")
+        assert told.count("xyzzy") == 1

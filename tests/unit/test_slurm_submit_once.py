@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,6 +106,74 @@ def test_it_submits_held_records_and_releases_in_every_shell(tmp_path: Path, she
     assert site.told("scontrol.asked") == "show job 7\nrelease 7\nshow job 7\n"
     assert (site.job / "id").readlink() == Path("7")
     assert all(path.is_symlink() or path.stat().st_mode & 0o077 == 0 for path in site.job.glob("*.1"))
+
+
+PYTHON_SBATCH = """
+import os, shutil
+shutil.copyfile("/proc/self/environ", os.environ["FAKE"] + "/sbatch.environ")
+print(7)
+"""
+ODD = {
+    "MINE": "xyzzy two\nlines \udcff ",
+    "EMPTY": "",
+    "BASH_FUNC_module%%": "() { :; }",
+    "so_job": "theirs",
+    "IFS": ",",
+    "OLDPWD": "/else",
+    "SHLVL": "7",
+    "_": "/bin/what",
+    "OPTIND": "1",
+    "RANDOM": "4",
+    "SLURM_CONF": "/a.conf",
+    "SQUEUE_STATES": "RUNNING",
+    "SBATCH_QOS": "high",
+    "LC_ALL": "de_DE",
+}
+DUMP = 'cat /proc/$$/environ >"$FAKE/{}.environ"\n'
+
+
+def environ(site: FakeSite, name: str) -> dict[str, str]:
+    entries = (site.fake / f"{name}.environ").read_bytes().split(b"\0")[:-1]
+    return dict(os.fsdecode(entry).split("=", 1) for entry in entries)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_sbatch_gets_the_environment_to_the_byte_and_nobody_reads_it_in_arguments(
+    tmp_path: Path, shell: list[str]
+) -> None:
+    site = FakeSite(tmp_path, shell)
+    for name in ("sbatch", "squeue", "scontrol"):
+        program = tmp_path / "bin" / name
+        program.write_text(program.read_text().replace("#!/bin/sh\n", "#!/bin/sh\n" + DUMP.format(name)))
+    words = tmp_path / "bin" / "env"
+    words.write_text('#!/bin/sh\necho "$*" >>"$FAKE/env.words"\nexec /usr/bin/env "$@"\n')
+    words.chmod(0o755)
+    site.env |= ODD
+    given = {**site.env, "HPC_JOB_DIR": str(site.job)}
+    assert site.submit().job_id == "7"
+    # The wrapper of env above is a shell too, and counts itself.
+    ours = {"_", "SHLVL", "PWD", "OLDPWD", "IFS", "OPTIND", "RANDOM", "BASH_FUNC_module%%"}
+    got = environ(site, "sbatch")
+    assert {name: got.get(name) for name in given if name not in ours} == {
+        name: value for name, value in given.items() if name not in ours
+    }
+    assert set(got) - set(given) <= {"PWD", "_", "SHLVL", "OLDPWD"}
+    assert "xyzzy" not in site.told("env.words")
+    assert "two\n" not in site.told("env.words")
+    asked = environ(site, "scontrol")
+    assert "SQUEUE_STATES" not in asked
+    assert (asked["SLURM_CONF"], asked["LC_ALL"], asked["MINE"]) == ("/a.conf", "C", ODD["MINE"])
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_what_a_shell_changes_or_drops_reaches_sbatch_as_it_was(tmp_path: Path, shell: list[str]) -> None:
+    site = FakeSite(tmp_path, shell)
+    program = tmp_path / "bin" / "sbatch"
+    program.write_text(f"#!{sys.executable}\n" + PYTHON_SBATCH)
+    site.env |= ODD
+    given = {**site.env, "HPC_JOB_DIR": str(site.job)}
+    assert site.submit().job_id == "7"
+    assert environ(site, "sbatch") == given
 
 
 def test_a_repetition_asks_nobody(site: FakeSite) -> None:
