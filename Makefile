@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # PyTorch's own index of small CPU builds, if you want one: make run TORCH_INDEX=URL
 TORCH_INDEX ?=
 
-.PHONY: help run test lint lab lab-down lab-smoke bench templates wheel clean
+.PHONY: help run test lint lab lab-down lab-smoke forecast-lab bench templates wheel clean
 .PHONY: accuracy
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make lab       start four real Slurm clusters on this machine (root on Debian or Ubuntu)"
 	@echo "make lab-smoke submit to each of them and to auto, and look at what came of it"
 	@echo "make lab-down  stop exactly what make lab started"
+	@echo "make forecast-lab  submit 60 jobs behind made-up load on the lab, and print forecasts against outcomes"
 	@echo "make bench     measure the budgets against sbatch and submitit"
 	@echo "make templates translate templates/ to Python again, after a change there"
 	@echo "make accuracy  print how accurate the two ways to FP64 on tensor cores are (NumPy, no GPU)"
@@ -61,6 +62,9 @@ lab-down: $(VENV)/dev.done
 
 lab-smoke: $(VENV)/dev.done
 	$(BIN)/python -m tests.lab smoke
+
+forecast-lab: $(VENV)/dev.done
+	$(BIN)/python -m tests.lab.forecast_outcomes
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m tests.bench

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from hybridhpc.decide.backfill import Pace, plan
 from hybridhpc.decide.fit import Fit
-from hybridhpc.decide.policy import Policy, chance_after, quantile
+from hybridhpc.decide.policy import Policy, apart, chance_after, quantile
 from hybridhpc.decide.profile import Profile
 from hybridhpc.model import JobSpec, Quantiles
 from hybridhpc.sites.site import Site
@@ -114,8 +114,7 @@ def forecast_start(
         return Start(when=when, boot=boot, late_boot=late_boot, basis=f"{basis}; unseen: {', '.join(unseen)}")
     if told is not None:
         soonest, latest = min(soonest, told + boot), min(latest, told + late_boot)
-    when = Quantiles(p50=soonest, p90=max(latest, soonest * 1.2, soonest + policy.dispatch))
-    return Start(when=when, boot=boot, late_boot=late_boot, basis=basis)
+    return Start(when=apart(soonest, latest, policy), boot=boot, late_boot=late_boot, basis=basis)
 
 
 def _told(estimate: StartEstimate | None, now: float) -> float | None:

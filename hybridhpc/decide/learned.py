@@ -65,14 +65,24 @@ class Lessons:
     outcomes: Sequence[Outcome]
     policy: Policy
 
-    def start(self, site: str, partition: str) -> Correction:
-        """Return the correction of a wait in a queue. Starts that were boots teach `boot` instead."""
+    def start(self, site: str, partition: str, *, at_once: bool) -> Correction:
+        """Return the correction of a start: of those forecast for now (`at_once`), or of waits in the queue.
+
+        Starts that were boots teach `boot` instead. The two kinds are wrong for different reasons: judged together,
+        many jobs that started at once hide that the waits were twice as long.
+        """
         pairs = [
             (outcome.promise.plain_start, outcome.waited)
             for outcome in self._at(site, partition)
-            if outcome.waited is not None and outcome.promise.boot <= 0
+            if outcome.waited is not None
+            and outcome.promise.boot <= 0
+            and self.is_at_once(outcome.promise.plain_start) is at_once
         ]
         return correction(pairs[: self.policy.recent_outcomes], self.policy)
+
+    def is_at_once(self, start: Quantiles) -> bool:
+        """Whether a start is forecast for now."""
+        return start.p50 < self.policy.softening
 
     def run(self, site: str, partition: str, *, known: bool) -> Correction:
         """Return the correction of a run time; `known`: of jobs that had run before, or of those that had not."""

@@ -38,7 +38,7 @@ class Policy:
     dispatch: float = 5.0
     """A scheduler may take so many seconds to begin a job whose place is free (slurm.conf(5): sched_min_interval 2 s,
     batch_sched_delay 3 s)."""
-    recent_outcomes: int = 100
+    recent_outcomes: int = 50
     """Outcomes of forecasts looked at in each partition, latest first."""
     softening: float = 10.0
     """Seconds added to forecast and outcome before they are compared: of a start now, 3 s late is not infinitely so."""
@@ -76,6 +76,11 @@ def quantile(values: Sequence[float], share: float) -> float:
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def apart(p50: float, p90: float, policy: Policy) -> Quantiles:
+    """Return the quantiles of a start, which is never certain: p90 lies beyond p50."""
+    return Quantiles(p50=p50, p90=max(p90, p50 * 1.2, p50 + policy.dispatch))
 
 
 def finish(start: Quantiles, run: Quantiles) -> Quantiles:

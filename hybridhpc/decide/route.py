@@ -13,7 +13,7 @@ from hybridhpc.decide.fit import Fit, fits
 from hybridhpc.decide.forecast import Outlook, Run, Start, forecast_run, forecast_start, makespan, outlook
 from hybridhpc.decide.learned import Lessons, learned_fraction
 from hybridhpc.decide.places import leaves, resident
-from hybridhpc.decide.policy import Policy, weigh
+from hybridhpc.decide.policy import Policy, apart, weigh
 from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.model import Goal, JobSpec, JobState, Quantiles
 from hybridhpc.sites.site import InvalidSite, Site
@@ -118,7 +118,7 @@ def _silence(site: Site | InvalidSite, answer: Snapshot | Silence | None) -> str
     if isinstance(site, InvalidSite):
         return f"its file is wrong: {site.problems[0] if site.problems else site.file}"
     if isinstance(answer, Silence):
-        return answer.why or "gave no answer"
+        return "; ".join(filter(None, (answer.why, answer.fix))) or "gave no answer"
     if answer is None:
         return "it was not asked"
     return "" if answer.partitions else "it has no partitions"
@@ -190,11 +190,11 @@ def _corrected(question: _Question, fit: Fit, start: Start, run: Run) -> tuple[Q
     """Return start and run time (of one task) as outcomes there correct them. Boots are learned, not corrected."""
     site, partition, soft = fit.candidate.site.name, fit.candidate.partition, question.policy.softening
     wait = Quantiles(p50=max(0.0, start.when.p50 - start.boot), p90=max(0.0, start.when.p90 - start.late_boot))
-    wait = question.lessons.start(site, partition).applied(wait, soft)
+    at_once = question.lessons.is_at_once(wait)
+    wait = question.lessons.start(site, partition, at_once=at_once).applied(wait, soft)
     task = question.lessons.run(site, partition, known=run.past_runs > 0).applied(run.task, soft)
     limit, least = float(fit.walltime or math.inf), run.task.p50 / 20
-    p50, p90 = wait.p50 + start.boot, wait.p90 + start.late_boot
-    when = Quantiles(p50=p50, p90=max(p50, p90))
+    when = apart(wait.p50 + start.boot, wait.p90 + start.late_boot, question.policy)
     return when, Quantiles(p50=min(limit, max(least, task.p50)), p90=min(limit, max(least, task.p90)))
 
 

@@ -102,7 +102,8 @@ def test_boots_are_learned_from_boots_alone_and_waits_from_waits():
     ]
     lessons = Lessons(outcomes=queued, policy=POLICY)
     assert lessons.boot(site("lab", boot=60), "gpu") == Quantiles(p50=60, p90=90)
-    assert lessons.start("lab", "gpu").outcomes == 1
-    assert lessons.start("lab", "cpu") == lessons.start("other", "gpu") == Correction()
+    assert lessons.start("lab", "gpu", at_once=True).outcomes == 1
+    for site_name, partition, at_once in (("lab", "cpu", True), ("other", "gpu", True), ("lab", "gpu", False)):
+        assert lessons.start(site_name, partition, at_once=at_once) == Correction()
     slow = Lessons(outcomes=[outcome(95.0, boot=60.0, start=60.0) for _ in range(17)], policy=POLICY)
     assert slow.boot(site("lab", boot=60), "gpu").p50 == (95 * 17 + 60 * 3) / 20

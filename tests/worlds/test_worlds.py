@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.decide.route import decide
 from hybridhpc.errors import Problem
-from hybridhpc.model import Seconds
+from hybridhpc.model import Quantiles, Seconds
 from hybridhpc.sites.site import InvalidSite
 from hybridhpc.sites.snapshot import QueuePartition, Silence, StartEstimate
 from tests.worlds.stage import (
@@ -224,3 +225,79 @@ def test_an_array_takes_waves_and_every_task_is_paid():
     assert 4 * 5 * HOUR <= won.forecast.run.p50 <= won.forecast.run.p90 == 4 * 10 * HOUR
     throttled = answer(spec(gpus=("H100:8",), array=array(32, 2)), idle_cloud()).winner
     assert throttled.forecast.run.p50 >= 16 * 5 * HOUR
+
+
+def test_the_same_spec_stays_at_home_when_idle_and_bursts_when_the_queue_costs_more_than_the_cloud():
+    job = spec(time=4 * HOUR)
+    home = site("lab", cost=price(per_gpu=2.0))
+    idle = home, snapshot("lab", nodes(4))
+    full = home, snapshot("lab", nodes(4), [running("1", ("n0", "n1", "n2", "n3"), ends_in=20 * HOUR, ran=0)])
+    assert place(answer(job, idle, idle_cloud())) == "lab/gpu"
+    burst = answer(job, full, idle_cloud())
+    assert place(burst) == "cloud/gpu/on-demand"
+    # 2 h on 8 GPUs at $6 instead of $2 are $64 more; 10 h of waiting are worth $300.
+    assert burst.winner.reason == "soonest; lab/gpu starts 10h later for $64.00 less; your value of time is $30/h"
+    short = home, snapshot("lab", nodes(4), [running("1", ("n0", "n1", "n2", "n3"), ends_in=2 * HOUR, ran=0)])
+    assert place(answer(job, short, idle_cloud())) == "lab/gpu"
+
+
+def test_a_cheap_cloud_that_is_far_away_in_time_loses_to_a_dear_one_that_is_near():
+    queue = [running("1", tuple(f"c{number}" for number in range(8)), ends_in=30 * HOUR, ran=0)]
+    far = site("far", cost=price(per_gpu=3.0), purchase="on-demand", boot=900)
+    world = (far, snapshot("far", nodes(8, prefix="c"), queue)), idle_cloud("near", boot=300, powered_down=True)
+    ranking = answer(spec(time=4 * HOUR), *world)
+    assert place(ranking) == "near/gpu/on-demand"
+    assert choice(ranking, "far/gpu/on-demand").reason == (
+        "starts 14h 55m later for $52.00 less; your value of time is $30/h"
+    )
+    assert place(answer(spec(time=4 * HOUR, value=1), *world)) == "far/gpu/on-demand"
+
+
+SPEEDS = {"H200": 1.4, "H100": 1.0, "A100": 0.45}
+THREE = ("H200:8", "H100:8", "A100:8")
+
+
+def gpu_world(h200, h100, a100):
+    """A cloud of each kind, at so many dollars per GPU and hour."""
+    kinds = (("h200", h200), ("h100", h100), ("a100", a100))
+    return [idle_cloud(kind, cost=price(per_gpu=cost), kind=kind, speed=SPEEDS) for kind, cost in kinds]
+
+
+@pytest.mark.parametrize(
+    ("prices", "value", "winner"),
+    [
+        ((9.0, 6.0, 3.5), 300, "h200"),  # in a hurry
+        ((12.0, 6.0, 3.5), 30, "h100"),  # the fastest is too dear, the slowest runs too long for its price
+        ((9.0, 6.0, 1.2), 1, "a100"),  # who has time takes what costs least in all
+        ((8.0, 6.0, 3.5), 1, "h200"),  # dearest by the hour, cheapest for the job: 8 / 1.4 < 6
+    ],
+)
+def test_of_three_gpus_that_will_do_each_wins_in_its_world(prices, value, winner):
+    history = [past(4, where="h100/gpu", ago=n * DAY) for n in range(1, 4)]
+    ranking = answer(spec(gpus=THREE, time=12 * HOUR, value=value), *gpu_world(*prices), history=history)
+    assert ranking.winner.candidate.site.name == winner
+    runs = {c.candidate.site.name: c.forecast.run.p50 / HOUR for c in ranking.choices if c.refused is None}
+    assert runs == pytest.approx({"h200": 4 / 1.4, "h100": 4.0, "a100": 4 / 0.45})
+
+
+def test_a_site_that_lets_nobody_in_says_so_with_the_command_that_renews():
+    why = "AUTH_EXPIRED: login.aws does not let you in: Permission denied (publickey); renew it: step ssh login"
+    shut = site("aws"), Silence(site="aws", why=why, fix="try it by hand: ssh login.aws")
+    ranking = answer(spec(), busy_lab(1), shut)
+    assert ranking.silent == (("aws", f"{why}; try it by hand: ssh login.aws"),)
+
+
+def test_outcomes_of_earlier_forecasts_correct_this_one_and_turn_the_answer():
+    job, world = spec(time=4 * HOUR), (busy_lab(2), idle_cloud())
+    before = answer(job, *world)
+    assert place(before) == "lab/gpu"
+    promise = before.winner.forecast.promise
+    assert (promise.site, promise.partition, promise.queued) == ("lab", "gpu", 0)
+    said, run = Quantiles(p50=HOUR, p90=2 * HOUR), Quantiles(p50=2 * HOUR, p90=4 * HOUR)
+    made = Promise(site="lab", partition="gpu", start=said, run=run, plain_start=said, plain_run=run)
+    late = [Outcome(token=str(n), made_at=NOW - n, promise=made, waited=8.0 * HOUR) for n in range(20)]
+    after = answer(job, *world, outcomes=late)
+    assert place(after) == "cloud/gpu/on-demand"
+    lab = choice(after, "lab/gpu").forecast
+    assert lab.promise.plain_start == promise.plain_start
+    assert lab.start.p50 == pytest.approx(8 * before.winner.forecast.start.p50, rel=0.01)
