@@ -1,6 +1,6 @@
 """Measure the budgets and print a table. Times are medians of whole processes; read the ratios, not the figures.
 
-usage: python -m tests.bench [--runs N] [--json FILE]
+usage: python -m tests.bench [--runs N] [--many] [--json FILE]
 
 With a lab up (`make lab`), submissions to a real Slurm are measured beside raw sbatch and submitit.
 """
@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from importlib.metadata import distribution, requires
 from pathlib import Path
+
+from tests.bench import many
 
 BIN = Path(sys.executable).parent
 HPC = str(BIN / "hpc")
@@ -177,6 +179,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=11)
     options.add_argument("--json", type=Path)
+    options.add_argument("--many", action="store_true", help="also thousands of jobs at once: some minutes")
     chosen = options.parse_args()
     # Where this is set, every start would compile everything again: not what a person has.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -184,6 +187,8 @@ def main() -> None:
         bench = Bench(Path(scratch), chosen.runs)
         for measure in (bench.start_up, bench.install, bench.here, bench.slurm):
             measure()
+        if chosen.many:
+            many.measure(Path(scratch), LAB, HPC, bench.note)
     if chosen.json:
         chosen.json.write_text(json.dumps(bench.rows, indent=2))
 
