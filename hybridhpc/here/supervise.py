@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,7 +159,7 @@ class Supervision:
         try:
             return slots.asked_to_end(self.place, self.claim.task.id)
         except sqlite3.Error:  # a database that cannot be asked now is no reason to lose the job
-            traceback.print_exc()
+            _note_error()
             return False
 
     def _look_at_memory(self) -> None:
@@ -225,7 +224,7 @@ def _record(place: Place, claim: Claim, end: tuple[str, str], exit_: tuple[int |
         try:
             slots.finish(place, claim.task.id, *end, exit_code=exit_[0], signal=exit_[1])
         except sqlite3.OperationalError:
-            traceback.print_exc()
+            _note_error()
             time.sleep(_RETRY)
         else:
             return
@@ -236,7 +235,7 @@ def _let_others_start(place: Place, machine: Machine) -> None:
     try:
         tend(place, machine)
     except (sqlite3.Error, OSError):
-        traceback.print_exc()
+        _note_error()
 
 
 def _detach() -> None:
@@ -246,6 +245,13 @@ def _detach() -> None:
     os.umask(0o077)
     signal.pthread_sigmask(signal.SIG_BLOCK, _EVENTS)
     cgroup.leave_job()
+
+
+def _note_error() -> None:
+    """Write the error that is being handled to here.log. The module takes a while to import, and a job would wait."""
+    import traceback
+
+    traceback.print_exc()
 
 
 def _own_peak() -> int:
