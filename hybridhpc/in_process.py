@@ -22,7 +22,8 @@ class InProcess(LocalTransport):
         """
         if command.argv[: len(COMMAND)] != COMMAND:
             return super().run(command, cwd=cwd, scrubbed=scrubbed)
-        env = {**(question_environment(self._env) if scrubbed else self._env), **dict(command.env)}
+        base = question_environment(self._env) if scrubbed else self._env
+        env = {name: value for name, value in base.items() if name not in command.hidden} | dict(command.env)
         told: list[Answer] = []
         done = threading.Event()
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from hybridhpc.here.cgroup import PROC
 from hybridhpc.here.request import Refusal
+from hybridhpc.ownership import exchangeable
 
 _VERSION = 1
 _NETWORK = frozenset(
@@ -114,6 +115,8 @@ def check_owner(path: Path) -> None:
         raise Refusal(f"{path} belongs to user {facts.st_uid}, not to you; choose another job_root")
     if facts.st_mode & 0o022:
         raise Refusal(f"others may write to {path}; run: chmod go-w {path}")
+    if words := exchangeable(path):
+        raise Refusal(f"{words}; choose another job_root")
 
 
 def file_system(path: Path, proc: Path = PROC) -> str:
@@ -165,6 +168,8 @@ def _create(root: Path, database: Path) -> None:
 
 
 def _connect(database: Path) -> sqlite3.Connection:
+    if database.lstat().st_uid != os.geteuid():
+        raise Refusal(f"{database} belongs to another user")
     db = sqlite3.connect(database, timeout=30, isolation_level=None)
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA secure_delete = ON")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hybridhpc.errors import LedgerError
+from hybridhpc.ownership import exchangeable
 
 PATIENCE = 60
 """Seconds that a command waits for another one to have written."""
@@ -96,6 +97,7 @@ def open_file(path: Path) -> sqlite3.Connection:
     """Open a ledger, made if there is none, in our schema. Raises LedgerError, OSError or sqlite3.Error."""
     _private(path.parent)
     _create(path)
+    _own(path)
     database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     database.execute("PRAGMA synchronous = FULL")
     if _schema(database, path) < SCHEMA:
@@ -176,6 +178,15 @@ def _private_file(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
+def _own(path: Path) -> None:
+    """Take a ledger that is mine for me alone: a copy that was put back may be open to all. Raises LedgerError."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+        raise LedgerError(f"{path} is no file of yours", hint="move it away, and look at who put it there")
+    if found.st_mode & 0o077:
+        path.chmod(0o600)
+
+
 def _schema(database: sqlite3.Connection, path: Path) -> int:
     """Return the schema of a ledger. Raises LedgerError if it is none, or newer than this program."""
     version: int = database.execute("PRAGMA user_version").fetchone()[0]
@@ -195,3 +206,5 @@ def _private(directory: Path) -> None:
         raise LedgerError(
             f"{directory} belongs to another user or can be changed by others", hint="chmod 700, or set HPC_STATE_DIR"
         )
+    if words := exchangeable(directory):
+        raise LedgerError(words, hint="set HPC_STATE_DIR to a directory of your own")

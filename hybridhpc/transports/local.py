@@ -21,6 +21,7 @@ from typing import IO
 from hybridhpc.at_once import AtOnce
 from hybridhpc.command import Command, CommandResult, Errand, StagedFile
 from hybridhpc.errors import HpcError, TransportError, Undelivered
+from hybridhpc.ownership import exchangeable
 from hybridhpc.script.plan import NOT_SHIPPED
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import MAX_OUTPUT, question_environment
@@ -174,6 +175,8 @@ def private_directory(directory: Path) -> None:
     found = directory.stat()
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
         raise PermissionError(f"{directory} belongs to another user or can be changed by others")
+    if words := exchangeable(directory):
+        raise PermissionError(words)
 
 
 def _write(path: Path, file: StagedFile) -> None:

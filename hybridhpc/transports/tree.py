@@ -213,8 +213,11 @@ def unpack_tree(file: IO[bytes], destination: str) -> None:
             return None
 
     Path(destination).mkdir(parents=True, exist_ok=True)
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        archive.extractall(destination, filter=safe)  # noqa: S202 -- filtered
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            archive.extractall(destination, filter=safe)  # noqa: S202 -- filtered
+    except tarfile.TarError as error:
+        raise TransportError(f"what the site sent is no tar archive: {error}") from error
     if left_out:
         raise TransportError(
             f"left behind, as nothing may lead out of it: {', '.join(left_out[:5])}",
