@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from hybridhpc import following, registry
 from hybridhpc.clock import Clock, now
-from hybridhpc.config import Paths, find_paths
+from hybridhpc.config import Paths, find_paths, working_directory
 from hybridhpc.errors import HpcError, TransportError, Undecided
 from hybridhpc.ledger.base import SWEEP_BYTES, Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
@@ -33,11 +33,16 @@ IDS_AT_ONCE = 500
 class Client:
     """One person on one machine: their sites, their ledger."""
 
-    def __init__(self, env: Mapping[str, str], cwd: str, clock: Clock = now) -> None:
+    def __init__(self, env: Mapping[str, str], cwd: str | None = None, clock: Clock = now) -> None:
         self.env = env
-        self.cwd = cwd
+        self._cwd = cwd
         self.clock = clock
         self.paths: Paths = find_paths(env)
+
+    @property
+    def cwd(self) -> str:
+        """The directory that is worked in: the process's own if no other was given. Raises NotFound if it is gone."""
+        return self._cwd or working_directory()
 
     @cached_property
     def sites(self) -> tuple[Site | InvalidSite, ...]:
@@ -46,7 +51,7 @@ class Client:
 
     def anew(self) -> Client:
         """Return a client that reads site files anew, with the same ledger."""
-        other = Client(self.env, self.cwd, self.clock)
+        other = Client(self.env, self._cwd, self.clock)
         other.ledger = self.ledger
         return other
 

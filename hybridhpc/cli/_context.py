@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from hybridhpc.client import Client
-from hybridhpc.config import environment, working_directory
+from hybridhpc.config import environment
 from hybridhpc.errors import UsageError
 from hybridhpc.ledger.base import Record
 
@@ -25,7 +25,7 @@ dry_run_option: Callable[[Verb], Verb] = click.option(
 
 def new_client() -> Client:
     """Return a client for the environment and directory of this process."""
-    return Client(environment(), working_directory())
+    return Client(environment())
 
 
 def chosen(client: Client, jobs: Sequence[str]) -> tuple[Record, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.people import Person
+from tests.people import HPC, Person
 
 QUICK = "name: quick\nresources: {cpus: 1, memory: 50MiB}\ntime: 1m\nrun: echo result is 42; echo kept > kept.txt\n"
 STATUS_KEYS = {
@@ -105,6 +106,12 @@ def test_outputs_are_fetched_into_a_directory(person: Person) -> None:
     assert (person.home / "results" / "copy.txt").read_text() == "shipped"
     assert (person.home / "results" / "out" / "when").exists()
     assert not (person.home / "code" / "copy.txt").exists()
+    (person.home / "results" / "copy.txt").write_text("mine")
+    refused = person.try_hpc("fetch", ref, "--to", "results")
+    assert (refused.returncode, "results/copy.txt: there already" in refused.stderr) == (2, True)
+    assert (person.home / "results" / "copy.txt").read_text() == "mine"
+    person.hpc("fetch", ref, "--to", "results", "--force")
+    assert (person.home / "results" / "copy.txt").read_text() == "shipped"
 
 
 def test_a_dependency_by_name_runs_after_it(person: Person) -> None:
@@ -279,6 +286,22 @@ def test_a_name_that_several_living_jobs_bear_cancels_none(person: Person) -> No
     assert answer.returncode == 2
     assert all(ref in answer.stderr for ref in refs)
     person.hpc("cancel", *refs)
+
+
+def test_in_a_deleted_directory_jobs_are_looked_after_and_none_is_submitted(person: Person) -> None:
+    ref = submit(person, "resources: {memory: 20MiB}\nrun: sleep 60\n")
+    gone = person.home / "gone"
+    gone.mkdir()
+
+    def from_there(*words: str) -> subprocess.CompletedProcess[str]:
+        shell = ["sh", "-c", 'rmdir "$PWD"; "$@"; code=$?; mkdir "$PWD"; exit "$code"', "sh", HPC, *words]
+        return subprocess.run(shell, cwd=gone, env=person.env, capture_output=True, text=True, timeout=60)
+
+    assert ref in from_there("status").stdout
+    assert from_there("cancel", ref).returncode == 0
+    assert from_there("wait", ref).returncode == 10
+    refused = from_there("submit", "job.yaml")
+    assert (refused.returncode, "no longer exists" in refused.stderr) == (9, True)
 
 
 def test_an_output_that_leads_out_of_the_job_is_not_followed_and_the_others_come(person: Person) -> None:
