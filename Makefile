@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 
 .PHONY: help run test lint lab lab-down lab-smoke forecast-lab bench templates wheel clean
-.PHONY: accuracy
+# The kernels
+.PHONY: accuracy kernels-aot bench-gpu
 
 help:
 	@echo "make run       set up, then submit the reference training job with --where auto on this machine"
@@ -22,6 +23,8 @@ help:
 	@echo "make bench     measure the budgets against sbatch and submitit"
 	@echo "make templates translate templates/ to Python again, after a change there"
 	@echo "make accuracy  print how accurate the two ways to FP64 on tensor cores are (NumPy, no GPU)"
+	@echo "make kernels-aot compile every GPU kernel for five architectures and check the machine code (no GPU; 500 MB)"
+	@echo "make bench-gpu measure on the GPU of this machine and write docs/benchmarks/"
 	@echo "make wheel     build the wheel into dist/"
 
 $(BIN)/python:
@@ -75,6 +78,17 @@ templates: $(VENV)/dev.done
 
 accuracy: $(VENV)/torch.done
 	$(BIN)/python -m hybridhpc.refjobs.kernels.accuracy --plot docs/images/fp64-accuracy.png
+
+$(VENV)/kernels.done: $(VENV)/torch.done
+	$(BIN)/pip install -q -e '.[train,kernels]'
+	@touch $@
+
+kernels-aot: $(VENV)/kernels.done
+	$(BIN)/python -m hybridhpc.refjobs.kernels.aot
+
+# Runs with the Python of the GPU machine, which has its own torch: make bench-gpu PYTHON=python3
+bench-gpu:
+	$(PYTHON) -m hybridhpc.refjobs.kernels.bench
 
 wheel: $(VENV)/dev.done
 	$(BIN)/pip wheel -q --no-deps -w dist .

@@ -1,0 +1,100 @@
+"""The kernels without a GPU: Triton's run in its interpreter, all are compiled ahead of time where compilers are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from hybridhpc.refjobs.kernels import aot, tuning
+
+GOOD = aot.Build(
+    by="cutile",
+    kernel="gemm int8",
+    arch="sm_90",
+    how="",
+    registers=168,
+    stack=0,
+    spills=0,
+    shared=0,
+    instructions=900,
+    tensor=("IGMMA.64x256x32.S8.S8.SAT",),
+)
+INTERPRETED = """
+import numpy as np, torch
+from hybridhpc.refjobs.kernels import emulation
+from hybridhpc.refjobs.kernels.emulation import Scheme
+from hybridhpc.refjobs.kernels.families import FAMILIES
+ours, theirs = emulation.steps("triton"), emulation.steps("torch")
+for family, m, k, n, scheme in (
+    ("graded", 5, 1100, 7, Scheme(method="ozaki1", depth=3)),
+    ("wide 4", 9, 300, 18, Scheme(method="ozaki2", moduli=9)),
+):
+    a, b = map(torch.tensor, FAMILIES[family](np.random.default_rng(2), m, k, n))
+    for left, right in ((a, b), (a[::2, 1:], b[1:, ::3])):
+        products = [emulation.multiply(emulation.measure(left, right, by), scheme, by) for by in (ours, theirs)]
+        assert torch.equal(*products), (family, scheme.name)
+"""
+
+
+def test_a_kernel_passes_only_without_spills_and_with_its_tensor_instruction() -> None:
+    assert GOOD.faults == []
+    assert replace(GOOD, stack=8, spills=3).faults == ["stack of 8 bytes", "3 spills"]
+    assert replace(GOOD, tensor=("IMMA.16832.S8.S8.SAT",)).faults == ["no IGMMA instruction"]
+    assert replace(GOOD, shared=300_000).faults == ["300000 bytes of shared memory"]
+    assert replace(GOOD, kernel="reconstruct", tensor=()).faults == []
+
+
+def test_what_is_compiled_ahead_of_time_is_never_called_measured() -> None:
+    assert GOOD.measured is False
+
+
+@pytest.mark.parametrize(("by", "kernel"), list(product(("cutile", "triton"), aot.TENSOR)))
+def test_every_kernel_is_tuned_for_hopper(by: str, kernel: str) -> None:
+    assert tuning.config(by, kernel, "sm_90").tile
+
+
+def test_an_architecture_takes_the_tuning_of_the_newest_older_one_if_there_is_one() -> None:
+    assert tuning.config("cutile", "gemm bf16", "sm_103") == tuning.config("cutile", "gemm bf16", "sm_100")
+    for by, kernel, arch in (("cutile", "gemm e4m3", "sm_89"), ("triton", "gemm fp64", "sm_103")):
+        with pytest.raises(tuning.Untuned, match=f"{by} has no {kernel} kernel for {arch}"):
+            tuning.config(by, kernel, arch)
+
+
+def test_tuning_tries_the_neighbours_of_what_is_known() -> None:
+    known = tuning.config("cutile", "gemm bf16", "sm_90")
+    tried = tuning.neighbours(known)
+    assert known in tried and len(tried) == len({one.text for one in tried})
+    assert {one.hints.get("num_worker_warps") for one in tried} == {4, 8}
+    assert tuning.from_json(tuning.to_json(known)) == known
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is missing: pip install 'hybridhpc[kernels]'")
+def test_tritons_kernels_give_the_bits_of_the_specification_in_its_interpreter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED],
+        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("by", "kernel"),
+    [("cutile", "gemm bf16"), ("cutile", "multiply_residues"), ("cutile", "multiply_slices"), ("triton", "gemm int8")],
+)
+def test_kernels_compile_for_hopper_without_spills(by: str, kernel: str) -> None:
+    try:
+        aot.prepare()
+    except aot.Missing as missing:
+        pytest.skip(str(missing))
+    assert aot.build(by, kernel, "sm_90").faults == []
