@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -40,9 +42,7 @@ class Loopback:
                 new_key(place / name)
         self.key, self.known = place / "key", place / "known_hosts"
         shutil.copy(place / "key.pub", place / "authorized_keys")
-        for path in (place, *place.parents):
-            if user != "root" and path != Path("/tmp"):
-                path.chmod(path.stat().st_mode | 0o011)
+        place.chmod(0o711)
         (place / "authorized_keys").chmod(0o644)
         (place / "sshd_config").write_text(self._server_config(server_options))
         self.know()
@@ -108,14 +108,15 @@ class Loopback:
     def cut(self) -> None:
         """Kill what serves the connections that there are."""
         for pid in self.sessions():
-            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-                if Path(f"/proc/{child}/comm").read_text().strip() == "sshd":
-                    os.kill(int(child), 9)
-            os.kill(pid, 9)
+            with contextlib.suppress(OSError):
+                for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                    if Path(f"/proc/{child}/comm").read_text().strip() == "sshd":
+                        os.kill(int(child), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End the server and its connections; shared ones of the clients end with them."""
         self.cut()
         if self.pid:
-            os.kill(self.pid, 15)
+            os.kill(self.pid, signal.SIGTERM)
             self.pid = 0

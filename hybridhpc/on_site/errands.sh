@@ -144,7 +144,7 @@ watch() {
     set +f
     for file in "$place"/*.pid; do
         read -r pid whose <"$file" || continue
-        [ "$whose" = person ] || kill -KILL -- "-$pid"
+        [ "$whose" = person ] || kill -KILL "-$pid"
     done
 }
 
@@ -232,7 +232,7 @@ is_late() {
     # shellcheck disable=SC2046 # two numbers
     set -- $(stat -c %Y "$place/$number.now" "$place/$number.pid")
     [ $(($1 - ${2:-0})) -ge "${limit%.*}" ] || return 1
-    kill -KILL -- "-$pid" 2>/dev/null || :
+    kill -KILL "-$pid" 2>/dev/null || :
 }
 
 # do_all HOW_MANY: so many workers side by side, which have their errands from `work`

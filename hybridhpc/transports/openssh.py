@@ -44,6 +44,8 @@ Host *
   ServerAliveCountMax 3
   ConnectTimeout 10
 {system}"""
+_LONGEST = 107 - len("/123456-/") - 40 - len(".1234567890123456")
+"""Bytes of a directory of sockets: a socket's path may have 107 (unix(7)), of which ssh takes these."""
 
 
 class OpenSshTransport(RemoteTransport):
@@ -112,9 +114,10 @@ def configuration(site: Site, env: Mapping[str, str]) -> Path:
 
 
 def _sockets(env: Mapping[str, str]) -> Path:
-    """Return the directory of shared connections. Its path is short: a socket's may have 107 bytes."""
-    runtime = env.get("XDG_RUNTIME_DIR")
-    folder = Path(runtime) / "hpc" if runtime else Path(f"/tmp/hpc-{os.getuid()}")  # noqa: S108 -- checked below
+    """Return the directory of shared connections."""
+    folder = Path(env.get("XDG_RUNTIME_DIR") or "/") / "hpc"
+    if len(os.fsencode(folder)) > _LONGEST or not env.get("XDG_RUNTIME_DIR"):
+        folder = Path(f"/tmp/hpc-{os.getuid()}")  # noqa: S108 -- checked below
     try:
         if folder.is_symlink():
             raise PermissionError(f"{folder} is a link")

@@ -173,9 +173,9 @@ class _Pool:
             return link.open_session(timeout=max(0.1, within))
         except (OSError, EOFError, paramiko.SSHException) as error:
             client.close()
-            raise Undelivered(
-                f"{self._site.host} opened no session: {error}", hint="is it up? `hpc sites` asks"
-            ) from error
+            late = "Timeout" in str(error)
+            why = "gave no answer in time" if late else f"opened no session: {error}"
+            raise Undelivered(f"{self._site.host} {why}", hint="is it up? `hpc sites` asks") from error
 
 
 _POOLS: dict[tuple[str, str], _Pool] = {}

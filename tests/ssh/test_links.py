@@ -1,0 +1,223 @@
+"""Links that break, stall or are full, and logins that are refused: said in time, and never more than is known."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hybridhpc.command import Command, Errand
+from hybridhpc.errors import AuthExpired, HpcError, TransportError, Undelivered
+from hybridhpc.transports.base import Transport
+from tests.loopback import Loopback, new_key
+
+Reach = Callable[..., Transport]
+HELLO = Command(argv=("echo", "hello"))
+
+
+def later(path: Path, seconds: float = 1.5, timeout: float = 20) -> Command:
+    return Command(argv=("sh", "-c", f"sleep {seconds}; touch '{path}'"), timeout=timeout)
+
+
+def answer_of(transport: Transport, command: Command, *, scrubbed: bool = True) -> list[object]:
+    """Run a command in a thread; the list gets its answer."""
+    told: list[object] = []
+
+    def work() -> None:
+        try:
+            told.append(transport.run(command, scrubbed=scrubbed))
+        except HpcError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    told.append(thread)
+    return told
+
+
+def when_it_runs(server: Loopback, word: str) -> None:
+    """Wait until a command with this word in its arguments runs."""
+    for _ in range(200):
+        for line in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = line.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0] == b"sh" and any(word.encode() in part for part in words):
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"{word} does not run")
+
+
+def test_a_hundred_in_a_row_and_twenty_at_once(server: Loopback, reach: Reach) -> None:
+    transport = reach(server)
+    for number in range(100):
+        assert transport.run(Command(argv=("echo", str(number)))).text == f"{number}\n"
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda number: transport.run(Command(argv=("echo", str(number)))).text, range(20)))
+    assert answers == [f"{number}\n" for number in range(20)]
+
+
+def test_twenty_at_once_where_ten_sessions_are_allowed(new_server: Callable[..., Loopback], reach: Reach) -> None:
+    server = new_server("sshd", "MaxSessions 10")
+    transport = reach(server)
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda number: transport.run(Command(argv=("echo", str(number)))).text, range(20)))
+    assert answers == [f"{number}\n" for number in range(20)]
+
+
+@pytest.mark.parametrize("question", [True, False])
+def test_a_link_cut_in_the_middle_leaves_the_outcome_open(
+    new_server: Callable[..., Loopback], reach: Reach, tmp_path: Path, question: bool
+) -> None:
+    """A submission goes on to its end, a question does not."""
+    server = new_server()
+    transport = reach(server)
+    transport.run(HELLO)
+    trace = tmp_path / "done"
+    told = answer_of(transport, later(trace), scrubbed=question)
+    when_it_runs(server, str(trace))
+    server.cut()
+    thread = told.pop(0) if isinstance(told[0], threading.Thread) else told.pop()
+    assert isinstance(thread, threading.Thread)
+    thread.join(10)
+    assert isinstance(told[0], TransportError) and not isinstance(told[0], Undelivered)
+    time.sleep(2)
+    assert trace.exists() is not question
+    assert transport.run(HELLO).text == "hello\n"
+
+
+def test_a_peer_that_stalls_costs_no_more_than_the_time_limit(
+    new_server: Callable[..., Loopback], reach: Reach
+) -> None:
+    server = new_server()
+    transport = reach(server)
+    transport.run(HELLO)
+    stopped = server.sessions()
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(TransportError, match="no answer in time"):
+        transport.run(Command(argv=("echo", "x"), timeout=0.5))
+    assert time.monotonic() - began < 4
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def mute(tmp_path: Path) -> Iterator[int]:
+    """Give the port of a machine that takes connections and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield int(listening.getsockname()[1])
+
+
+def test_a_machine_that_says_nothing_is_given_up_in_time(
+    server: Loopback, reach: Reach, mute: int, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text(f"Host there\n  HostName 127.0.0.1\n  Port {mute}\n")
+    began = time.monotonic()
+    (answer,) = reach(server, ssh_config=str(tmp_path / "config")).run_all([Errand(command=HELLO)], within=1)
+    assert isinstance(answer, Undelivered)
+    assert time.monotonic() - began < 3
+
+
+def test_a_port_where_nobody_listens_is_not_reached(server: Loopback, reach: Reach, mute: int, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("Host there\n  HostName 127.0.0.1\n  Port 1\n")
+    with pytest.raises(Undelivered, match="not reached"):
+        reach(server, ssh_config=str(tmp_path / "config")).run(HELLO)
+
+
+def test_another_host_key_is_refused_with_the_fix(new_server: Callable[..., Loopback], reach: Reach) -> None:
+    server = new_server()
+    new_key(server.place / "other")
+    server.know(server.place / "other")
+    with pytest.raises(Undelivered, match="another host key") as caught:
+        reach(server).run(HELLO)
+    assert "administrator" in caught.value.hint
+    assert f"-R '[127.0.0.1]:{server.port}'" in caught.value.hint
+
+
+def test_an_unknown_host_key_is_refused_with_the_fix(new_server: Callable[..., Loopback], reach: Reach) -> None:
+    server = new_server()
+    server.known.write_text("")
+    server.configure("User root", f"IdentityFile {server.key}", "StrictHostKeyChecking no")
+    with pytest.raises(Undelivered, match="is not known") as caught:
+        reach(server).run(HELLO)
+    assert f"ssh-keyscan -p {server.port} 127.0.0.1" in caught.value.hint
+    assert server.known.read_text() == ""
+
+
+def test_a_wrong_key_names_what_renews_it(new_server: Callable[..., Loopback], reach: Reach) -> None:
+    server = new_server()
+    (server.place / "authorized_keys").write_text("")
+    with pytest.raises(AuthExpired, match=r"AUTH_EXPIRED: there does not let you in: .*; renew it: aws sso login"):
+        reach(server, renew="aws sso login").run(HELLO)
+
+
+def sign(server: Loopback, validity: str) -> None:
+    """Let the server trust an authority alone, and certify the person's key by it."""
+    authority = server.place / "authority"
+    new_key(authority)
+    (server.place / "authorized_keys").write_text(f"cert-authority {authority.with_suffix('.pub').read_text()}")
+    words = ["ssh-keygen", "-q", "-s", authority, "-I", "me", "-n", "root", "-V", validity, server.key]
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def test_a_certificate_lets_in_until_it_expires(new_server: Callable[..., Loopback], reach: Reach) -> None:
+    server = new_server()
+    sign(server, "-1h:+1h")
+    assert reach(server).run(HELLO).text == "hello\n"
+    expired = new_server("later")
+    sign(expired, "-2h:-1h")
+    with pytest.raises(AuthExpired, match="AUTH_EXPIRED"):
+        reach(expired).run(HELLO)
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the socket of an agent without keys."""
+    place = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
+    while not place.exists():
+        time.sleep(0.01)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+    yield place
+    process.terminate()
+    process.wait()
+
+
+def test_a_key_with_a_passphrase_needs_an_agent(
+    new_server: Callable[..., Loopback], reach: Reach, agent: Path, tmp_path: Path
+) -> None:
+    server = new_server()
+    new_key(server.place / "locked", passphrase="open sesame")
+    shutil.copy(server.place / "locked.pub", server.place / "authorized_keys")
+    server.configure("User root", f"IdentityFile {server.place}/locked", f"IdentityAgent {agent}")
+    with pytest.raises(AuthExpired, match="AUTH_EXPIRED") as caught:
+        reach(server).run(HELLO)
+    assert "ssh-add" in f"{caught.value.message} {caught.value.hint}"
+    asking = tmp_path / "ask"
+    asking.write_text("#!/bin/sh\necho open sesame\n")
+    asking.chmod(0o700)
+    env = {**os.environ, "SSH_ASKPASS": str(asking), "SSH_ASKPASS_REQUIRE": "force"}
+    subprocess.run(["ssh-add", "-q", server.place / "locked"], env=env, check=True, capture_output=True)
+    assert reach(server).run(HELLO).text == "hello\n"
+
+
+def test_a_jump_host_is_gone_through(new_server: Callable[..., Loopback], reach: Reach) -> None:
+    jump, target = new_server("jump", host="jump"), new_server("target", "AllowUsers root@127.0.0.1")
+    target.configure("User root", f"IdentityFile {target.key}", "ProxyJump jump")
+    target.config.write_text(jump.config.read_text() + target.config.read_text())
+    assert reach(target).run(HELLO).text == "hello\n"
+    assert jump.sessions()
