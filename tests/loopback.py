@@ -87,8 +87,9 @@ class Loopback:
         Path("/run/sshd").mkdir(exist_ok=True)
         subprocess.run([str(SSHD), "-f", self.place / "sshd_config", "-E", self.place / "log"], check=True)
         for _ in range(500):
-            if (self.place / "pid").exists():
-                self.pid = int((self.place / "pid").read_text())
+            written = (self.place / "pid").read_text() if (self.place / "pid").exists() else ""
+            if written.endswith("\n"):
+                self.pid = int(written)
                 return
             time.sleep(0.01)
         raise AssertionError(f"sshd did not start: {(self.place / 'log').read_text()}")
