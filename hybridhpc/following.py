@@ -9,6 +9,7 @@ from functools import partial
 
 from hybridhpc import registry
 from hybridhpc.at_once import AtOnce
+from hybridhpc.command import Command
 from hybridhpc.errors import HpcError
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, JobStatus
@@ -62,9 +63,9 @@ def ask_tasks(
         transport = registry.transport(site, env)
         arrays = [record for record in records if record.site == name]
         known = _known(site, registry.scheduler(site.scheduler), transport, arrays)
+        marked = _from_markers(transport, arrays, known)
         for record in arrays:
-            marked = _from_markers(transport, record) if _tasks_missing(record, known) else {}
-            tasks = {**marked, **_tasks_of(record, known)}
+            tasks = {**marked[record.token], **_tasks_of(record, known)}
             found[record.token] = {
                 int(index): status
                 for job_id, status in tasks.items()
@@ -78,7 +79,8 @@ def _statuses(
 ) -> dict[str, JobStatus]:
     """Ask the scheduler; what it has forgotten, accounting; and what that does not know, the exit markers."""
     known = _known(site, scheduler, transport, records)
-    return {record.token: _status(transport, record, known) for record in records}
+    marked = _from_markers(transport, records, known)
+    return {record.token: _status(record, known, marked[record.token]) for record in records}
 
 
 def _known(site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record]) -> dict[str, JobStatus]:
@@ -102,49 +104,68 @@ def _tasks_missing(record: Record, known: Mapping[str, JobStatus]) -> int:
     return max(0, record.tasks - len(_tasks_of(record, known)))
 
 
-def _status(transport: Transport, record: Record, known: Mapping[str, JobStatus]) -> JobStatus:
+def _status(record: Record, known: Mapping[str, JobStatus], marked: Mapping[str, JobStatus]) -> JobStatus:
     if not _tasks_missing(record, known) and record.job_id in known:
         return known[record.job_id]
-    marked = _from_markers(transport, record)
     if record.tasks == 1:
         return marked.get(record.job_id) or unknown(record, GONE)
     whole = fold({**marked, **_tasks_of(record, known)}.values(), record.tasks)
     return replace(whole, job_id=record.job_id) if whole else unknown(record, GONE)
 
 
-def _from_markers(transport: Transport, record: Record) -> dict[str, JobStatus]:
-    """Read the exit markers of a rendered script, by job or task; a missing one means unknown, never running or done.
+_MARKERS = """\
+number=0
+for directory do
+    for file in "$directory"/exit.*; do
+        name=${file##*/}
+        case $name in *[!0-9a-z.-]*) continue ;; esac
+        [ -f "$file" ] && read -r code when rest <"$file" && printf '%s %s %s %s\\n' $number $name "$code" "$when"
+    done
+    number=$((number + 1))
+done"""
+"""Shows the exit markers in some directories: the directory's number, the marker's name, and what it says."""
+_MARKED = re.compile(
+    r"^(?P<number>[0-9]+) exit\.(?P<task>-|[0-9]+)\.(?P<restarts>[0-9]+) (?P<code>[0-9]{1,9}) (?P<when>[0-9]{1,15})$",
+    re.MULTILINE,
+)
+_MARKERS_WITHIN = 30.0
+"""Seconds for reading them."""
+_AT_ONCE = 500
+"""Directories that one command looks through: their names are its arguments."""
 
-    Their names are `exit.TASK.RESTARTS`, TASK being `-` where there is no array; the last restart counts.
+
+def _from_markers(
+    transport: Transport, records: Sequence[Record], known: Mapping[str, JobStatus]
+) -> dict[str, dict[str, JobStatus]]:
+    """Read, in one go, the exit markers of jobs of which the scheduler does not know all; by token, then job or task.
+
+    A missing marker means unknown, never running or done. Their names are `exit.TASK.RESTARTS`, TASK being `-` where
+    there is no array; the last restart counts.
     """
-    latest: dict[str, int] = {}
-    for name in transport.list(record.job_dir):
-        word, _, rest = name.partition(".")
-        task, _, restarts = rest.partition(".")
-        if word == "exit" and restarts.isdecimal():
-            latest[task] = max(latest.get(task, 0), int(restarts))
-    found = {}
-    for task, restart in latest.items():
-        status = _read_marker(transport, record, task, restart)
-        if status is not None:
-            found[status.job_id] = status
+    found: dict[str, dict[str, JobStatus]] = {record.token: {} for record in records}
+    missing = [record for record in records if _tasks_missing(record, known)]
+    groups = [missing[start : start + _AT_ONCE] for start in range(0, len(missing), _AT_ONCE)]
+    questions = [Command(argv=("sh", "-c", _MARKERS, "sh", *(record.job_dir for record in group))) for group in groups]
+    for group, answer in zip(groups, run_all(transport, questions, _MARKERS_WITHIN) if groups else (), strict=True):
+        for match in _MARKED.finditer(answer.text):
+            record = group[int(match["number"])]
+            status = _marked(record, match)
+            if found[record.token].get(status.job_id, status).restarts <= status.restarts:
+                found[record.token][status.job_id] = status
     return found
 
 
-def _read_marker(transport: Transport, record: Record, task: str, restart: int) -> JobStatus | None:
-    words = (transport.read(f"{record.job_dir}/exit.{task}.{restart}", limit=200) or b"").split()
-    if len(words) < 2 or not all(word.isdigit() for word in words[:2]):
-        return None
-    code = int(words[0])
+def _marked(record: Record, match: re.Match[str]) -> JobStatus:
+    code = int(match["code"])
     return JobStatus(
-        job_id=record.job_id if task == "-" else f"{record.job_id}_{task}",
+        job_id=record.job_id if match["task"] == "-" else f"{record.job_id}_{match['task']}",
         state=JobState.FAILED if code else JobState.COMPLETED,
         native_state="",
         reason="from its exit marker; the scheduler no longer knows it",
         started_at=record.started_at,
-        ended_at=float(words[1]),
+        ended_at=float(match["when"]),
         exit_code=code,
-        restarts=restart,
+        restarts=int(match["restarts"]),
     )
 
 

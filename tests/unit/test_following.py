@@ -13,6 +13,7 @@ from hybridhpc.model import JobState, JobStatus, Resources
 from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import Site
+from hybridhpc.transports.local import LocalTransport
 
 NOBODY = "#!/bin/sh\nexit 0\n"
 SACCT = "#!/bin/sh\nprintf '%s' \"$REMEMBERED\"\n"
@@ -110,3 +111,24 @@ def test_a_site_that_cannot_be_asked_leaves_the_state_unknown(tmp_path: Path, si
 
 def test_the_log_of_a_task_is_found_by_its_pattern(tmp_path: Path) -> None:
     assert log_path(record_of(tmp_path, tasks=4), 3) == "/logs/job-7_3-7.log"
+
+
+def test_the_markers_of_many_jobs_are_read_in_one_go(
+    tmp_path: Path, site: Site, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [record_of(tmp_path, job_id=str(number)) for number in range(1, 6)]
+    for number, record in enumerate(records[:4]):
+        Path(record.job_dir, "exit.-.0").write_text(f"{number} 100\n")
+    Path(records[0].job_dir, "exit.-.1").write_text("7 200\n")
+    Path(records[3].job_dir, "exit.-.0").write_text("0\x0b1 exit.-.0 0 100\n")
+    asked: list[int] = []
+    original = LocalTransport.run_all
+    monkeypatch.setattr(
+        LocalTransport,
+        "run_all",
+        lambda self, errands, *, within: (asked.append(len(errands)), original(self, errands, within=within))[1],
+    )
+    told = ask(records, [site], env)
+    assert [told[record.token].exit_code for record in records] == [7, 1, 2, None, None]
+    assert told[records[4].token].state is JobState.UNKNOWN
+    assert asked == [1, 1, 1]
