@@ -96,7 +96,9 @@ class Loopback:
 
     def sessions(self) -> list[int]:
         """Return the server's processes that serve a connection."""
-        found = []
+        found: list[int] = []
+        if not self.pid:
+            return found
         for status in Path("/proc").glob("[0-9]*/stat"):
             try:
                 words = status.read_text().rpartition(") ")[2].split()
@@ -119,5 +121,6 @@ class Loopback:
         """End the server and its connections; shared ones of the clients end with them."""
         self.cut()
         if self.pid:
-            os.kill(self.pid, signal.SIGTERM)
-            self.pid = 0
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+        self.pid = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from hybridhpc.cli._output import tell
+from hybridhpc.cli._pace import QUICK, Pace
 from hybridhpc.cli._terminal import OutputOfJobs, clean
 from hybridhpc.client import Client
 from hybridhpc.clock import pause
@@ -13,8 +14,6 @@ from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
 from hybridhpc.submitting import Told
 
-QUICK = 0.2
-"""Seconds between questions to a site on this machine."""
 GLANCE = 0.01
 """Seconds between looks for an exit marker, which makes the next question come at once."""
 
@@ -37,6 +36,7 @@ def follow(client: Client, record: Record, *, task: int | None = None) -> Record
     said = ""
     passed: dict[str, int] = {}
     hurry = GLANCE
+    pace = Pace(client)
     while True:
         if (line := _line(record)) != said:
             tell(line)
@@ -48,14 +48,14 @@ def follow(client: Client, record: Record, *, task: int | None = None) -> Record
             # Its scheduler learns of that any moment: asked soon, then less and less often.
             pause(hurry)
             hurry = min(2 * hurry, QUICK)
+            (record,) = client.refresh([record])
         else:
-            _nap(client, record)
-        (record,) = client.refresh([record])
+            _nap(client, record, pace.rest([record]))
+            (record,) = pace.refresh([record])
 
 
-def _nap(client: Client, record: Record) -> None:
+def _nap(client: Client, record: Record, rest: float) -> None:
     """Wait before the next question; shorter if the job is seen to end meanwhile."""
-    rest = _interval(client, record)
     step = GLANCE if client.is_local(record) else rest
     while rest > 0 and not (client.is_local(record) and client.has_ended(record)):
         pause(min(step, rest))
@@ -66,14 +66,16 @@ def wait_for(
     client: Client, records: tuple[Record, ...], *, any_one: bool, until: float | None, told: Told | None = None
 ) -> tuple[Record, ...]:
     """Wait until all (or any one) are final, or the time has come; return them as they are then."""
+    pace = Pace(client)
     while True:
-        records = client.refresh(records)
+        records = pace.refresh(records)
         done = [record.state.final for record in records]
         if told:
             told(sum(done), len(done))
         if all(done) or (any_one and any(done)) or (until is not None and client.clock() >= until):
             return records
-        pause(min(_interval(client, record) for record in records if not record.state.final))
+        rest = pace.rest(records)
+        pause(rest if until is None else min(rest, max(0.0, until - client.clock())))
 
 
 def judge(record: Record) -> None:
@@ -100,9 +102,3 @@ def pass_on(client: Client, record: Record, passed: dict[str, int], task: int | 
                 write(f"==> {clean(path)} <==\n".encode())
             write(content)
             passed[path] = passed.get(path, 0) + len(content)
-
-
-def _interval(client: Client, record: Record) -> float:
-    """Return how long to wait before the next question: a site on this machine is asked often, others as they like."""
-    site = next((site for site in client.usable_sites if site.name == record.site), None)
-    return float(site.poll_interval) if site is not None and not client.is_local(record) else QUICK

@@ -1,0 +1,66 @@
+"""While somebody waits, no site is asked more often than it likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
+
+from hybridhpc.cli._pace import Pace
+from hybridhpc.client import Client
+from hybridhpc.ledger.base import Record
+from hybridhpc.model import JobState, Seconds
+from hybridhpc.sites.site import Site
+
+
+@dataclass
+class Asked:
+    """A client that counts questions, with a clock of its own."""
+
+    time: float = 0.0
+    silent: bool = False
+    questions: dict[str, list[float]] = field(default_factory=dict)
+    usable_sites: tuple[Site, ...] = tuple(
+        Site(name=name, file=None, scheduler="slurm", transport=transport, poll_interval=Seconds(30))
+        for name, transport in (("far", "openssh"), ("near", "local"))
+    )
+
+    def clock(self) -> float:
+        return self.time
+
+    def is_local(self, record: Record) -> bool:
+        return record.site == "near"
+
+    def refresh(self, records: Sequence[Record]) -> tuple[Record, ...]:
+        for site in {record.site for record in records}:
+            self.questions.setdefault(site, []).append(self.time)
+        state = JobState.UNKNOWN if self.silent else JobState.RUNNING
+        return tuple(SimpleNamespace(**{**vars(record), "state": state}) for record in records)  # type: ignore[misc]
+
+
+def job(token: str, site: str) -> Record:
+    return cast(Record, SimpleNamespace(token=token, site=site, state=JobState.PENDING))
+
+
+def wait(asked: Asked, *records: Record, seconds: float) -> None:
+    pace = Pace(cast(Client, asked))
+    while asked.time < seconds:
+        records = pace.refresh(records)
+        asked.time += pace.rest(records)
+
+
+def test_a_site_far_away_is_asked_at_its_own_pace_beside_one_that_is_near() -> None:
+    asked = Asked()
+    wait(asked, job("a", "far"), job("b", "far"), job("c", "near"), seconds=100)
+    assert 3 <= len(asked.questions["far"]) <= 4
+    assert len(asked.questions["near"]) > 400
+    assert all(later - before >= 30 for before, later in pairwise(asked.questions["far"]))
+
+
+def test_a_silent_site_is_asked_less_and_less_often() -> None:
+    asked = Asked(silent=True)
+    wait(asked, job("a", "far"), seconds=2000)
+    gaps = [later - before for before, later in pairwise(asked.questions["far"])]
+    assert gaps[0] >= 60 and gaps[1] >= 120 and all(240 <= gap <= 264 for gap in gaps[2:])
