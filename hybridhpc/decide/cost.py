@@ -14,6 +14,8 @@ from hybridhpc.units import MAX_WALLTIME, format_walltime
 NO_PRICE = Price().source
 """What a price says that nobody gave."""
 THIS_MACHINE = "this machine"
+GPUS_ALONE = ", which prices GPUs alone"
+"""Said behind the source of a price by which a job without GPUs costs nothing."""
 
 
 def price_of(fit: Fit) -> Price:
@@ -59,7 +61,8 @@ def quote(spec: JobSpec, fit: Fit, task: Quantiles, whole: Quantiles, boot: floa
     usd = usual * (tasks * task.p50 + at_once * boot) / HOUR
     most = highest * (tasks * float(fit.walltime or MAX_WALLTIME) + at_once * boot) / HOUR
     together = tasks * task.p50 / whole.p50 if whole.p50 > 0 else 1.0
-    return Quote(usd=Usd(usd), most=Usd(max(usd, most)), per_hour=UsdPerHour(usual * together), source=price.source)
+    source = f"{price.source}{GPUS_ALONE}" if price.per_gpu and not highest else price.source
+    return Quote(usd=Usd(usd), most=Usd(max(usd, most)), per_hour=UsdPerHour(usual * together), source=source)
 
 
 def over_budget(spec: JobSpec, fit: Fit, quoted: Quote, task: Quantiles, boot: float, ceiling: float) -> Refusal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hybridhpc.decide.candidate import Choice, Forecast, Ranking
-from hybridhpc.decide.cost import NO_PRICE, dollars
+from hybridhpc.decide.cost import GPUS_ALONE, NO_PRICE, dollars
 from hybridhpc.decide.policy import finish
 from hybridhpc.model import Goal, Quantiles, UsdPerHour
 from hybridhpc.units import format_duration
@@ -104,6 +104,8 @@ def remarks(choice: Choice, goal: Goal, late: float, overrun: float, now: float)
         found.append(f"may miss the deadline ({late:.0%})")
     if choice.quote and choice.quote.source == NO_PRICE:
         found.append("no price given")
+    if choice.quote and choice.quote.source.endswith(GPUS_ALONE):
+        found.append("only GPUs have a price there")
     if choice.candidate.purchase == "spot":
         found.append("spot: it may be interrupted, which is not priced")
     if overrun > 0.5:

@@ -105,3 +105,10 @@ def test_the_limit_of_the_partition_bounds_a_job_without_walltime():
 def test_amounts_are_spelled_for_people():
     spelled = [dollars(amount) for amount in (0, 0.001, 3.2, 99.99, 310, 12400.4, -5)]
     assert spelled == ["$0", "$0", "$3.20", "$99.99", "$310", "$12,400", "-$5.00"]
+
+
+def test_a_job_without_gpus_where_gpus_alone_have_a_price_is_free_and_says_so():
+    found = quoted(spec(gpus=(), cpus=8), price(per_gpu=2.0))
+    assert (found.usd, found.source) == (0, "list price 2026-11, which prices GPUs alone")
+    assert quoted(spec(gpus=(), cpus=8), price(per_gpu=2.0, per_cpu=0.1)).source == "list price 2026-11"
+    assert quoted(spec(gpus=("H100:1",)), price(per_gpu=2.0)).source == "list price 2026-11"
