@@ -27,7 +27,9 @@ def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: boo
     head, drawn = _heading(spec, planned, alike), table(HEADER, rows(ranking), to_stderr=to_stderr)
     lines = [f"{site}: not considered: {why}" for site, why in ranking.silent]
     if planned.plans:
-        lines += [f"placement: {ranking.choices[0].candidate.name}"]
+        winner = ranking.choices[0]
+        lines += [f"placement: {winner.candidate.name}"]
+        lines += [f"forecast: {winner.forecast.basis}"] if winner.forecast else []
         lines += [f"note: {note}" for note in planned.plans[0].notes]
     return "\n".join([clean(head), drawn, *map(clean, lines)])
 

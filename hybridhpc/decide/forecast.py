@@ -15,7 +15,7 @@ from hybridhpc.decide.profile import Profile
 from hybridhpc.model import JobSpec, Quantiles
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, PastJob, QueuedJob, Snapshot, StartEstimate
-from hybridhpc.units import format_walltime
+from hybridhpc.units import format_duration, format_walltime
 from hybridhpc.values import dataclass
 
 
@@ -107,7 +107,8 @@ def forecast_start(
     latest = limits[0] + view.limits.backlog(fit.partition.name)
     soonest = min(likely[0] + view.likely.backlog(fit.partition.name), latest)
     told = _told(estimate, now)
-    basis = f"our plan of {view.jobs} jobs" + ("" if told is None else " and the scheduler's estimate")
+    basis = f"our plan of its {view.jobs} jobs" + ("" if told is None else " and the scheduler's estimate")
+    basis += f", nodes boot for {format_duration(boot)}" if boot else ""
     if unseen := view.snapshot.unseen:
         told = None if told is None else told + boot
         when = _blind(fit, Quantiles(p50=soonest, p90=latest), told, len(unseen), history, policy)

@@ -30,6 +30,10 @@ class Correction:
     p90: float = 1.0
     outcomes: int = 0
 
+    def __str__(self) -> str:
+        """Say what was learned from, to be put behind what is corrected; nothing if nothing was."""
+        return f" (corrected by {self.outcomes} outcomes)" if self.outcomes else ""
+
     def applied(self, forecast: Quantiles, softening: float) -> Quantiles:
         """Return the corrected forecast."""
         if self.p50 == self.p90 == 1.0:

@@ -166,7 +166,7 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
     if start is None:
         return Choice(candidate=fit.candidate, refused="our plan of its queue finds no time at which the job fits")
     run = forecast_run(spec, fit, question.history, question.fraction, question.sites, policy)
-    when, task = _corrected(question, fit, start, run)
+    when, task, basis = _corrected(question, fit, start, run)
     whole = makespan(spec, fit, task)
     quoted = quote(spec, fit, task, whole, start.boot)
     if goal.max_cost is not None:
@@ -178,7 +178,7 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
     forecast = Forecast(
         start=when,
         run=whole,
-        basis=f"start: {start.basis}; run: {run.basis}",
+        basis=basis,
         boot=min(start.boot, when.p50),
         promise=replace(promise, start=when, run=whole),
     )
@@ -186,16 +186,21 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
     return replace(said, reason="; ".join([*remarks(said, goal, late, run.overrun, question.now), *fit.notes]))
 
 
-def _corrected(question: _Question, fit: Fit, start: Start, run: Run) -> tuple[Quantiles, Quantiles]:
-    """Return start and run time (of one task) as outcomes there correct them. Boots are learned, not corrected."""
+def _corrected(question: _Question, fit: Fit, start: Start, run: Run) -> tuple[Quantiles, Quantiles, str]:
+    """Return start and run time (of one task) as outcomes there correct them, and what both rest on in words.
+
+    Boots are learned, not corrected.
+    """
     site, partition, soft = fit.candidate.site.name, fit.candidate.partition, question.policy.softening
     wait = Quantiles(p50=max(0.0, start.when.p50 - start.boot), p90=max(0.0, start.when.p90 - start.late_boot))
     at_once = question.lessons.is_at_once(wait)
-    wait = question.lessons.start(site, partition, at_once=at_once).applied(wait, soft)
-    task = question.lessons.run(site, partition, known=run.past_runs > 0).applied(run.task, soft)
+    starts = question.lessons.start(site, partition, at_once=at_once)
+    runs = question.lessons.run(site, partition, known=run.past_runs > 0)
+    wait, task = starts.applied(wait, soft), runs.applied(run.task, soft)
     limit, least = float(fit.walltime or math.inf), run.task.p50 / 20
     when = apart(wait.p50 + start.boot, wait.p90 + start.late_boot, question.policy)
-    return when, Quantiles(p50=min(limit, max(least, task.p50)), p90=min(limit, max(least, task.p90)))
+    basis = f"start from {start.basis}{starts}; run time from {run.basis}{runs}"
+    return when, Quantiles(p50=min(limit, max(least, task.p50)), p90=min(limit, max(least, task.p90))), basis
 
 
 def _promise(question: _Question, fit: Fit, view: Outlook, start: Start, run: Run) -> Promise:

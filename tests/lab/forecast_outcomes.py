@@ -61,7 +61,8 @@ def main(words: Sequence[str]) -> int:
 def _run(labs: Mapping[str, Lab], home: Path, jobs: int) -> int:
     dice = random.Random(SEED)
     places = {place: asks for place, asks in PLACES.items() if place.partition("/")[0] in labs}
-    person = Person(home / "person", HPC_CONFIG_DIR=str(next(iter(labs.values())).home))
+    person = Person(home / "person")
+    _point(person, labs)
     for place in places:
         _crowd(labs[place.partition("/")[0]], place.partition("/")[2], CROWD[place], dice)
     print(f"{sum(CROWD[place] for place in places)} made-up jobs wait or run; submitting {jobs} more", flush=True)
@@ -76,6 +77,15 @@ def _run(labs: Mapping[str, Lab], home: Path, jobs: int) -> int:
     faults = list(_faults(outcomes, jobs))
     print("\n".join(faults) or "all well", flush=True)
     return 1 if faults else 0
+
+
+def _point(person: Person, labs: Mapping[str, Lab]) -> None:
+    """Give the person a site file of each cluster: direct where its Slurm is this machine's, else over ssh."""
+    folder = person.home / "config/sites"
+    folder.mkdir(parents=True)
+    for name, lab in labs.items():
+        file = lab.ssh_site_path if lab.cluster.tree else lab.site_path
+        (folder / f"{name}.yaml").write_text(file.read_text())
 
 
 def _rounds(places: Sequence[str], jobs: int) -> Iterator[str]:
