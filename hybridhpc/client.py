@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from hybridhpc import following, registry
@@ -70,7 +70,8 @@ class Client:
         named = {word.partition("/")[0] for word in (where or "auto").split(",")}
         known = {site.name: site for site in self.sites}
         sites = [known[name] for name in sorted(named)] if named <= set(known) else self.sites
-        return Planner(sites, self.env, self.clock, outcomes=self.ledger.outcomes)
+        own_jobs = cache(lambda: frozenset(record.ref for record in self.ledger.records(live_only=True)))
+        return Planner(sites, self.env, self.clock, outcomes=self.ledger.outcomes, own_jobs=own_jobs)
 
     @property
     def _submitter(self) -> Submitter:

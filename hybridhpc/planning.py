@@ -17,6 +17,7 @@ from hybridhpc.decide.route import Sighting, candidates_that_fit, decide
 from hybridhpc.errors import HpcError, NoCandidate
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.schedulers.base import Scheduler
+from hybridhpc.schedulers.slurm_states import waits_for_limit
 from hybridhpc.script.make import Draft, draft, make_plan, script_refusal
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import InvalidSite, Site
@@ -71,10 +72,12 @@ class Planner:
         clock: Clock,
         *,
         outcomes: Callable[[], Sequence[Outcome]] = tuple,
+        own_jobs: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._env = env
         self._clock = clock
         self._ask_outcomes = outcomes
+        self._ask_own_jobs = own_jobs
         self._sites = sites
         self._usable = [site for site in sites if isinstance(site, Site)]
         # Where there are other sites, this machine is asked only for a wish that names it.
@@ -101,7 +104,7 @@ class Planner:
 
     def look(self, spec: JobSpec) -> list[Sighting]:
         """Return every site with what it answered."""
-        answers = dict(self._answers)
+        answers = {name: self._with_limits(answer) for name, answer in self._answers.items()}
         if self._spared:
             unasked = Silence(site=registry.HERE, why=ONLY_IF_NAMED)
             answers[registry.HERE] = self._here if _names_here(spec) else unasked
@@ -121,6 +124,16 @@ class Planner:
     def rank(self, spec: JobSpec, history: Sequence[PastJob]) -> Ranking:
         """Decide without drafting and without asking any scheduler's opinion: quick enough for many jobs."""
         return decide(spec, self.look(spec), history=history, now=self._clock())
+
+    def _with_limits(self, answer: Snapshot | Silence) -> Snapshot | Silence:
+        """Say where the person's own jobs wait for a limit of theirs, and let them stand before a new one."""
+        if isinstance(answer, Silence):
+            return answer
+        waiting = {job.job_id for job in answer.jobs if job.blocked and waits_for_limit(job.reason)}
+        own = {each for each in waiting if f"{answer.site}:{re.split('[_+]', each)[0]}" in self._ask_own_jobs()}
+        limited = {name for job in answer.jobs if job.job_id in own for name in job.partition.split(",")}
+        jobs = tuple(replace(job, blocked=False) if job.job_id in own else job for job in answer.jobs)
+        return replace(answer, jobs=jobs, limited=tuple(sorted(limited))) if own else answer
 
     def plan(self, wish: Wish, history: Sequence[PastJob]) -> Planned:
         """Decide where a wish is met and draft it."""

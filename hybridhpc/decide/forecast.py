@@ -113,7 +113,11 @@ def forecast_start(
         told = None if told is None else told + boot
         when = _blind(fit, Quantiles(p50=soonest, p90=latest), told, len(unseen), history, policy)
         return Start(when=when, boot=boot, late_boot=late_boot, basis=f"{basis}; unseen: {', '.join(unseen)}")
-    if told is not None:
+    if told is not None and fit.partition.name in view.snapshot.limited:
+        # Nobody shows the limits: our plan, which does not know them, is then only a lower bound.
+        soonest, latest = max(soonest, told + boot), max(latest, told + late_boot)
+        basis += "; your own jobs wait for a limit there"
+    elif told is not None:
         soonest, latest = min(soonest, told + boot), min(latest, told + late_boot)
     return Start(when=apart(soonest, latest, policy), boot=boot, late_boot=late_boot, basis=basis)
 

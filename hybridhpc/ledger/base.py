@@ -86,6 +86,8 @@ class Record:
     signal: int | None
     restarts: int
     """How often its scheduler had requeued this attempt when that was last accounted for."""
+    restarted: int
+    """1 if its scheduler was ever seen to have requeued it: then its start says nothing about the forecast; else 0."""
     spent: float
     """Dollars that went into it before: earlier attempts, and runs that the scheduler requeued."""
     settled: bool

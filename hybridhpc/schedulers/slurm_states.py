@@ -125,6 +125,11 @@ def is_blocked(reason: str) -> bool:
     return word.partition(",")[0] in _BLOCKED or word.startswith(_BLOCKED_PREFIXES)
 
 
+def waits_for_limit(reason: str) -> bool:
+    """Whether a job waits for other jobs of its owner to end: limits of an association or a QOS (squeue(1))."""
+    return reason.strip("() ").startswith(("Assoc", "QOSMax", "QOSGrp", "MaxJobs"))
+
+
 def split_node_state(native: str) -> tuple[str, str]:
     """Return the word and the suffixes of a node's state: `idle~` is ("idle", "~")."""
     word = native.strip().lower()

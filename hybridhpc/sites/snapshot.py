@@ -87,6 +87,8 @@ class Snapshot:
     nodes: tuple[Node, ...] = ()
     jobs: tuple[QueuedJob, ...] = ()
     max_array_size: int | None = None
+    limited: tuple[str, ...] = ()
+    """Partitions in which the person's own jobs wait for a limit of theirs: a new one waits with them."""
     unseen: tuple[str, ...] = ()
     """What could not be seen, in words ("other people's jobs: PrivateData=jobs"); widens the forecast."""
 

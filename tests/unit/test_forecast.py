@@ -228,3 +228,11 @@ def test_nodes_without_a_known_boot_take_minutes_not_none():
     off = snapshot("lab", nodes(1, powered_down=True))
     found = start_of(spec(), site("lab"), off)
     assert (found.when.p50, found.boot, found.late_boot) == (300, 300, 450)
+
+
+def test_where_one_s_own_jobs_wait_for_a_limit_the_plan_is_a_lower_bound_and_the_estimate_an_upper_one_no_more():
+    idle = snapshot("lab", nodes(4))
+    assert start_of(spec(), site("lab"), idle, estimate=HOUR).when.p50 == 0
+    found = start_of(spec(), site("lab"), replace(idle, limited=("gpu",)), estimate=HOUR)
+    assert found.when.p50 == HOUR < found.when.p90
+    assert "wait for a limit" in found.basis

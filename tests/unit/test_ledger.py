@@ -306,7 +306,9 @@ def test_a_job_that_was_cancelled_or_requeued_is_no_outcome(ledger: SqliteLedger
     never = outcome_of(ledger, status(JobState.CANCELLED, None, 150.0))
     as_it_ended = outcome_of(ledger, status(JobState.CANCELLED, 150.0, 150.0))
     requeued = outcome_of(ledger, status(JobState.PENDING, restarts=1), status(JobState.COMPLETED, 132.0, 212.0))
-    for found in (pending, never, as_it_ended, requeued):
+    again = status(JobState.PENDING, restarts=1)
+    waiting = outcome_of(ledger, again, again, again)
+    for found in (pending, never, as_it_ended, requeued, waiting):
         assert (found.waited, found.ran) == (None, None)
     for state in (JobState.CANCELLED, JobState.FAILED, JobState.NODE_FAIL):
         stopped = outcome_of(ledger, status(state, 132.0, 160.0))
