@@ -95,7 +95,7 @@ class LocalTransport:
     def resolve(self, path: str) -> str:
         """See Transport.resolve."""
         home = self._env.get("HOME") or str(Path("~").expanduser())
-        words = {"HOME": home, "USER": self._env.get("USER") or getpass.getuser()}
+        words = {"HOME": home, "USER": self._env.get("USER") or _login_name()}
         filled = Template(home + path[1:] if path[:2] in ("~", "~/") else path).safe_substitute(words)
         return str(Path(filled).absolute())
 
@@ -160,6 +160,14 @@ class LocalTransport:
             return ()
         except OSError as error:
             raise TransportError(f"{directory}: {error.strerror}") from error
+
+
+def _login_name() -> str:
+    """Return the login name, or the number of a user without one, as containers have them."""
+    try:
+        return getpass.getuser()
+    except KeyError:
+        return str(os.getuid())
 
 
 def _open_now(path: str, flags: int) -> int:
