@@ -63,8 +63,28 @@ make_or_take() {
     open=$newline$(find -H "$@" -prune \( ! -user "$(id -u)" -o -perm -020 -o -perm -002 \) -print 2>/dev/null)$newline
 }
 
+# look_above DIR...: sets strange to how a stranger could exchange one of these, and so what lies below. What lies where
+# everybody can make files must be mine or root's.
+look_above() {
+    strange=
+    shared=$newline$(find -H "$@" -prune -perm -002 2>/dev/null)$newline
+    [ "$shared" != "$newline$newline" ] || return 0
+    for path in "$@"; do
+        above=${path%/*}
+        : "${above:=/}"
+        [ "$path" != / ] || continue
+        case $shared in *"$newline$above$newline"*) ;; *) continue ;; esac
+        if [ ! -k "$above" ]; then
+            strange="everybody can exchange what is in $above"
+        elif [ -z "$(find "$path" -prune \( -user 0 -o -user "$(id -u)" \) 2>/dev/null)" ]; then
+            strange="$path belongs to another user, where everybody can make files"
+        fi
+    done
+}
+
 # check_directory N DIR
 check_directory() {
+    [ -z "$strange" ] || refuse "$1" "$strange"
     [ -n "$suffix" ] || return 0
     if [ ! -d "$2" ]; then
         refuse "$1" "$(mkdir -p -- "$2" 2>&1)"
@@ -215,7 +235,7 @@ keeps() {
     _ | IFS | LC_ALL | *PWD | SHLVL | OPT[AIE]* | LINENO | PPID | UID | EUID | BASH* | SHELLOPTS) return 1 ;;
     FUNCNAME | GROUPS | DIRSTACK | HISTCMD | RANDOM | SRANDOM | SECONDS | EPOCH* | PIPESTATUS) return 1 ;;
     mark | most | place | newline | own_umask | folder | line | line_break | environ | said | suffix | open | how) return 1 ;;
-    n | p | path | number | limit | whose | input | pid | code | hidden | cwd | program | name | worker | watcher | file) return 1 ;;
+    n | p | strange | shared | above | path | number | limit | whose | input | pid | code | hidden | cwd | program | name | worker | watcher | file) return 1 ;;
     '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;;
     esac
 }

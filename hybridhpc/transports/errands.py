@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from hybridhpc.command import CommandResult, Errand
 from hybridhpc.errors import HpcError, TransportError, Undelivered
@@ -98,6 +98,8 @@ def _files(numbered: Sequence[tuple[int, Errand]], contents: list[bytes]) -> Ite
     wanted = shell_words(dict.fromkeys([*leaves, *below]))
     fresh = shell_words(dict.fromkeys([*map(posixpath.dirname, leaves), *leaves, *below]))
     yield f"make_fresh {fresh} || make_or_take .{os.urandom(6).hex()} {wanted}"
+    above = {str(parent) for leaf in leaves for parent in PurePosixPath(leaf).parents}
+    yield f"look_above {shell_words(sorted(above))}"
     for number, errand in asked:
         yield f"check_directory {number} {shell_word(errand.directory)}"
     first: dict[bytes, str] = {}

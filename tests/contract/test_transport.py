@@ -220,3 +220,26 @@ def test_nobody_reads_the_environment_in_arguments(transport: Transport) -> None
         told = transport.run(command, scrubbed=scrubbed).text
         assert told.startswith("xyzzy\n")
         assert told.count("xyzzy") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what belongs to others")
+@pytest.mark.parametrize("trap", ["theirs", "open", "link"])
+def test_nothing_is_put_where_a_stranger_could_exchange_it(transport: Transport, tmp_path: Path, trap: str) -> None:
+    shared, root = tmp_path / "shared", tmp_path / "shared" / "jobs"
+    shared.mkdir()
+    shared.chmod(0o777 if trap == "open" else 0o1777)
+    if trap == "link":
+        (tmp_path / "mine").mkdir()
+        root.symlink_to(tmp_path / "mine")
+    else:
+        root.mkdir()
+    if trap != "open":
+        os.lchown(root, 61002, 61002)
+    command = Command(argv=("touch", str(tmp_path / "ran")))
+    files = (StagedFile(path="script", content=b"x"),)
+    for attempt in ("1", "1", "2"):
+        errand = Errand(command=command, directory=str(root / "token" / attempt), files=files)
+        (answer,) = transport.run_all([errand], within=20)
+        assert isinstance(answer, Undelivered), answer
+    assert not (tmp_path / "ran").exists()
+    assert not list(tmp_path.rglob("script"))
