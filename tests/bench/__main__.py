@@ -150,6 +150,32 @@ class Bench:
         seconds = median_of(3, lambda: self.hpc("submit", "job.yaml", "--where", "onprem/batch", "-f", "--quiet"))
         self.note("submit to finished known, Slurm", f"{seconds:.2f} s", "", "<= 2 s after its end", seconds <= 2.5)
 
+    def ssh(self) -> None:
+        """Four sites behind ssh, their connections warm: asked, compared, and one job submitted."""
+        sites, own = LAB / "sites", LAB / "ssh" / "config"
+        if not own.is_file() or len(list(sites.glob("*.yaml"))) < 4:
+            print("no four sites behind ssh are up: submissions over ssh are not measured (`make lab` starts them)")
+            return
+        env = {**self.env, "HPC_CONFIG_DIR": str(sites.parent), "HPC_STATE_DIR": str(self.scratch / "far")}
+        alone = ("-F", str(own), "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "LogLevel=ERROR")
+        sbatch = ("sbatch", "-t", "1", "--mem=100M", "--wrap=true")
+        medians = interleaved(
+            self.runs,
+            {
+                "fresh": lambda: run("ssh", *alone, "lab-onprem", *sbatch),
+                "auto": lambda: run(HPC, "submit", "job.yaml", "--where", "auto", "--quiet", env=env, cwd=self.scratch),
+            },
+        )
+        ratio = medians["auto"] / medians["fresh"]
+        beside = f"a fresh `ssh host sbatch` {medians['fresh'] * 1000:.0f} ms"
+        self.note(
+            "hpc submit, four sites over ssh",
+            f"{medians['auto'] * 1000:.0f} ms, {ratio:.2f} x",
+            beside,
+            "<= 1.3 x, goal 1.0 x, moonshot 0.5 x",
+            ratio <= 1.3,
+        )
+
 
 def core_distributions() -> set[str]:
     """Return the distributions a plain `pip install hybridhpc` brings, itself included."""
@@ -185,7 +211,7 @@ def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch), chosen.runs)
-        for measure in (bench.start_up, bench.install, bench.here, bench.slurm):
+        for measure in (bench.start_up, bench.install, bench.here, bench.slurm, bench.ssh):
             measure()
         if chosen.many:
             many.measure(Path(scratch), LAB, HPC, bench.note)
