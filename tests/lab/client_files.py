@@ -23,11 +23,10 @@ def local_site_file(cluster: Cluster) -> str:
 
 
 def _site(cluster: Cluster, *how: str) -> str:
-    lines = [f"name: {cluster.name}", "scheduler: slurm", *how, "partitions:"]
+    provider = f"provider: {cluster.name}"
+    lines = [f"name: {cluster.name}", "scheduler: slurm", *how, provider, "partitions:"]
     for partition in cluster.partitions:
         lines.append(f"  {partition.name}: {{{', '.join(partition.site)}}}")
-    if cluster.cloud:
-        lines.append("labels: [cloud]")
     return "\n".join(lines) + "\n"
 
 

@@ -33,10 +33,11 @@ def fill(lab: Lab) -> None:
     for device in cluster.gpu_devices:
         _make_device(device)
     _make_home(cluster)
-    for path, text in (
-        (lab.site_path, local_site_file(cluster)),
-        (lab.ssh_site_path, ssh_site_file(cluster, lab.home / "ssh/config")),
-    ):
+    files = {lab.ssh_site_path: ssh_site_file(cluster, lab.home / "ssh/config")}
+    if not cluster.tree:
+        # With another Slurm this machine's commands could not talk to it.
+        files[lab.site_path] = local_site_file(cluster)
+    for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 

@@ -17,7 +17,7 @@ class Lab(Nodes, Heads, Login):
 
     @property
     def site_path(self) -> Path:
-        """The site file for hpc on this machine, with the local transport."""
+        """The site file for hpc on this machine, with the local transport; only where its Slurm is this machine's."""
         return self.home / "local/sites" / f"{self.cluster.name}.yaml"
 
     @property

@@ -1,16 +1,20 @@
 """What of the lab can be judged without a running Slurm: its files' text, its paths, its records."""
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from hybridhpc.sites.catalog import parse_site
+from hybridhpc.sites.site import InvalidSite
 from tests.lab import install, processes
-from tests.lab.client_files import local_site_file
+from tests.lab.client_files import local_site_file, ssh_config, ssh_site_file
 from tests.lab.cluster import PORTS, Cluster
 from tests.lab.company import NAMES, Choice, cluster
+from tests.lab.machine_files import scripts, user_file
 from tests.lab.place import Place, from_environment, make_directory, unfit
 from tests.lab.slurm_files import cgroup_conf, gres_conf, slurm_files
 from tests.lab.up import down
@@ -114,6 +118,36 @@ def test_a_slurm_daemon_without_the_labs_mark_is_foreign_and_a_zombie_is_not(tmp
         (process / "environ").write_text(environ)
         (process / "stat").write_text(f"{pid} ({name}) {state} 1 1")
     assert list(install.foreign_daemons(tmp_path)) == [(11, "slurmctld")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_site_file_behind_ssh_is_one_that_hpc_takes(name: str) -> None:
+    one = cluster(name, HOME, 17100, Choice(release=(22, 5)))
+    site = parse_site(ssh_site_file(one, HOME / "ssh/config").encode(), f"{name}.yaml")
+    assert not isinstance(site, InvalidSite), site
+    assert (site.name, site.host, site.ssh_config) == (name, f"lab-{name}", "/var/tmp/x/ssh/config")
+
+
+@pytest.mark.parametrize("tree", [None, Path("/var/cache/x/sid")])
+def test_the_programs_of_a_cluster_are_shell(tree: Path | None) -> None:
+    for name in NAMES:
+        for text in scripts(cluster(name, HOME, 17100, Choice(release=(26, 5), tree=tree))).values():
+            assert subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True).stderr == ""
+
+
+def test_the_user_of_a_cluster_is_its_own_even_where_the_machine_has_one_of_that_name() -> None:
+    text = user_file(HERE, "passwd", "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/zsh\n")
+    assert text.splitlines() == [
+        "root:x:0:0::/root:/bin/sh",
+        "alice:x:64101:64101::/var/tmp/x/onprem/home/alice:/bin/bash",
+    ]
+
+
+def test_ssh_reads_the_configuration_as_it_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(ssh_config([HERE], tmp_path))
+    said = subprocess.run(["ssh", "-G", "-F", tmp_path / "config", "lab-onprem"], capture_output=True, text=True).stdout
+    for line in ("user alice", "hostname 127.0.1.1", "port 17199", "stricthostkeychecking true"):
+        assert line in said.splitlines()
 
 
 def test_a_cluster_is_a_value_from_which_another_is_made() -> None:
