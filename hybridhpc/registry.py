@@ -16,6 +16,8 @@ from hybridhpc.sites.site import InvalidSite, Price, Site
 from hybridhpc.transports.base import Transport
 
 HERE = "here"
+_LOCAL_PATIENCE = Seconds(60)
+"""This machine is never out of reach: that it is slow to answer only means that it is busy."""
 BUILT_IN = {
     "hybridhpc.schedulers": {
         "slurm": "hybridhpc.schedulers.slurm:SlurmScheduler",
@@ -88,6 +90,7 @@ def here(paths: Paths) -> Site:
         job_root=str(paths.here),
         price=Price(source="this machine"),
         poll_interval=Seconds(1),
+        probe_deadline=_LOCAL_PATIENCE,
     )
 
 
