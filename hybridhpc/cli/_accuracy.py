@@ -13,6 +13,8 @@ from hybridhpc.units import format_duration
 _HEADER = (
     "SITE", "PARTITION", "VERSION", "FORECASTS", "STARTED", "BY P90", "MEDIAN ERROR", "RAN", "BY P90", "MEDIAN ERROR",
 )  # fmt: skip
+MOST = 10_000
+"""Forecasts that are judged, the latest."""
 _LIVE = (JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED)
 
 
@@ -20,7 +22,7 @@ def judged(client: Client) -> tuple[tuple[Accuracy, ...], tuple[Accuracy, ...], 
     """Return how good the forecasts were by partition, by version and in all. Asks the sites about live jobs first."""
     seen = client.refresh(client.ledger.records(live_only=True))
     still = {record.token for record in seen if record.state in _LIVE}
-    outcomes, now = client.ledger.outcomes(), client.clock()
+    outcomes, now = client.ledger.outcomes(limit=MOST), client.clock()
     groups = by_partition(outcomes, still, now), by_version(outcomes, still, now)
     return (*groups, overall(outcomes, still, now))
 

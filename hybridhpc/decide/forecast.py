@@ -115,7 +115,8 @@ def forecast_start(
         return Start(when=when, boot=boot, late_boot=late_boot, basis=f"{basis}; unseen: {', '.join(unseen)}")
     if told is not None and fit.partition.name in view.snapshot.limited:
         # Nobody shows the limits: our plan, which does not know them, is then only a lower bound.
-        soonest, latest = max(soonest, told + boot), max(latest, told + late_boot)
+        soonest = max(soonest, told + boot)
+        latest = max(latest, told + late_boot, 1.5 * soonest)
         basis += "; your own jobs wait for a limit there"
     elif told is not None:
         soonest, latest = min(soonest, told + boot), min(latest, told + late_boot)

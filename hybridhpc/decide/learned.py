@@ -6,7 +6,7 @@ Nothing here forecasts: it shifts what forecast.py says. Without outcomes it cha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hybridhpc.decide.policy import Policy, quantile
 from hybridhpc.decide.promise import Outcome
@@ -64,9 +64,9 @@ def correction(pairs: Sequence[tuple[Quantiles, float]], policy: Policy) -> Corr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lessons:
-    """The outcomes of a person's forecasts, latest first, and how far they are trusted."""
+    """The outcomes of a person's forecasts by site and partition, latest first, and how far they are trusted."""
 
-    outcomes: Sequence[Outcome]
+    outcomes: Mapping[tuple[str, str], Sequence[Outcome]]
     policy: Policy
 
     def start(self, site: str, partition: str, *, at_once: bool) -> Correction:
@@ -118,8 +118,16 @@ class Lessons:
         p90 = (quantile(seen, 0.9) * known + listed * policy.boot_spread * doubt) / (known + doubt)
         return Quantiles(p50=p50, p90=max(p50, p90))
 
-    def _at(self, site: str, partition: str) -> list[Outcome]:
-        return [each for each in self.outcomes if (each.promise.site, each.promise.partition) == (site, partition)]
+    def _at(self, site: str, partition: str) -> Sequence[Outcome]:
+        return self.outcomes.get((site, partition), ())
+
+
+def lessons(outcomes: Iterable[Outcome], policy: Policy) -> Lessons:
+    """Return what outcomes, latest first, teach."""
+    found: dict[tuple[str, str], list[Outcome]] = {}
+    for each in outcomes:
+        found.setdefault((each.promise.site, each.promise.partition), []).append(each)
+    return Lessons(outcomes=found, policy=policy)
 
 
 def _only_booted(outcome: Outcome) -> bool:

@@ -11,7 +11,7 @@ from hybridhpc.decide.cost import over_budget, quote
 from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
 from hybridhpc.decide.fit import Fit, fits
 from hybridhpc.decide.forecast import Outlook, Run, Start, forecast_run, forecast_start, makespan, outlook
-from hybridhpc.decide.learned import Lessons, learned_fraction
+from hybridhpc.decide.learned import Lessons, learned_fraction, lessons
 from hybridhpc.decide.places import leaves, resident
 from hybridhpc.decide.policy import Policy, apart, weigh
 from hybridhpc.decide.promise import Outcome, Promise
@@ -68,7 +68,7 @@ def decide(
         refusals=refusals or {},
         history=past,
         fraction=learned_fraction(past, rules),
-        lessons=Lessons(outcomes=outcomes, policy=rules),
+        lessons=lessons(outcomes, rules),
         kept=resident(spec, known.values()),
         sites=known,
         policy=rules,

@@ -249,6 +249,6 @@ class Ledger(Protocol):
         """Return finished jobs that ran, newest first: what forecasts learn from."""
         ...
 
-    def outcomes(self, *, limit: int = 2000) -> tuple[Outcome, ...]:
+    def outcomes(self, *, limit: int = 250) -> tuple[Outcome, ...]:
         """Return the latest forecasts with what became of them, newest first."""
         ...

@@ -205,7 +205,7 @@ class SqliteLedger(Attempts):
     def _select(self, which: str, values: Sequence[object] = (), *, latest: bool = True) -> tuple[Record, ...]:
         return self._records(f"{_JOBS if latest else _ATTEMPTS} WHERE {which}", values)
 
-    def outcomes(self, *, limit: int = 2000) -> tuple[Outcome, ...]:
+    def outcomes(self, *, limit: int = 250) -> tuple[Outcome, ...]:
         """See Ledger.outcomes."""
         with as_ledger_error(self._path):
             return read_outcomes(self._db, limit)

@@ -7,7 +7,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridhpc.decide.learned import Correction, Lessons, correction
+from hybridhpc.decide.learned import Correction, correction, lessons
 from hybridhpc.decide.policy import Policy
 from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.model import Quantiles
@@ -85,9 +85,9 @@ boots = st.lists(st.floats(1, 5000), max_size=30)
 @laws
 @given(boots, st.sampled_from([0, 60, 600]))
 def test_a_learned_boot_lies_between_the_file_and_what_was_seen(seen, listed):
-    lessons = Lessons(outcomes=[outcome(value, boot=9.0, start=9.0) for value in seen], policy=POLICY)
+    taught = lessons([outcome(value, boot=9.0, start=9.0) for value in seen], POLICY)
     place = site("lab", boot=listed)
-    found = lessons.boot(place, "gpu")
+    found = taught.boot(place, "gpu")
     assumed = listed or POLICY.assumed_boot
     recent = seen[: POLICY.recent]
     assert min([assumed, *recent]) - 1e-6 <= found.p50 <= max([assumed, *recent]) + 1e-6
@@ -100,10 +100,10 @@ def test_boots_are_learned_from_boots_alone_and_waits_from_waits():
         outcome(4000.0, boot=60.0, start=900.0),
         outcome(7000.0),
     ]
-    lessons = Lessons(outcomes=queued, policy=POLICY)
-    assert lessons.boot(site("lab", boot=60), "gpu") == Quantiles(p50=60, p90=90)
-    assert lessons.start("lab", "gpu", at_once=True).outcomes == 1
+    taught = lessons(queued, POLICY)
+    assert taught.boot(site("lab", boot=60), "gpu") == Quantiles(p50=60, p90=90)
+    assert taught.start("lab", "gpu", at_once=True).outcomes == 1
     for site_name, partition, at_once in (("lab", "cpu", True), ("other", "gpu", True), ("lab", "gpu", False)):
-        assert lessons.start(site_name, partition, at_once=at_once) == Correction()
-    slow = Lessons(outcomes=[outcome(95.0, boot=60.0, start=60.0) for _ in range(17)], policy=POLICY)
+        assert taught.start(site_name, partition, at_once=at_once) == Correction()
+    slow = lessons([outcome(95.0, boot=60.0, start=60.0) for _ in range(17)], POLICY)
     assert slow.boot(site("lab", boot=60), "gpu").p50 == (95 * 17 + 60 * 3) / 20

@@ -8,14 +8,14 @@ import pytest
 
 from hybridhpc.decide.fit import fits
 from hybridhpc.decide.forecast import forecast_run, forecast_start, makespan, outlook
-from hybridhpc.decide.learned import Lessons, learned_fraction
+from hybridhpc.decide.learned import learned_fraction, lessons
 from hybridhpc.decide.policy import Policy, chance_after, expected, finish, quantile, weigh
 from hybridhpc.model import Array, Goal, Quantiles, Seconds, UsdPerHour
 from hybridhpc.sites.snapshot import StartEstimate
 from tests.worlds.stage import DAY, HOUR, NOW, array, nodes, past, pending, running, site, snapshot, spec
 
 POLICY = Policy()
-LESSONS = Lessons(outcomes=(), policy=POLICY)
+LESSONS = lessons((), POLICY)
 
 
 def start_of(job, place, world, *, estimate=None, history=(), fraction=0.5):
