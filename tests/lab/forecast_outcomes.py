@@ -1,9 +1,9 @@
 """Forecasts against what then happened, on a loaded lab: `make forecast-lab`.
 
-`python -m tests.lab.forecast_outcomes [JOBS]` fills the clusters of the lab with made-up jobs of random lengths, submits
-half of JOBS (default 60) with `hpc submit` behind them, waits for all, and does so again with the other half, which can
-learn from the first. It prints a row for each forecast and what `hpc sites --accuracy` makes of them, and fails if the
-forecasts are a constant, if p50 = p90 throughout, or if outcomes are missing. Takes about five minutes.
+`python -m tests.lab.forecast_outcomes [JOBS]` fills the clusters of the lab with made-up jobs of random lengths,
+submits half of JOBS (default 60) with `hpc submit` behind them, waits for all, and does so again with the other half,
+which can learn from the first. It prints a row for each forecast and what `hpc sites --accuracy` makes of them, and
+fails if forecasts are a constant, if p50 = p90 throughout, or if outcomes are missing. Takes about five minutes.
 """
 
 from __future__ import annotations
