@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tests.lab.cluster import Cluster
 
+GPU_MEMORY = {"h100": "80GiB", "rtx6000ada": "48GiB"}
+
 
 def ssh_site_file(cluster: Cluster, ssh_config: Path) -> str:
     """The YAML text of the site file that reaches this cluster through its sshd."""
@@ -27,6 +29,8 @@ def _site(cluster: Cluster, *how: str) -> str:
     lines = [f"name: {cluster.name}", "scheduler: slurm", *how, provider, "partitions:"]
     for partition in cluster.partitions:
         lines.append(f"  {partition.name}: {{{', '.join(partition.site)}}}")
+    kinds = {group.gpu_type: GPU_MEMORY[group.gpu_type] for group in cluster.groups if group.gpus}
+    lines.append(f"gpu_memory: {{{', '.join(f'{kind}: {size}' for kind, size in kinds.items())}}}")
     return "\n".join(lines) + "\n"
 
 

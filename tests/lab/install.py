@@ -6,7 +6,7 @@ Starting anything does not belong here.
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,11 +100,10 @@ def install() -> tuple[str, ...]:
     return missing
 
 
-def _missing(packages: Iterable[str]) -> Iterator[str]:
-    for package in packages:
-        answer = subprocess.run(["dpkg-query", "-W", "-f=${db:Status-Status}", package], capture_output=True, text=True)
-        if answer.stdout != "installed":
-            yield package
+def _missing(packages: Sequence[str]) -> Iterator[str]:
+    words = ("dpkg-query", "-W", "-f=${Package} ${db:Status-Status}\n", *packages)
+    answer = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
+    return (package for package in packages if f"{package} installed" not in answer)
 
 
 def _apt(verb: str, *packages: str) -> bool:

@@ -12,7 +12,9 @@ import pytest
 
 from tests.lab.install import BrokenError
 from tests.lab.lab import Lab
+from tests.lab.place import Place
 from tests.lab.running import wait
+from tests.lab.up import up
 
 pytestmark = pytest.mark.lab
 CLOUDS = ("aws", "azure", "gcp")
@@ -136,6 +138,21 @@ def test_a_full_disk_takes_nothing_more_until_it_is_freed(company: Mapping[str, 
     assert "No space left" in ssh(gcp, write).stderr
     gcp.free_disk()
     assert ssh(gcp, f"{write} && rm much").returncode == 0
+
+
+def test_up_mends_every_fault_and_restarts_nothing(company: Mapping[str, Lab]) -> None:
+    azure, gcp, onprem = company["azure"], company["gcp"], company["onprem"]
+    before = [lab.pid(name) for lab in company.values() for name in lab.cluster.daemons]
+    azure.drop_ssh()
+    azure.fill_disk()
+    azure.freeze()
+    gcp.slow_link("100")
+    gcp.freeze_ssh()
+    up(Place(directory=onprem.home, port=onprem.cluster.port))
+    assert [lab.pid(name) for lab in company.values() for name in lab.cluster.daemons] == before
+    for lab in (azure, gcp):
+        assert ssh(lab, "sinfo -h | wc -l; head -c 20000 /dev/zero >much && rm much").returncode == 0
+    assert gcp.pid("link") is None
 
 
 def test_faults_that_a_cluster_cannot_have_are_named(company: Mapping[str, Lab]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import install, processes
+from tests.lab import install, processes, trees
 from tests.lab.__main__ import main
 from tests.lab.cluster import PORTS
 from tests.lab.lab import Lab
@@ -150,6 +150,17 @@ def test_a_machine_with_a_slurm_of_its_own_is_refused_with_status_77(
     assert main(["up"]) == 77
     assert "slurm.conf exists" in capsys.readouterr().err
     assert not own_place.directory.with_name("never").exists()
+
+
+def test_a_debian_that_cannot_be_had_is_named_and_the_cluster_runs_this_machine_s_slurm(
+    own_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPC_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(trees, "MIRROR", "http://127.0.0.1:9/debian")
+    (said,) = trees.fetch(["onprem", "azure"])
+    assert said.startswith("azure runs this machine's own Slurm, for Debian trixie cannot be had: debootstrap: ")
+    assert trees.release(trees.tree_for("azure")) == own_lab.cluster.release
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_down_leaves_nothing(own_place: Place, own_lab: Lab) -> None:

@@ -50,20 +50,28 @@ def fetch(names: Iterable[str]) -> Iterator[str]:
         if name in SUITES and tree_for(name) is None:
             suite = SUITES[name]
             try:
-                with locked_cache() as directory:
-                    _make(suite, directory / suite)
+                _make(suite)
                 yield f"{name} runs the Slurm of Debian {suite}, kept in {cache()}"
             except BrokenError as broken:
                 yield f"{name} runs this machine's own Slurm, for Debian {suite} cannot be had: {broken}"
 
 
-def _make(suite: str, tree: Path) -> None:
+def _make(suite: str) -> None:
     """Make a tree beside its place and move it there once it is whole."""
-    if (tree / RELEASE_FILE).exists():
-        return
-    new = tree.with_name(f"{suite}.new")
-    for path in (new, tree):
-        shutil.rmtree(path, ignore_errors=True)
+    with locked_cache() as directory:
+        tree, new = directory / suite, directory / f"{suite}.new"
+        if (tree / RELEASE_FILE).exists():
+            return
+        for path in (new, tree):
+            shutil.rmtree(path, ignore_errors=True)
+        try:
+            _fill(new, suite)
+            new.rename(tree)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def _fill(new: Path, suite: str) -> None:
     _do("debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(new), MIRROR)
     _write(new / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
     _write(new / "etc/resolv.conf", Path("/etc/resolv.conf").read_text(), 0o644)
@@ -74,7 +82,6 @@ def _make(suite: str, tree: Path) -> None:
     shutil.rmtree(new / "var/cache/apt", ignore_errors=True)
     version = _do("chroot", str(new), "slurmctld", "-V")
     _write(new / RELEASE_FILE, version.split()[1] + "\n", 0o644)
-    new.rename(tree)
 
 
 def _write(path: Path, text: str, mode: int) -> None:
