@@ -7,10 +7,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # PyTorch's own index of small CPU builds, if you want one: make run TORCH_INDEX=URL
 TORCH_INDEX ?=
+SEED ?= 1
 
-.PHONY: help run test lint lab lab-down lab-smoke forecast-lab bench templates wheel clean
+.PHONY: help run test lint lab lab-down lab-smoke forecast-lab torture bench templates wheel clean
 # The kernels
-.PHONY: accuracy kernels-aot bench-gpu
+.PHONY: accuracy kernels-aot torture bench-gpu
 
 help:
 	@echo "make run       set up, then submit the reference training job with --where auto on this machine"
@@ -20,6 +21,7 @@ help:
 	@echo "make lab-smoke submit to each of them and to auto, and look at what came of it"
 	@echo "make lab-down  stop exactly what make lab started"
 	@echo "make forecast-lab  submit 60 jobs behind made-up load on the lab, and print forecasts against outcomes"
+	@echo "make torture   kill everything at random for up to 20 minutes (SEED=n), and count what became of the jobs"
 	@echo "make bench     measure the budgets against sbatch and submitit"
 	@echo "make templates translate templates/ to Python again, after a change there"
 	@echo "make accuracy  print how accurate the two ways to FP64 on tensor cores are (NumPy, no GPU)"
@@ -69,6 +71,9 @@ lab-smoke: $(VENV)/dev.done
 
 forecast-lab: $(VENV)/dev.done
 	$(BIN)/python -m tests.lab.forecast_outcomes
+
+torture: $(VENV)/dev.done
+	$(BIN)/python -m tests.torture --seed $(SEED)
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m tests.bench

@@ -20,6 +20,8 @@ from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 
 GONE = "the scheduler no longer knows it, and it left no exit marker"
+SAME_MOMENT = 1.5
+"""Seconds by which a scheduler may tell the moment of a submission differently: it counts whole ones."""
 
 
 def ask(records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]) -> dict[str, JobStatus]:
@@ -86,11 +88,40 @@ def _statuses(
 def _known(site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record]) -> dict[str, JobStatus]:
     ids = [record.job_id for record in records]
     known = dict(scheduler.parse_status(run_all(transport, scheduler.status_commands(site, ids), site.probe_deadline)))
+    known = _without_others(site, scheduler, transport, records, known)
     forgotten = [record.job_id for record in records if _tasks_missing(record, known)]
     if forgotten and (questions := scheduler.last_words_commands(site, forgotten)):
         remembered = scheduler.parse_last_words(run_all(transport, questions, site.probe_deadline))
         known = {**remembered, **known}
     return known
+
+
+def _without_others(
+    site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record], known: dict[str, JobStatus]
+) -> dict[str, JobStatus]:
+    """Leave out what is told of other jobs: a controller that lost its state begins to count anew.
+
+    One of the same id that was submitted later is in doubt, and found out about by its token. A script taken as it is
+    carries none; its moment is that of this machine, or was told by the scheduler itself, and so is never in doubt.
+    """
+    doubtful = {record.job_id: record for record in records if _later(record, known) > SAME_MOMENT}
+    if not doubtful:
+        return known
+    (answer,) = run_all(transport, [scheduler.find_command(site)], site.probe_deadline)
+    others = [job_id for job_id, record in doubtful.items() if job_id not in scheduler.parse_find(answer, record.token)]
+    return {job_id: status for job_id, status in known.items() if _base(job_id) not in others}
+
+
+def _later(record: Record, known: Mapping[str, JobStatus]) -> float:
+    """Return by how much a job of this id was submitted later than ours. A requeue is a submission, too: it is none."""
+    status = known.get(record.job_id)
+    if status is None or status.restarts or status.submitted_at is None or record.submitted_at is None:
+        return 0.0
+    return status.submitted_at - record.submitted_at
+
+
+def _base(job_id: str) -> str:
+    return re.sub(r"[_+].*", "", job_id)
 
 
 def _tasks_of(record: Record, known: Mapping[str, JobStatus]) -> dict[str, JobStatus]:

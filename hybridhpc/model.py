@@ -113,11 +113,10 @@ class Retries:
 
 
 class Move(Enum):
-    """Whether a job that waits is placed anew where it would do better."""
+    """Whether a job that waits is placed anew where it would do better; ADVISE: that is only said."""
 
     OFF = "off"
     ADVISE = "advise"
-    """Only said."""
     ON = "on"
 
 
@@ -273,8 +272,7 @@ class JobSpec:
     residency: str | None = None
     """A label that a candidate must have for the data's sake; None: the data may go anywhere."""
     goal: Goal | None = None
-    move: Move | None = None
-    """None: as the settings of whoever looks after it say."""
+    move: Move | None = None  # None: as the agent's settings say
     lines: tuple[tuple[str, int], ...] = field(default=(), compare=False)  # of the keys at its top level
 
 

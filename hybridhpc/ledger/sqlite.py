@@ -112,10 +112,11 @@ class SqliteLedger(Attempts):
 
     def submitted(self, answers: Mapping[str, Submitted], *, now: float) -> tuple[Record, ...]:
         """See Ledger.submitted."""
-        state = {"phase": Phase.SUBMITTED.value, "state": "PENDING", "submitted_at": now}
+        state = {"phase": Phase.SUBMITTED.value, "state": "PENDING"}
         with self._transaction():
             for token, answer in answers.items():
-                self._set(token, {**state, "job_id": answer.job_id, "log": answer.log})
+                known = {"job_id": answer.job_id, "log": answer.log, "submitted_at": answer.submitted_at or now}
+                self._set(token, {**state, **known})
         return self.current(tuple(answers))
 
     def refused(self, reasons: Mapping[str, str], *, now: float) -> None:

@@ -58,6 +58,8 @@ class Submitted:
     """Path pattern of its output in Slurm's spelling, absolute; may hold %j, %A, %a."""
     notes: tuple[str, ...] = ()
     """What the site changed or could not promise, in sentences."""
+    submitted_at: float | None = None
+    """By the site's clock, which may differ from ours: with it a job is told from a later one of the same id."""
 
 
 class Taken(Enum):

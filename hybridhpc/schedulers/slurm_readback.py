@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hybridhpc.model import Seconds
 from hybridhpc.schedulers.base import Submitted
-from hybridhpc.schedulers.slurm_text import NOTHING, parse_count, parse_gpus, parse_limit, parse_tres
+from hybridhpc.schedulers.slurm_text import NOTHING, parse_count, parse_gpus, parse_limit, parse_time, parse_tres
 from hybridhpc.units import format_walltime
 
 _LONG = {"p": "partition", "A": "account", "q": "qos", "t": "time", "N": "nodes"}
@@ -41,7 +41,12 @@ def submitted(job_id: str, said: Mapping[str, Sequence[str]], options: Sequence[
         notes.append(f"sbatch sent it to cluster {said['cluster'][0]}")
     if fields:
         notes += _changes(_asked(said.get("asked", ())) | dict(_options(options)), fields)
-    return Submitted(job_id=job_id, log=_log(job_id, fields), notes=tuple(dict.fromkeys(notes)))
+    return Submitted(
+        job_id=job_id,
+        log=_log(job_id, fields),
+        notes=tuple(dict.fromkeys(notes)),
+        submitted_at=parse_time(fields.get("SubmitTime", "")),
+    )
 
 
 def _joined(lines: Sequence[str]) -> Iterator[str]:

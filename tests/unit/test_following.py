@@ -132,3 +132,24 @@ def test_the_markers_of_many_jobs_are_read_in_one_go(
     assert [told[record.token].exit_code for record in records] == [7, 1, 2, None, None]
     assert told[records[4].token].state is JobState.UNKNOWN
     assert asked == [1, 1, 1]
+
+
+def squeue(tmp_path: Path, *, submitted: float, token: str, restarts: int = 0) -> None:
+    """Let squeue know job 7, submitted then, with a script in the directory of that token."""
+    status = "\x1f".join(["7", "COMPLETED", f"{submitted:.0f}", "20", "30", "0", str(restarts), "n1", "None"]) + "\x1f"
+    found = "\x1f".join(["7", f"{tmp_path}/jobs/{token}/1/script"]) + "\x1f"
+    text = f"#!/bin/sh\ncase $* in *Command*) echo '{found}' ;; *) echo '{status}' ;; esac\n"
+    (tmp_path / "bin" / "squeue").write_text(text)
+
+
+def test_another_job_of_the_same_id_is_not_taken_for_ours(tmp_path: Path, site: Site, env: dict[str, str]) -> None:
+    """After a controller lost its state it counts anew."""
+    record = record_of(tmp_path)
+    squeue(tmp_path, submitted=5000, token="another")
+    assert told(record, site, env).state is JobState.UNKNOWN
+    squeue(tmp_path, submitted=5000, token=record.token)
+    assert told(record, site, env).state is JobState.COMPLETED, "the clocks differ, and the token says that it is ours"
+    squeue(tmp_path, submitted=5000, token="another", restarts=1)
+    assert told(record, site, env).state is JobState.COMPLETED, "a requeue is a submission, too"
+    squeue(tmp_path, submitted=3, token="another")
+    assert told(record, site, env).state is JobState.COMPLETED

@@ -7,17 +7,15 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hybridhpc.agent import Agent, Memory
-from hybridhpc.client import Client
-from hybridhpc.ledger.base import Event, Phase, Record
+from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, Move
 from hybridhpc.schedulers.base import Taken
+from tests.keeper import Keeper
 from tests.people import Person
 
 SITE = (
@@ -27,62 +25,22 @@ SMALL = "resources: {cpus: 1, memory: 20MiB}\ntime: 5m\n"
 WHOLE = "resources: {cpus: 4, memory: 20MiB}\ntime: 5h\n"
 
 
-class Keeper:
-    """A person with two sites, `one` and `two`, and an agent whose clock the test moves."""
-
-    def __init__(self, person: Person) -> None:
-        self.person = person
-        self.later = 0.0
-        self.told: list[Event] = []
-        self.memory = Memory(owner="test")
-        sites = person.home / "config" / "sites"
-        sites.mkdir(parents=True)
-        for name, price in (("one", 0), ("two", 0.1)):
-            text = SITE.format(name=name, root=person.home / name, price=price)
-            (sites / f"{name}.yaml").write_text(text)
-        self.client = Client(person.env, str(person.home), lambda: time.time() + self.later)
-
-    def run_pass(self, moving: Move = Move.ADVISE) -> list[str]:
-        """Let the agent do what is due; return what it did."""
-        self.memory.asked.clear()
-        self.memory.led_at = 0.0
-        before = len(self.told)
-        assert Agent(self.client.anew(), self.memory, self.told.append, moving).run_pass()
-        return [event.kind for event in self.told[before:]]
-
-    def submit(self, text: str, *, where: str = "one") -> str:
-        spec = self.person.spec(text)
-        return str(json.loads(self.person.hpc("submit", spec, "--where", where, "--json"))["token"])
-
-    def record(self, token: str) -> Record:
-        return self.client.ledger.current([token])[0]
-
-    def until(self, token: str, true: Callable[[Record], bool], patience: float = 20.0) -> Record:
-        end = time.monotonic() + patience
-        while True:
-            (record,) = self.client.refresh([self.record(token)])
-            if true(record):
-                return record
-            assert time.monotonic() < end, record
-            time.sleep(0.05)
-
-    def ended(self, token: str) -> Record:
-        return self.until(token, lambda record: record.state.final)
-
-    def running(self, token: str) -> Record:
-        return self.until(token, lambda record: record.state is JobState.RUNNING)
-
-    def lose_node(self, record: Record) -> None:
-        """Kill the supervisor of a running job, as a node that vanishes would end it."""
-        with sqlite3.connect(self.person.home / record.site / "here.sqlite") as database:
-            (pid,) = database.execute("SELECT supervisor FROM tasks WHERE job = ?", (record.job_id,)).fetchone()
-        os.kill(pid, signal.SIGKILL)
-        assert self.until(record.token, lambda now: now.state.final).state is JobState.NODE_FAIL
-
-
 @pytest.fixture
 def keeper(person: Person) -> Keeper:
-    return Keeper(person)
+    """Two sites, `one` and `two`."""
+    prices = {"one": 0, "two": 0.1}
+    return Keeper(
+        person,
+        {name: SITE.format(name=name, root=person.home / name, price=price) for name, price in prices.items()},
+    )
+
+
+def lose_node(keeper: Keeper, record: Record) -> None:
+    """Kill the supervisor of a running job, as a node that vanishes would end it."""
+    with sqlite3.connect(keeper.person.home / record.site / "here.sqlite") as database:
+        (pid,) = database.execute("SELECT supervisor FROM tasks WHERE job = ?", (record.job_id,)).fetchone()
+    os.kill(pid, signal.SIGKILL)
+    assert keeper.ended(record.token).state is JobState.NODE_FAIL
 
 
 def test_a_job_that_lost_its_node_goes_on_from_its_checkpoint_as_often_as_is_allowed(keeper: Keeper) -> None:
@@ -96,7 +54,7 @@ def test_a_job_that_lost_its_node_goes_on_from_its_checkpoint_as_often_as_is_all
         record = keeper.running(token)
         runs = Path(record.job_dir, "ckpt", "runs")
         keeper.until(token, lambda now: runs.exists() and runs.read_text().count("\n") == now.attempt)  # noqa: B023
-        keeper.lose_node(record)
+        lose_node(keeper, record)
         assert keeper.run_pass() == ["node_fail", "submitted"]
         assert keeper.record(token).attempt == attempt + 1
     last = keeper.ended(token)
@@ -110,7 +68,7 @@ def test_a_job_that_lost_its_node_goes_on_from_its_checkpoint_as_often_as_is_all
 
 def test_what_is_lost_more_often_than_allowed_is_given_up_and_says_so(keeper: Keeper) -> None:
     token = keeper.submit(f"name: once\n{SMALL}run: sleep 60\n")
-    keeper.lose_node(keeper.running(token))
+    lose_node(keeper, keeper.running(token))
     assert keeper.run_pass() == ["node_fail"]
     assert "retries.node_fail asks for no new attempt" in keeper.told[-1].text
     assert keeper.run_pass() == []
@@ -222,3 +180,16 @@ def test_only_one_agent_leads(keeper: Keeper) -> None:
     assert keeper.run_pass() == []
     answer = keeper.person.try_hpc("agent", "--once")
     assert "another agent" in answer.stderr
+
+
+def test_of_an_array_only_the_tasks_that_failed_run_again(keeper: Keeper) -> None:
+    trace = keeper.person.home / "tasks"
+    token = keeper.submit(
+        f"name: some\n{SMALL}array: 0-4%2\nretries: {{failed: 1}}\n"
+        f"run: n=$SLURM_ARRAY_TASK_ID; echo $n >> {trace}; [ $HPC_RESTART_COUNT = 1 ] || [ $((n % 2)) = 0 ]\n"
+    )
+    assert keeper.ended(token).state is JobState.FAILED
+    keeper.later = 61.0
+    assert keeper.run_pass() == ["failed", "submitted"]
+    assert keeper.ended(token).state is JobState.COMPLETED
+    assert sorted(trace.read_text().split()) == ["0", "1", "1", "2", "3", "3", "4"]

@@ -1,0 +1,168 @@
+"""The agent on a real Slurm: lost nodes, requeues, and what administrators do behind our back."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hybridhpc import agent
+from hybridhpc.model import JobState, Move
+from tests.keeper import Keeper
+from tests.lab.install import RefusedError
+from tests.lab.lab import Lab
+from tests.lab.place import Place
+from tests.lab.test_lab import free_block
+from tests.lab.up import down, up
+from tests.people import Person
+
+pytestmark = pytest.mark.lab
+
+SMALL = "resources: {cpus: 1, memory: 20MiB}\ntime: 5m\n"
+
+
+@pytest.fixture(scope="module")
+def own_lab() -> Iterator[Lab]:
+    """A lab whose nodes and controller may be lost."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="hpc-") as parent:
+        Path(parent).chmod(0o755)
+        place = Place(directory=Path(parent, "lab"), port=free_block())
+        try:
+            (lab,) = up(place, ["onprem"], accounting=False)
+        except RefusedError as refused:
+            pytest.skip(f"no lab: {refused}")
+        yield lab
+        down(place)
+
+
+@pytest.fixture
+def keeper(own_lab: Lab, tmp_path: Path) -> Keeper:
+    person = Person(tmp_path / "person", SLURM_CONF=str(own_lab.cluster.slurm_conf))
+    text = re.sub(r"(?m)^job_root:.*$", f"job_root: {person.home / 'jobs'}", own_lab.site_path.read_text())
+    return Keeper(person, {"onprem": text + "poll_interval: 1s\n"})
+
+
+def node_of(lab: Lab, job: str) -> str:
+    return lab.run("squeue", "-h", "-j", job, "-o", "%N").strip()
+
+
+def lose_node(lab: Lab, job: str) -> None:
+    """Let a job's node vanish and come back at once; the controller is told."""
+    node = node_of(lab, job)
+    lab.kill_node(node)
+    lab.report_lost(node)
+    lab.start_node(node)
+
+
+def test_slurm_requeues_what_lost_its_node_and_the_agent_counts_it_with_its_cost(keeper: Keeper, own_lab: Lab) -> None:
+    token = keeper.submit(
+        f"name: requeued\n{SMALL}retries: {{node_fail: 1}}\nrun: '[ $HPC_RESTART_COUNT = 1 ] || sleep 60'\n",
+        where="onprem/cpu",
+    )
+    record = keeper.began(token)
+    time.sleep(1.1)
+    lose_node(own_lab, record.job_id)
+    keeper.until(token, lambda now: now.state is JobState.PENDING)
+    assert keeper.run_pass() == ["node_fail"]
+    assert keeper.run_pass() == []
+    last = keeper.ended(token)
+    assert (last.state, last.attempt, last.job_id) == (JobState.COMPLETED, 1, record.job_id)
+    assert keeper.record(token).spent > 0
+    assert keeper.run_pass() == ["completed"]
+
+
+def test_what_slurm_does_not_requeue_gets_a_new_attempt(keeper: Keeper, own_lab: Lab) -> None:
+    token = keeper.submit(
+        f"name: again\n{SMALL}retries: {{node_fail: 1}}\nrun: '[ $HPC_RESTART_COUNT = 1 ] || sleep 60'\n"
+    )
+    record = keeper.began(token)
+    own_lab.run("scontrol", "update", f"jobid={record.job_id}", "requeue=0")
+    lose_node(own_lab, record.job_id)
+    assert keeper.ended(token).state is JobState.NODE_FAIL
+    assert keeper.run_pass() == ["node_fail", "submitted"]
+    last = keeper.ended(token)
+    assert (last.state, last.attempt) == (JobState.COMPLETED, 2)
+
+
+def test_what_is_requeued_more_often_than_allowed_is_ended(keeper: Keeper, own_lab: Lab) -> None:
+    token = keeper.submit(f"name: often\n{SMALL}retries: {{node_fail: 1}}\nrun: sleep 60\n")
+    for told in (["preempted"], ["preempted", "ended"]):
+        own_lab.run("scontrol", "requeue", keeper.began(token).job_id)
+        keeper.until(token, lambda now: now.state is JobState.PENDING)
+        assert keeper.run_pass() == told, "its script could leave an exit marker"
+        own_lab.run("scontrol", "update", f"jobid={keeper.record(token).job_id}", "StartTime=now", check=False)
+    assert keeper.ended(token).state is JobState.CANCELLED
+
+
+def test_what_an_administrator_cancels_or_holds_is_left_alone(keeper: Keeper, own_lab: Lab) -> None:
+    cancelled = keeper.submit(f"name: cancelled\n{SMALL}retries: {{failed: 5, preempted: 5}}\nrun: sleep 60\n")
+    own_lab.run("scancel", keeper.began(cancelled).job_id)
+    keeper.ended(cancelled)
+    assert keeper.run_pass() == ["cancelled"]
+    held = keeper.submit(f"name: held\n{SMALL}slurm: {{begin: now+1hour}}\nrun: 'true'\n")
+    own_lab.run("scontrol", "hold", keeper.record(held).job_id)
+    keeper.later = 10_000.0
+    assert keeper.run_pass(Move.ON) == []
+    assert keeper.record(held).attempt == 1
+    keeper.person.hpc("cancel", held)
+
+
+def test_what_had_ended_and_is_requeued_behind_our_back_is_followed_again(keeper: Keeper, own_lab: Lab) -> None:
+    trace = keeper.person.home / "trace"
+    token = keeper.submit(
+        f"name: back\n{SMALL}retries: {{failed: 1, node_fail: 1}}\nrun: 'test -e {trace} || exit 3'\n"
+    )
+    record = keeper.ended(token)
+    assert record.state is JobState.FAILED
+    trace.touch()
+    own_lab.run("scontrol", "requeue", record.job_id)
+    keeper.later = 61.0
+    assert keeper.run_pass() == ["requeued"]
+    last = keeper.ended(token)
+    assert (last.state, last.attempt) == (JobState.COMPLETED, 1)
+
+
+def test_jobs_that_a_controller_lost_with_its_state_run_once_under_new_ids(keeper: Keeper, own_lab: Lab) -> None:
+    """The state of the controller is wiped; its ids begin anew, so that another job gets the id of ours."""
+    trace = keeper.person.home / "trace"
+    run = f"run: echo ran >> {trace}\n"
+    token = keeper.submit(f"name: lost\n{SMALL}slurm: {{begin: now+1hour}}\n{run}")
+    record = keeper.record(token)
+    own_lab.stop_controller()
+    shutil.rmtree(own_lab.cluster.directory / "spool" / "ctld")
+    (own_lab.cluster.directory / "spool" / "ctld").mkdir()
+    own_lab.start_controller()
+    keeper.wait_for(own_lab.ready)
+    last = ""
+    while last != record.job_id:
+        last = own_lab.run("sbatch", "--parsable", "--hold", "--mem=1M", "-o", "/dev/null", "--wrap", "true").strip()
+        assert int(last) <= int(record.job_id), "the ids did not begin anew"
+    assert keeper.run_pass() == ["unknown"]
+    keeper.later = 121.0
+    assert "lost" in keeper.run_pass(), keeper.told
+    again = keeper.record(token)
+    assert (again.attempt, again.site) == (2, "onprem")
+    own_lab.run("scontrol", "update", f"jobid={again.job_id}", "StartTime=now")
+    assert keeper.ended(token).state is JobState.COMPLETED
+    assert trace.read_text() == "ran\n"
+    assert own_lab.run("squeue", "-h", "-j", record.job_id, "-o", "%T").strip() == "PENDING", "the other job is left"
+
+
+def test_two_agents_at_once_submit_an_interrupted_job_once(keeper: Keeper) -> None:
+    """Even if both believe that they lead."""
+    spec = keeper.person.spec(f"name: shared\n{SMALL}run: echo ran >> {keeper.person.home}/ran\n")
+    process = keeper.person.start("submit", spec, "--where", "onprem", "--quiet")
+    while not (records := keeper.client.ledger.records()):
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    keeper.later = agent.INTERRUPTED_FOR + 1
+    plans = [keeper.run_pass(), keeper.run_pass()]
+    keeper.ended(records[0].token)
+    assert sum(kinds.count("submitted") for kinds in plans) <= 1
+    assert (keeper.person.home / "ran").read_text() == "ran\n"

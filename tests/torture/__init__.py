@@ -1,0 +1,1 @@
+"""Breaking things for up to twenty minutes, and counting afterwards: `make torture SEED=n`."""

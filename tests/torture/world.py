@@ -1,0 +1,181 @@
+"""The world that is broken: a real Slurm, a person with two sites in it (one behind ssh), and what disturbs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.lab.lab import Lab
+from tests.loopback import Loopback
+from tests.people import Person
+
+NEAR = """name: near
+scheduler: slurm
+transport: local
+slurm_conf: {conf}
+job_root: {home}/near
+poll_interval: 1s
+probe_deadline: 8s
+only_listed: true
+partitions:
+  ada: {{node_price: 0.01 USD/h}}
+"""
+FAR = """name: far
+scheduler: slurm
+transport: openssh
+host: there
+ssh_config: {config}
+slurm_conf: {conf}
+job_root: {home}/far
+poll_interval: 1s
+probe_deadline: 8s
+only_listed: true
+partitions:
+  cpu: {{node_price: 20 USD/h}}
+"""
+BIG = """name: big
+scheduler: slurm
+transport: local
+slurm_conf: {conf}
+job_root: {home}/big
+poll_interval: 1s
+only_listed: true
+partitions:
+  batch: {{node_price: 0.01 USD/h}}
+"""
+DISK = "48m"
+"""Of the file system that holds the ledger, and is filled up now and then."""
+
+
+class World:
+    """Everything that is there; `end` puts it back."""
+
+    def __init__(self, lab: Lab, home: Path) -> None:
+        self.lab, self.home = lab, home
+        home.mkdir(parents=True)
+        self.sshd = Loopback(home / "sshd", f"SetEnv SLURM_CONF={lab.cluster.slurm_conf}")
+        state = home / "person" / "state"
+        self.person = Person(home / "person", SLURM_CONF=str(lab.cluster.slurm_conf), XDG_RUNTIME_DIR=str(home / "run"))
+        (home / "run").mkdir(mode=0o700)
+        state.mkdir(mode=0o700)
+        self.has_disk = _mount(state)
+        self.state = state
+        self.counter = home / "counter"
+        self.counter.touch()
+        sites = self.person.home / "config" / "sites"
+        sites.mkdir(parents=True)
+        for name, text in (("near", NEAR), ("far", FAR), ("big", BIG)):
+            filled = text.format(conf=lab.cluster.slurm_conf, home=home, config=self.sshd.config)
+            (sites / f"{name}.yaml").write_text(filled)
+        self.completions = lab.cluster.directory / "log" / "jobcomp.txt"
+        self.completed_before = self.completions.stat().st_size if self.completions.exists() else 0
+
+    def agent(self) -> subprocess.Popen[str]:
+        """Start an agent in a hurry."""
+        command = [sys.executable, "-m", "tests.torture.agent", "--json"]
+        env = self.person.env | {"HPC_MOVE": "on", "PYTHONPATH": str(Path(__file__).parents[2])}
+        log = (self.home / "agent.log").open("a")
+        return subprocess.Popen(
+            command, env=env, cwd=self.person.home, stdout=log, stderr=log, text=True, start_new_session=True
+        )
+
+    def fill_near(self, seconds: float) -> None:
+        """Let another's job of highest priority take all nodes of `near`, as soon as they are free."""
+        with suppress(subprocess.SubprocessError):
+            words = (
+                "sbatch",
+                "-p",
+                "ada",
+                "-N3",
+                "--exclusive",
+                "--mem=1M",
+                "-t",
+                "60",
+                "-J",
+                "filler",
+                "-o",
+                "/dev/null",
+            )
+            job = self.lab.run(*words, "--parsable", "--wrap", f"sleep {seconds}", seconds=20).strip()
+            self.lab.run("scontrol", "update", f"jobid={job}", "priority=1000000", seconds=20)
+
+    def fill_disk(self, seconds: float) -> None:
+        """Let the file system of the ledger be full for a while."""
+        if not self.has_disk:
+            return
+        ballast = self.state / "ballast"
+        try:
+            with ballast.open("wb", buffering=0) as file, suppress(OSError):
+                while file.write(b"x" * 65536):
+                    pass
+            time.sleep(seconds)
+        finally:
+            ballast.unlink(missing_ok=True)
+
+    def freeze(self, seconds: float) -> None:
+        """Let the controller answer nobody for a while."""
+        self.lab.freeze()
+        time.sleep(seconds)
+        self.lab.thaw()
+
+    def cut_ssh(self, seconds: float) -> None:
+        """Cut every connection, and let nobody in for a while."""
+        with suppress(OSError):
+            self.sshd.stop()
+        time.sleep(seconds)
+        self.sshd.start()
+
+    def lose_node(self, name: str, seconds: float, *, told: bool) -> None:
+        """Let a node vanish with its jobs, and boot it again; `told`: the controller need not find out by itself."""
+        self.lab.kill_node(name)
+        if told:
+            with suppress(subprocess.SubprocessError):
+                self.lab.report_lost(name)
+        time.sleep(seconds)
+        self.lab.start_node(name)
+
+    def queue(self) -> list[str]:
+        """What the controller has that is not final: id, name and state."""
+        return self.lab.run("squeue", "-h", "-t", "PD,R,S,CG,CF", "-o", "%i %j %T").splitlines()
+
+    def end(self) -> None:
+        """Put everything back."""
+        self.lab.thaw()
+        ids = [line.split()[0] for line in self.queue()]
+        if ids:
+            self.lab.run("scancel", *ids, check=False)
+        with suppress(OSError):
+            self.sshd.stop()
+        if self.has_disk:
+            subprocess.run(["umount", "-l", self.state], check=False)
+
+
+def _mount(state: Path) -> bool:
+    words = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "tmpfs", str(state)]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Return the living processes that a process started, and theirs, with their names."""
+    children: dict[int, list[int]] = {}
+    names: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError, IndexError):
+            head, _, rest = (entry / "stat").read_text().rpartition(")")
+            names[int(entry.name)] = head.partition("(")[2]
+            children.setdefault(int(rest.split()[1]), []).append(int(entry.name))
+    found = list(children.get(pid, []))
+    for child in found:
+        found += children.get(child, [])
+    return {child: names[child] for child in found}
+
+
+def kill(pid: int) -> None:
+    """End a process at once."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
