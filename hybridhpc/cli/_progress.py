@@ -7,6 +7,8 @@ from types import TracebackType
 
 import click
 
+from hybridhpc.cli._terminal import clean
+
 WIDTH = 30
 _SILENT_BELOW = 20
 """Jobs; so few are done before a bar is seen."""
@@ -40,7 +42,7 @@ class Progress:
 
     def __call__(self, done: int, of: int, more: str = "") -> None:
         """Show it, unless it looks as it did before."""
-        line = f"{done:,} of {of:,} {self._what}{more}"
+        line = clean(f"{done:,} of {of:,} {self._what}{more}")
         if of < _SILENT_BELOW or line == self._shown:
             return
         if self._drawn:

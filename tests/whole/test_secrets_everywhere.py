@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import shutil
 import subprocess
 import threading
 import time
@@ -23,7 +25,7 @@ FOLDER = ".hpc-secrets"
 SUM = hashlib.sha256(VALUE.encode()).hexdigest()
 RUN = (
     f"run: test $(printf %s $TOKEN | sha256sum | cut -c-64) = {SUM} && echo right;"
-    " touch ../up; until rm ../go; do sleep 0.2; done\n"
+    " touch ../up; until rm ../go; do sleep 0.1; done\n"
 )
 
 
@@ -87,47 +89,61 @@ def jobs_of(person: Person, where: str) -> Path:
     return person.home / ("jobs" if where == "onprem" else "state/here")
 
 
-def life(person: Person, where: str, *beside: Path) -> None:
-    """Submit, look at everything while it runs, let it end, look again."""
+def life(person: Person, where: str, jobs: Path, marks: Path, *beside: Path) -> None:
+    """Submit, look at everything while it runs, let it end, look again. `marks`: where the job and we leave signs."""
     person.env["MY_TOKEN"] = VALUE
-    jobs = jobs_of(person, where)
-    text = spec("workdir: code\n", run=RUN.replace("../", f"{person.home}/marks/"))
+    text = spec("workdir: code\n", run=RUN.replace("../", f"{marks}/"))
     (person.home / "code").mkdir()
-    (person.home / "marks").mkdir()
+    marks.mkdir()
+    marks.chmod(0o777)
     with watched_processes() as seen:
         answer = person.try_hpc("submit", person.spec(text), "--where", where, "--json")
         assert answer.returncode == 0, answer.stderr
         ref = json.loads(answer.stdout)["ref"]
-        await_true((person.home / "marks" / "up").exists, lambda: person.hpc("why", ref), 60)
-        (where_it_lies,) = holders(person.home, *beside)
+        await_true((marks / "up").exists, lambda: person.hpc("why", ref), 60)
+        (where_it_lies,) = holders(person.home, jobs, *beside)
         assert where_it_lies.parts[-2:] == (FOLDER, "TOKEN")
         assert where_it_lies.is_relative_to(jobs)
         assert where_it_lies.stat().st_mode & 0o777 == 0o600
         assert [path.stat().st_mode & 0o777 for path in list(where_it_lies.parents)[:3]] == [0o700] * 3
-        assert all("run.sh" in line or "sleep" in line for line in environments_with_it())
+        # ssh itself is a child of the shell that has the variable; it hands nothing on.
+        having = [line for line in environments_with_it() if not line.startswith("ssh")]
+        assert all("run.sh" in line or "sleep" in line for line in having)
         said = [person.try_hpc(*words) for words in (("status", "--json"), ("why", ref), ("logs", ref), ("sites",))]
         if where == "onprem":
             job = ref.partition(":")[2]
             for words in (("scontrol", "show", "job", "-d", job), ("scontrol", "write", "batch_script", job, "-")):
                 said.append(subprocess.run(words, env=person.env, capture_output=True, text=True, check=False))
         said.append(person.try_hpc("render", "job.yaml", "--where", where))
-        (person.home / "marks" / "go").touch()
+        (marks / "go").touch()
         said.append(person.try_hpc("wait", ref))
         said.append(person.try_hpc("logs", ref))
     assert "right" in said[-1].stdout
     assert not seen
     assert all(VALUE not in one.stdout + one.stderr for one in (answer, *said))
-    assert holders(person.home, *beside) == set()
+    assert holders(person.home, jobs, *beside) == set()
     assert not list(jobs.rglob(FOLDER))
 
 
 def test_on_this_machine_only_the_payload_has_it(person: Person) -> None:
-    life(person, "here")
+    life(person, "here", jobs_of(person, "here"), person.home / "marks")
 
 
 @pytest.mark.lab
 def test_on_slurm_only_the_payload_has_it(lab_person: Person, lab: Lab) -> None:
-    life(lab_person, "onprem", lab.home)
+    life(lab_person, "onprem", jobs_of(lab_person, "onprem"), lab_person.home / "marks", lab.home)
+
+
+@pytest.mark.lab
+def test_on_slurm_behind_ssh_only_the_payload_has_it(lab_person: Person, lab: Lab) -> None:
+    (site_file,) = (lab_person.home / "config" / "sites").iterdir()
+    shutil.copy(lab.ssh_site_path, site_file)
+    home = lab.cluster.user_home
+    marks = home / f"marks-{secrets.token_hex(4)}"
+    try:
+        life(lab_person, "onprem", home / ".hybridhpc" / "jobs", marks, lab.home)
+    finally:
+        shutil.rmtree(marks, ignore_errors=True)
 
 
 @pytest.mark.lab
