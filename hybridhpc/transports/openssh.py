@@ -18,7 +18,8 @@ from hybridhpc.transports import ssh_faults
 from hybridhpc.transports.errands import BOOTSTRAP
 from hybridhpc.transports.local import private_directory
 from hybridhpc.transports.remote import RemoteTransport, host_and_port
-from hybridhpc.transports.talk import Talk
+from hybridhpc.transports.shared import open_session
+from hybridhpc.transports.talk import Child, Line, Talk
 
 _ATTEMPTS = 3
 """Connections that a busy sshd drops before it has asked who we are (MaxStartups) are made again."""
@@ -36,9 +37,11 @@ _ENFORCED = (
 """ssh_config(5). These win over the person's own configuration; what that says of the rest wins over our defaults."""
 _DEFAULTS = """\
 Include "{config}"
+Host {host}
+  ControlPath "{shared}"
 Host *
   ControlMaster auto
-  ControlPath "{sockets}/{prefix}%C"
+  ControlPath "{jumps}"
   ControlPersist 30m
   ServerAliveInterval 5
   ServerAliveCountMax 3
@@ -53,8 +56,14 @@ class OpenSshTransport(RemoteTransport):
 
     def __init__(self, site: Site, env: Mapping[str, str]) -> None:
         super().__init__(site, env)
+        self._shared = shared_path(site, env)
         options = [word for option in _ENFORCED for word in ("-o", option)]
-        self._argv = ("ssh", "-F", str(configuration(site, env)), *options, *destination(self._host), BOOTSTRAP)
+        file = str(configuration(site, self._shared))
+        self._argv = ("ssh", "-F", file, *options, *destination(self._host), BOOTSTRAP)
+
+    def _line(self, within: float) -> Line:
+        """Return a session over the shared connection, or an ssh that makes one."""
+        return open_session(self._shared, BOOTSTRAP, within) or Child(self._argv, self._env)
 
     def _carry(
         self,
@@ -68,7 +77,7 @@ class OpenSshTransport(RemoteTransport):
         """See RemoteTransport._carry."""
         until = time.monotonic() + within
         for attempt in range(1, _ATTEMPTS + 1):
-            talk = Talk(self._argv, self._env, send, hear, listening=listening)
+            talk = Talk(self._line(until - time.monotonic()), send, hear, listening=listening)
             if talk.hold(until - time.monotonic(), idle=idle):
                 return None
             wrong = self._fault(talk)
@@ -91,23 +100,27 @@ def destination(host: str) -> tuple[str, ...]:
     return ("-p", port, name) if port else (name,)
 
 
-def configuration(site: Site, env: Mapping[str, str]) -> Path:
-    """Return a configuration for ssh: the site's or the person's own, and behind it our defaults.
+def shared_path(site: Site, env: Mapping[str, str]) -> Path:
+    """Return the socket of a site's shared connection. Another configuration may mean another key: it has another.
 
-    Raises Undelivered if there is no directory that is ours alone for it and the sockets of shared connections.
+    Raises Undelivered if there is no directory that is ours alone.
     """
-    folder = _sockets(env)
-    own = site.ssh_config
+    whose = f"{site.ssh_config or ''}\n{site.host}"
+    return _sockets(env) / hashlib.sha256(whose.encode()).hexdigest()[:16]
+
+
+def configuration(site: Site, shared: Path) -> Path:
+    """Return a configuration for ssh: the site's or the person's own, and behind it our defaults."""
     text = _DEFAULTS.format(
-        config=own or "~/.ssh/config",
-        sockets=folder,
-        # Another configuration may mean another key: connections are not shared between two.
-        prefix=hashlib.sha256(own.encode()).hexdigest()[:6] + "-" if own else "",
-        system="" if own else "Include /etc/ssh/ssh_config\n",
+        config=site.ssh_config or "~/.ssh/config",
+        host=host_and_port((site.host or "").rpartition("@")[2])[0],
+        shared=shared,
+        jumps=shared.with_name(f"{shared.name[:6]}-%C"),
+        system="" if site.ssh_config else "Include /etc/ssh/ssh_config\n",
     )
-    file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.conf"
+    file = shared.with_suffix(f".{hashlib.sha256(text.encode()).hexdigest()[:8]}")
     if not file.exists():
-        temporary = folder / f".{os.urandom(6).hex()}"
+        temporary = file.with_name(f".{os.urandom(6).hex()}")
         temporary.write_text(text)
         temporary.replace(file)
     return file

@@ -1,4 +1,4 @@
-"""A conversation through a child process, bounded in time: bytes in, bytes out, and what it complained of."""
+"""A conversation over pipes, bounded in time: bytes in, bytes out, and what the other end complained of."""
 
 from __future__ import annotations
 
@@ -12,38 +12,68 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import IO
+from typing import IO, Protocol
 
 from hybridhpc.errors import Undelivered
 
 _CHUNK = 1 << 16
 _MOST_WORDS = 1 << 16
 _LAST_WORDS = 2.0
-"""Seconds for a child that has fallen silent to end by itself."""
+"""Seconds for an other end that has fallen silent to go by itself and say why."""
 _ending: list[subprocess.Popen[bytes]] = []
 """Children that have said all that was wanted; they are collected when they have ended."""
 
 
-class Talk:
-    """One child process and what is said through it. It may outlive the conversation, but not its time."""
+class Line(Protocol):
+    """What a conversation goes over: three pipes, and somebody at their other ends."""
 
-    def __init__(
-        self,
-        argv: Sequence[str],
-        env: Mapping[str, str],
-        send: Iterable[bytes],
-        hear: Callable[[bytes], bool],
-        *,
-        listening: bool,
-    ) -> None:
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    stderr: IO[bytes]
+
+    def end(self, until: float) -> None:
+        """Let the other end go by itself until then (time.monotonic()), and end it afterwards."""
+        ...
+
+    def let_go(self) -> None:
+        """Leave it to itself: all that was wanted has been said."""
+        ...
+
+
+class Child:
+    """See Line: a process in a session of its own."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
         _ending[:] = [process for process in _ending if process.poll() is None]
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(
-                argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True
-            )
+            process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True)
         except OSError as error:
             raise Undelivered(f"{argv[0]}: {(error.strerror or str(error)).lower()}", hint="install OpenSSH") from error
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy: all three are pipes
+        self._process, self.stdin, self.stdout, self.stderr = process, process.stdin, process.stdout, process.stderr
+
+    def end(self, until: float) -> None:
+        """See Line.end. Its own children end with it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, until - time.monotonic()))
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def let_go(self) -> None:
+        """See Line.let_go."""
+        _ending.append(self._process)
+
+
+class Talk:
+    """What is said over one line. The other end may outlive the conversation."""
+
+    def __init__(
+        self, line: Line, send: Iterable[bytes], hear: Callable[[bytes], bool], *, listening: bool = True
+    ) -> None:
+        self._line = line
         self._send = iter(send)
         self._hear = hear
         self._listening = listening
@@ -52,21 +82,23 @@ class Talk:
         self._sent_all = False
         self._content = False
         self.delivered = False
-        """Whether the child has read all that was to be sent: if not, the site cannot have got it."""
+        """Whether the other end has read all that was to be sent: if not, the site cannot have got it."""
         self.late = False
 
     @property
     def words(self) -> str:
-        """What the child complained of."""
+        """What the other end complained of."""
         return self._complaints.decode("utf-8", "replace")
 
     def hold(self, within: float, *, idle: bool) -> bool:
-        """Send and hear until `hear` is content; False if the child ended before, or the time is up.
+        """Send and hear until `hear` is content; False if the other end went before, or the time is up.
 
         `within` so many seconds, counted anew from every byte if `idle`.
         """
         until = time.monotonic() + within
-        stdin, stdout, stderr = self._pipes()
+        stdin, stdout, stderr = pipes = (self._line.stdin, self._line.stdout, self._line.stderr)
+        for stream in pipes:
+            os.set_blocking(stream.fileno(), False)
         with selectors.DefaultSelector() as selector:
             selector.register(stdin, selectors.EVENT_WRITE, self._say)
             selector.register(stdout, selectors.EVENT_READ, self._listen)
@@ -78,19 +110,17 @@ class Talk:
                     until = time.monotonic() + within if idle else until
         self.late = not self._content and time.monotonic() >= until
         self.delivered = self._sent_all and (stdin.closed or _unread(stdin) == 0)
-        if not self._content:
-            self._end(min(until, time.monotonic() + _LAST_WORDS))
-        for stream in (stdin, stdout, stderr):
+        if self._content:
+            self._line.let_go()
+        else:
+            self._line.end(min(until, time.monotonic() + _LAST_WORDS))
+            # A shared connection may keep standard error open: its end is not waited for.
+            with contextlib.suppress(BlockingIOError):
+                while self._overhear(stderr):
+                    pass
+        for stream in pipes:
             stream.close()
-        _ending.append(self._process)
         return self._content
-
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
-        process = self._process
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy: all three are pipes
-        for stream in (process.stdin, process.stdout, process.stderr):
-            os.set_blocking(stream.fileno(), False)
-        return process.stdin, process.stdout, process.stderr
 
     def _say(self, stream: IO[bytes]) -> bool:
         """Send a piece; False if there is nothing more to send, or nobody to read it."""
@@ -118,20 +148,6 @@ class Talk:
         chunk = os.read(stream.fileno(), _CHUNK)
         self._complaints += chunk[: _MOST_WORDS - len(self._complaints)]
         return bool(chunk)
-
-    def _end(self, until: float) -> None:
-        """Let the child end by itself and say why, then end it with its children."""
-        stderr = self._pipes()[2]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(0.0, until - time.monotonic()))
-        # A shared connection may keep standard error open: its end is not waited for.
-        with contextlib.suppress(BlockingIOError):
-            while self._overhear(stderr):
-                pass
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
 
 
 def _unread(stream: IO[bytes]) -> int:

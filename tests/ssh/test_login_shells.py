@@ -15,7 +15,7 @@ from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import Transport
 from hybridhpc.transports.errands import BOOTSTRAP
 from hybridhpc.transports.remote import RemoteTransport
-from hybridhpc.transports.talk import Talk
+from hybridhpc.transports.talk import Child, Talk
 from tests.loopback import Loopback
 
 HOSTILE = ("a b", "$(touch /tmp/never)", "`id`", "'\"", "\\n\\", "-n", "", "ü\n", "*", "!!", "#", "%s")
@@ -69,7 +69,7 @@ class Alone(RemoteTransport):
         listening: bool = True,
     ) -> HpcError | None:
         inner = BOOTSTRAP.removeprefix("exec sh -c '").removesuffix("'")
-        talk = Talk([*self.shell, "-c", inner], self.env, send, hear, listening=listening)
+        talk = Talk(Child([*self.shell, "-c", inner], self.env), send, hear, listening=listening)
         return None if talk.hold(within, idle=idle) else HpcError(f"the shell ended: {talk.words}")
 
 
