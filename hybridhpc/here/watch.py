@@ -43,12 +43,15 @@ def descendants(job: Job) -> set[int]:
 
 def members(job: Job) -> set[int]:
     """Return all processes of the job that can be found, in any of the three ways, and what runs below them."""
-    marked = {pid for pid in _own_processes() if _variable(pid, MARK) == job.mark}
+    carried = b"\0" + os.fsencode(f"{MARK}={job.mark}") + b"\0"
+    marked = {pid for pid in _processes() if carried in b"\0" + _read(f"/proc/{pid}/environ")}
     grouped = cgroup.members(job.group) if job.group else set()
     return _below(job, {pid for pid in marked | grouped if _lives(pid)})
 
 
 def _below(job: Job, tops: set[int]) -> set[int]:
+    if not tops and (not job.supervisor or _childless(job.supervisor)):
+        return set()
     children = _children()
     rest = list(tops) + (children.get(job.supervisor, []) if job.supervisor else [])
     found: set[int] = set()
@@ -115,6 +118,14 @@ def _children() -> dict[int, list[int]]:
     return children
 
 
+def _childless(pid: int) -> bool:
+    """Whether a process without threads has no child, dead or alive; False if the kernel does not tell (proc(5))."""
+    try:
+        return not Path(f"/proc/{pid}/task/{pid}/children").read_bytes()
+    except OSError:
+        return False
+
+
 def _foreign(pid: int, job: Job) -> bool:
     variables = _environment(pid)
     mark = variables.get(MARK.encode())
@@ -138,11 +149,6 @@ def _group(pid: int) -> int | None:
         return None
 
 
-def _variable(pid: int, name: str) -> str | None:
-    value = _environment(pid).get(name.encode())
-    return None if value is None else os.fsdecode(value)
-
-
 def _environment(pid: int) -> dict[bytes, bytes]:
     pairs = (entry.partition(b"=") for entry in _read(f"/proc/{pid}/environ").split(b"\0"))
     return {name: value for name, _, value in pairs}
@@ -159,16 +165,6 @@ def _proportional(pid: int) -> int:
         if line.startswith(b"Pss:"):
             return int(line.split()[1]) * 1024
     return _resident(pid)
-
-
-def _own_processes() -> list[int]:
-    uid = os.geteuid()
-    found = []
-    for pid in _processes():
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}").stat().st_uid == uid:
-                found.append(pid)
-    return found
 
 
 def _processes() -> list[int]:
