@@ -18,7 +18,7 @@ from hybridhpc.command import CommandResult, Errand, StagedFile
 from hybridhpc.errors import HpcError, NotFound, SchedulerError, Undelivered
 from hybridhpc.ledger.base import Intent, Ledger, Phase, Record
 from hybridhpc.schedulers.base import Scheduler, Submission, Submitted
-from hybridhpc.script.plan import Plan
+from hybridhpc.script.plan import Plan, demand
 from hybridhpc.secret_files import hidden_names, secret_files
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
@@ -31,8 +31,8 @@ WORK = "work"
 AT_ONCE = 64
 """Jobs submitted to a site between two looks at what became of them; their ids are written down together."""
 
-_OWN = ("--job-name=", "--output=", "--error=")
-"""Options that two jobs may differ in and still ask for the same."""
+RELEASED_TOGETHER = 16
+"""Jobs that one command releases: a scheduler answers several such commands at once faster than a long one."""
 
 Told = Callable[[int, int], None]
 """Is told how many jobs of how many are through."""
@@ -123,10 +123,13 @@ class Submitter:
             yield {record.token: error for record in records}
             return
         answering = True
-        demands = {record.token: _demand(record.plan) for record in records}
+        demands = {record.token: demand(record.plan) for record in records}
         accepted: set[object] = set()
         for chunk in _chunks(records, demands):
-            trusted = frozenset(record.token for record in chunk if demands[record.token] in accepted)
+            apart = hold or not fresh
+            trusted = frozenset(
+                each.token for each in chunk if not apart and demands[each.token] in accepted and not each.plan.hold
+            )
             unheard = [Undelivered(_NOT_TRIED)] * len(chunk)
             answers = _answers(place, chunk, hold=hold, trusted=trusted) if answering else unheard
             found = self._settle(chunk, answers, fresh=fresh)
@@ -157,15 +160,6 @@ class Submitter:
         )
 
 
-def _demand(plan: Plan) -> object:
-    """Return what a job asks of its scheduler: of two that ask for the same, both are refused or none."""
-    lines = [line for line in plan.script.split(b"\n") if line.startswith(b"#SBATCH")]
-    return (
-        tuple(line for line in lines if not line.startswith(tuple(b"#SBATCH " + name.encode() for name in _OWN))),
-        tuple(option for option in plan.options if not option.startswith(_OWN)),
-    )
-
-
 def _chunks(records: Sequence[Record], demands: Mapping[str, object]) -> Iterator[Sequence[Record]]:
     """Yield jobs in chunks, first one of each that ask for the same."""
     first = {demands[record.token]: record for record in reversed(records)}
@@ -179,11 +173,50 @@ def _answers(
     place: _Place, records: Sequence[Record], *, hold: bool, trusted: frozenset[str]
 ) -> list[Submitted | HpcError]:
     """Do the errands of jobs at their site; what went wrong with one is its answer."""
-    errands = [_errand(place, record, hold=hold, trusted=record.token in trusted) for record in records]
+    answers = _run(place, [_errand(place, record, hold=hold, trusted=record.token in trusted) for record in records])
+    left_held = [
+        number
+        for number, (record, answer) in enumerate(zip(records, answers, strict=True))
+        if record.token in trusted and isinstance(answer, CommandResult)
+    ]
+    found = [_read(place.scheduler, answer) for answer in answers]
+    for number, released in zip(left_held, _release(place, [answers[number] for number in left_held]), strict=True):
+        if isinstance(found[number], Submitted) and released is None:
+            # Whatever kept it from being released with the others is found out and said by its own submission.
+            (answer,) = _run(place, [_errand(place, records[number], hold=hold, trusted=False)])
+            found[number] = _read(place.scheduler, answer)
+        elif isinstance(found[number], Submitted) and released is not None:
+            found[number] = released
+    return found
+
+
+def _release(place: _Place, answers: Sequence[CommandResult | HpcError]) -> list[Submitted | None]:
+    """Release what was left held, some together and several times that side by side."""
+    held = [answer for answer in answers if isinstance(answer, CommandResult)]
+    lots = [held[at : at + RELEASED_TOGETHER] for at in range(0, len(held), RELEASED_TOGETHER)]
+    commands = [place.scheduler.release_command(place.site, lot) for lot in lots]
+    told = iter(_run(place, [Errand(command=command) for command in commands if command]))
+    found: list[Submitted | None] = []
+    for lot, command in zip(lots, commands, strict=True):
+        answer = next(told) if command else None
+        if isinstance(answer, CommandResult):
+            found += place.scheduler.parse_released(answer, lot)
+        else:
+            found += [None if command else _submitted(place.scheduler, each) for each in lot]
+    return found
+
+
+def _run(place: _Place, errands: Sequence[Errand | HpcError]) -> list[CommandResult | HpcError]:
+    """Do errands; one that could not be made is its own answer."""
     sent = [errand for errand in errands if isinstance(errand, Errand)]
     within = max((errand.command.timeout for errand in sent), default=0)
     answers = iter(place.transport.run_all(sent, within=within) if sent else ())
-    return [_read(place.scheduler, next(answers)) if isinstance(each, Errand) else each for each in errands]
+    return [next(answers) if isinstance(each, Errand) else each for each in errands]
+
+
+def _submitted(scheduler: Scheduler, answer: CommandResult) -> Submitted | None:
+    read = _read(scheduler, answer)
+    return read if isinstance(read, Submitted) else None
 
 
 def _errand(place: _Place, record: Record, *, hold: bool, trusted: bool) -> Errand | HpcError:

@@ -5,8 +5,9 @@
 #   HPC_JOB_DIR=DIR sh submit-once.sh MARKER hold|release|trust CWD SCRIPT  OPTIONS... SCRIPT ARGS...
 #
 # MARKER says how the job is found if its id was lost: path (its script lies in DIR) or session (of its script's jobs, the
-# one sent from a session that an sbatch of ours led). `trust` is release without a question before: a job that asks for
-# the same was just accepted. sbatch gets the last group as it is, in CWD.
+# one sent from a session that an sbatch of ours led). `trust` is for one of many: nothing is asked before, since a job
+# that asks for the same was just accepted, and it stays held: whoever sent it reads back and releases all of them in one
+# go. sbatch gets the last group as it is, in CWD.
 # Prints KEY=VALUE lines and, if all went well, `done`. Exit codes: 0 submitted, 65 refused, 69 not reached (of both:
 # nothing was submitted), 75 undecided (repeating finds out). Slurm 20.11 to 26.05; dash, bash and busybox.
 #
@@ -331,7 +332,7 @@ judge() {
     done <"$so_job/readback"
     case $so_wish:$so_last in
     *:) say note "job $so_id could not be read back: $(in_one_line "$so_job/words")" ;;
-    [rt]*:*' Reason=JobHeld'*) say note "job $so_id stays held: $(in_one_line "$so_job/words")" ;;
+    release:*' Reason=JobHeld'*) say note "job $so_id stays held: $(in_one_line "$so_job/words")" ;;
     *) : >"$so_job/finished" ;;
     esac
     # Slurm fails a job whose output cannot be opened, and says so nowhere.
@@ -391,7 +392,7 @@ else
 fi
 if [ -z "$so_hold" ]; then
     say note "scontrol is missing: the job was not held until its id was safe, so a crash may have made a second one"
-elif [ ! -e "$so_job/finished" ]; then
+elif [ "$so_wish" != trust ] && [ ! -e "$so_job/finished" ]; then
     [ -z "$so_retried" ] || cancel_copies
     finish
 fi

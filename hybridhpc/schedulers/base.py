@@ -7,6 +7,7 @@ pass tests/contract/test_scheduler.py. They are called in this order:
     start_estimate_command -> parse_...   the scheduler's own opinion about one job, where it has one
     directives                            the options of the job script for a spec in a partition
     submit_command -> parse_submit        submit once: repeated with the same job directory it makes no second job
+    release_command -> parse_released     the second half of that for many jobs at once
     status_commands -> parse_status       all jobs of one person in one question
     cancel_command -> parse_cancel        pending or running
     withdraw_command -> parse_withdraw    only what never began: it is held, read back, and then cancelled or let go
@@ -43,7 +44,8 @@ class Submission:
     hold: bool = False
     """The person wants it held: it is not released."""
     trusted: bool = False
-    """One that asks for the same was just accepted: the scheduler's opinion need not be asked first."""
+    """One of many, of which one that asks for the same was just accepted: the scheduler's opinion need not be asked
+    first, and it may be left held, to be released with the others by `release_command`."""
     marker: str = "path"
     """How it is found if its id was lost: `path` (the script lies in the job's directory) or `session` (sbatch led a
     session of its own, whose id was recorded before)."""
@@ -121,6 +123,14 @@ class Scheduler(Protocol):
 
         Raises SchedulerError if the scheduler refused (nothing was submitted), Undecided if that cannot be known.
         """
+        ...
+
+    def release_command(self, site: Site, answers: Sequence[CommandResult]) -> Command | None:
+        """Release, at once, the jobs whose trusted submissions gave these answers; None if they are not held."""
+        ...
+
+    def parse_released(self, answer: CommandResult, answers: Sequence[CommandResult]) -> tuple[Submitted | None, ...]:
+        """Read which of them are released; the others (None) are to be submitted again untrusted, which is harmless."""
         ...
 
     def status_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:

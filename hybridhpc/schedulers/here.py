@@ -113,6 +113,14 @@ class HereScheduler:
                 hint="submit again: that is harmless, the same job is found by its token",
             ) from error
 
+    def release_command(self, site: Site, answers: Sequence[CommandResult]) -> Command | None:
+        """Return None: submitted once is all there is to it here."""
+        return None
+
+    def parse_released(self, answer: CommandResult, answers: Sequence[CommandResult]) -> tuple[Submitted | None, ...]:
+        """Return that nothing was released."""
+        return (None,) * len(answers)
+
     def status_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:
         """Ask for all of these jobs at once."""
         return (_command(site, "status", *job_ids),) if job_ids else ()

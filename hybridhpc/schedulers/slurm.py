@@ -109,6 +109,24 @@ class SlurmScheduler:
             )
         return slurm_readback.submitted(job_id[0], said, _sbatch_options(answer.argv))
 
+    def release_command(self, site: Site, answers: Sequence[CommandResult]) -> Command | None:
+        """See Scheduler.release_command: one scontrol, which releases each job and reads it back."""
+        ids = [job_id for answer in answers if (job_id := _trusted_id(answer))]
+        lines = "".join(f"release {job_id}\nshow job {job_id}\n" for job_id in ids)
+        return Command(argv=("scontrol", "--oneliner"), stdin=lines.encode(), timeout=_PATIENCE) if ids else None
+
+    def parse_released(self, answer: CommandResult, answers: Sequence[CommandResult]) -> tuple[Submitted | None, ...]:
+        """See Scheduler.parse_released. Only what was seen to be no longer held is released."""
+        seen = slurm_readback.by_job(answer.text)
+        found: list[Submitted | None] = []
+        for each in answers:
+            job_id = _trusted_id(each)
+            lines = seen.get(job_id, [])
+            free = bool(lines) and " Reason=JobHeld" not in lines[-1]
+            said = {**slurm_readback.read(each.text), "readback": lines}
+            found.append(slurm_readback.submitted(job_id, said, _sbatch_options(each.argv)) if free else None)
+        return tuple(found)
+
     def status_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:
         """See Scheduler.status_commands: one squeue."""
         return slurm_status.status_commands(job_ids)
@@ -171,6 +189,13 @@ class SlurmScheduler:
             if job_id and token and mine.match(command):
                 found.append(job_id[0])
         return tuple(dict.fromkeys(found))
+
+
+def _trusted_id(answer: CommandResult) -> str:
+    """Return the id of a job that was submitted to the cluster that was asked; empty if there is none."""
+    said = slurm_readback.read(answer.text)
+    job_id = split_job_id("".join(said.get("job_id", ())))
+    return job_id[0] if job_id and answer.ok and "done" in said and "cluster" not in said else ""
 
 
 def _sbatch_options(argv: Sequence[str]) -> tuple[str, ...]:

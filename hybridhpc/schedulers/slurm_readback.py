@@ -17,6 +17,7 @@ _FIELD = re.compile(r"(?<= )([A-Z][\w/:]*)=")
 _NO_TASK = "4294967294"
 """What scontrol puts for %a before an array is split up (NO_VAL; 22.05, 24.11, 26.05)."""
 _HET = "hetjob"
+_SHOWN = re.compile(r"JobId=(\d+)(?: (?:ArrayJobId|HetJobId)=(\d+))?")
 
 
 def read(text: str) -> dict[str, list[str]]:
@@ -47,6 +48,16 @@ def submitted(job_id: str, said: Mapping[str, Sequence[str]], options: Sequence[
         notes=tuple(dict.fromkeys(notes)),
         submitted_at=parse_time(fields.get("SubmitTime", "")),
     )
+
+
+def by_job(text: str) -> dict[str, list[str]]:
+    """Return what scontrol showed of many jobs, by the number of each, an array or heterogeneous job as one."""
+    found: dict[str, list[str]] = {}
+    for line in _joined(text.splitlines()):
+        match = _SHOWN.match(line)
+        if match and " JobState=" in line:
+            found.setdefault(match[2] or match[1], []).append(line)
+    return found
 
 
 def _joined(lines: Sequence[str]) -> Iterator[str]:

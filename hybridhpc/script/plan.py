@@ -55,3 +55,18 @@ class Plan:
     """What it was drafted from, and a new attempt is; None in ledgers of before there were new attempts."""
     promise: Promise | None = field(default=None, compare=False)
     """What was forecast for it, for the ledger; no part of what is submitted. None if its outcome would not compare."""
+
+
+_OWN = ("--job-name=", "--output=", "--error=")
+"""Options that two jobs may differ in and still ask for the same."""
+
+
+def demand(plan: Plan) -> object:
+    """Return what a job asks of its scheduler: of two that ask for the same, it accepts both or none."""
+    lines = [line for line in plan.script.split(b"\n") if line.startswith(b"#SBATCH")]
+    own = tuple(b"#SBATCH " + name.encode() for name in _OWN)
+    return (
+        plan.site,
+        tuple(line for line in lines if not line.startswith(own)),
+        tuple(option for option in plan.options if not option.startswith(_OWN)),
+    )

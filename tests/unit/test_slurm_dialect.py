@@ -149,3 +149,19 @@ def test_cancelling_says_what_scancel_says() -> None:
     DIALECT.parse_cancel(answered())
     with pytest.raises(SchedulerError, match="Access/permission denied"):
         DIALECT.parse_cancel(answered("", 1, "scancel: error: Kill job error on job id 7: Access/permission denied"))
+
+
+def test_many_held_jobs_are_released_by_one_command_and_only_what_was_seen_free_counts() -> None:
+    answers = [
+        CommandResult(argv=("sh",), exit_code=0, stdout=f"job_id={number}\nasked= -t 5\ndone\n".encode(), stderr=b"")
+        for number in (7, 8, 9)
+    ]
+    command = DIALECT.release_command(SITE, answers)
+    assert command is not None
+    assert command.stdin == b"".join(b"release %d\nshow job %d\n" % (number, number) for number in (7, 8, 9))
+    shown = "JobId={} JobName=x{} JobState=PENDING Reason={} TimeLimit=00:05:00 Command=/x WorkDir=/ StdOut=/o/{}.log\n"
+    text = shown.format(7, "", "None", 7) + shown.format(8, "", "JobHeldUser", 8)
+    answer = CommandResult(argv=("scontrol",), exit_code=0, stdout=text.encode(), stderr=b"")
+    first, held, unseen = DIALECT.parse_released(answer, answers)
+    assert first is not None
+    assert (first.job_id, first.log, held, unseen) == ("7", "/o/7.log", None, None)
