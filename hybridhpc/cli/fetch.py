@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from hybridhpc.cli._context import chosen_one, dry_run_option, json_option, new_client
+from hybridhpc.cli._context import chosen, dry_run_option, json_option, new_client
 from hybridhpc.cli._output import say, show_json
-from hybridhpc.client import work_dir
+from hybridhpc.client import Client, work_dir
 from hybridhpc.errors import NotFound, UsageError
+from hybridhpc.ledger.base import Record
 
 
 @click.command()
@@ -19,28 +21,50 @@ from hybridhpc.errors import NotFound, UsageError
 @dry_run_option
 @json_option
 def command(job: str, destination: Path | None, force: bool, dry_run: bool, as_json: bool) -> None:
-    """Bring the outputs of JOB (a ref, a token or a name) into a directory.
+    """Bring the outputs of JOB (a ref, a token, a name or a sweep) into a directory; of a sweep, one for each job.
 
     Example: hpc fetch here:12 --to results/
     """
     client = new_client()
-    record = chosen_one(client, job)
-    target = destination or Path(f"{record.name}-{record.job_id}".replace("/", "_"))
-    there = [str(path) for path in (target / output for output in record.plan.outputs) if path.exists()]
-    if there and not force:
-        raise UsageError(f"{', '.join(there)}: there already", hint="--force replaces files, --to names another place")
-    if dry_run and as_json:
-        show_json({"ref": record.ref, "from": work_dir(record), "to": str(target), "outputs": record.plan.outputs})
-        return
-    if dry_run:
-        say(f"would copy {', '.join(record.plan.outputs) or 'nothing'} from {work_dir(record)} to {target}")
-        return
-    brought, faults = client.fetch(record, target)
+    records = chosen(client, [job])
+    targets = [_target(record, destination, alone=len(records) == 1) for record in records]
+    for record, target in zip(records, targets, strict=True):
+        there = [str(path) for path in (target / output for output in record.plan.outputs) if path.exists()]
+        if there and not force:
+            raise UsageError(
+                f"{', '.join(there)}: there already", hint="--force replaces files, --to names another place"
+            )
+    bring = _say_what if dry_run else _bring
+    answers = [bring(client, record, target) for record, target in zip(records, targets, strict=True)]
     if as_json:
-        show_json({"ref": record.ref, "files": [str(path) for path in brought], "missing": faults})
+        show_json(answers[0] if len(answers) == 1 else answers)
     else:
-        for path in brought:
-            say(str(path))
-    if faults or not brought:
-        lines = "\n  ".join(faults) or "its spec names no `outputs:`"
-        raise NotFound(f"{record.ref} has not left everything:\n  {lines}", hint=f"its files lie in {work_dir(record)}")
+        for answer in answers:
+            for path in answer.get("files", ()):
+                say(path)
+            if dry_run:
+                say(f"would copy {', '.join(answer['outputs']) or 'nothing'} from {answer['from']} to {answer['to']}")
+    lost = [f"{answer['ref']}: {fault}" for answer in answers for fault in answer.get("missing", ())]
+    if lost:
+        lines = "\n  ".join(lost)
+        raise NotFound(f"{job} has not left everything:\n  {lines}", hint=f"its files lie in {work_dir(records[0])}")
+
+
+def _target(record: Record, destination: Path | None, *, alone: bool) -> Path:
+    own = Path(f"{record.name}-{record.job_id}".replace("/", "_"))
+    if destination is None:
+        return own
+    return destination if alone else destination / own
+
+
+def _say_what(client: Client, record: Record, target: Path) -> dict[str, Any]:
+    """Return what would be brought from where."""
+    return {"ref": record.ref, "from": work_dir(record), "to": str(target), "outputs": record.plan.outputs}
+
+
+def _bring(client: Client, record: Record, target: Path) -> dict[str, Any]:
+    """Bring a job's outputs; return which, and what there was not."""
+    brought, missing = client.fetch(record, target)
+    if not brought and not missing:
+        missing = ("its spec names no `outputs:`",)
+    return {"ref": record.ref, "files": [str(path) for path in brought], "missing": missing}

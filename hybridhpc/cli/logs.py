@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
+from hybridhpc.cli._context import chosen, chosen_one, json_option, new_client, split_task
 from hybridhpc.cli._follow import follow, pass_on
-from hybridhpc.cli._output import show_json
+from hybridhpc.cli._output import say, show_json
 from hybridhpc.client import Client
 from hybridhpc.errors import NotFound, UsageError
 from hybridhpc.ledger.base import Record
@@ -29,6 +29,9 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
     client = new_client()
     job, own = split_task(job)
     task = own if task is None else task
+    if not (following or as_json) and len(records := chosen(client, [job])) > 1:
+        _print_all(client, records)
+        return
     record = chosen_one(client, job)
     if following and not as_json:
         follow(client, record, task=task)
@@ -45,6 +48,13 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
         show_json({"ref": record.ref, "task": task, "log": "".join(logs.values()), "logs": logs})
     else:
         pass_on(client, record, {}, task)
+
+
+def _print_all(client: Client, records: tuple[Record, ...]) -> None:
+    """Print the outputs of all jobs of a sweep, each behind its ref."""
+    for record in records:
+        say(f"==> {record.ref or record.token[:8]} {record.name} <==")
+        pass_on(client, record, {}, None)
 
 
 def _contents(client: Client, record: Record, paths: tuple[str, ...], room: int) -> dict[str, bytes | None]:

@@ -69,3 +69,18 @@ def test_many_files_are_one_sweep_and_a_refused_one_does_not_lose_the_others(per
     assert person.try_hpc("wait", "part", "--timeout", "1m").returncode == 10
     states = {job["state"] for job in json.loads(person.hpc("status", "--json"))}
     assert states == {"CANCELLED"}
+
+
+def test_logs_and_outputs_of_all_jobs_of_a_sweep_come_together(person: Person) -> None:
+    files = [
+        person.spec(f"name: say-{n}\n{SMALL}outputs: [out]\nrun: echo word {n} | tee out\n", f"say-{n}.yaml")
+        for n in range(3)
+    ]
+    refs = person.hpc("submit", *files, "--quiet").split()
+    person.hpc("wait", "say", "--timeout", "1m")
+    shown = person.hpc("logs", "say")
+    assert [line for line in shown.splitlines() if line.startswith("word")] == ["word 0", "word 1", "word 2"]
+    assert f"==> {refs[1]} say-1 <==" in shown
+    assert len(person.hpc("fetch", "say", "--to", "results").split()) == 3
+    assert (person.home / "results" / f"say-2-{refs[2].rpartition(':')[2]}" / "out").read_text() == "word 2\n"
+    assert person.try_hpc("why", "say").returncode == 2
