@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from hybridhpc.cli._context import chosen, json_option, new_client
 from hybridhpc.cli._follow import judge, wait_for
 from hybridhpc.cli._output import record_json, say, show_json
 from hybridhpc.cli._progress import Progress
-from hybridhpc.errors import Undecided
+from hybridhpc.cli._sweep import points_of
+from hybridhpc.client import Client
+from hybridhpc.errors import HpcError, Undecided
+from hybridhpc.ledger.base import Record
+from hybridhpc.submitting import Told
 from hybridhpc.units import parse_walltime
+
+ASK_TASKS_EVERY = 3.0
+"""Seconds between questions about the tasks of arrays, which only the progress needs."""
 
 
 @click.command()
@@ -24,8 +33,10 @@ def command(jobs: tuple[str, ...], any_one: bool, timeout: str | None, as_json: 
     """
     client = new_client()
     until = client.clock() + _seconds(timeout) if timeout else None
+    records = chosen(client, jobs)
     with Progress("ended") as progress:
-        after = wait_for(client, chosen(client, jobs), any_one=any_one, until=until, told=progress)
+        told = _by_task(client, records, progress) if any(record.tasks > 1 for record in records) else progress
+        after = wait_for(client, records, any_one=any_one, until=until, told=told)
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])
     else:
@@ -36,6 +47,22 @@ def command(jobs: tuple[str, ...], any_one: bool, timeout: str | None, as_json: 
         judge(record)
     if not final or (len(final) < len(after) and not any_one):
         raise Undecided(f"not final within {timeout}", hint="`hpc why` says what they wait for")
+
+
+def _by_task(client: Client, records: tuple[Record, ...], progress: Progress) -> Told:
+    """Return what shows how many tasks have ended, asked now and then: a sweep of values is one array."""
+    asked_at = -ASK_TASKS_EVERY
+
+    def told(done: int, of: int) -> None:
+        nonlocal asked_at
+        if done < of and client.clock() < asked_at + ASK_TASKS_EVERY:
+            return
+        asked_at = client.clock()
+        with contextlib.suppress(HpcError):
+            points = points_of(client, records)
+            progress(sum(point.state.final for point in points), len(points))
+
+    return told
 
 
 def _seconds(text: str) -> int:

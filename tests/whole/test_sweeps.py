@@ -24,6 +24,11 @@ def test_a_matrix_is_one_array_whose_points_have_their_own_values(person: Person
     assert not list(person.home.rglob("pwned"))
 
 
+def test_waiting_shows_how_many_points_have_ended(person: Person) -> None:
+    sweep = person.hpc("submit", person.spec(f"{SMALL}matrix: {{N: 1-30}}\nrun: 'true'\n"), "--quiet").strip()
+    assert "30 of 30 ended" in person.try_hpc("wait", sweep, "--timeout", "2m").stderr
+
+
 def test_a_table_makes_a_job_of_each_line(person: Person) -> None:
     (person.home / "params.csv").write_text('LR,NOTE\n0.1,"a, b"\n0.2,c\n')
     spec = person.spec(f'name: tab\n{SMALL}run: echo "$LR=$NOTE" >> {person.home}/trace\n')
