@@ -223,8 +223,11 @@ def test_an_unsupported_number_of_moduli_is_refused() -> None:
         ozaki2.multiply(np.eye(2), np.eye(2), count=20)
 
 
-def test_a_sampled_error_is_that_of_the_exact_entries() -> None:
+def test_a_sample_knows_the_exact_entries() -> None:
     a, b = pair("wide 1", 6, 40, 5)
-    wrong = a @ b * (1 + 1e-9)
-    assert 1e-12 < exact.sampled_error(wrong, a, b, count=20, seed=0) <= 1.1e-9
-    assert exact.sampled_error(a @ b, a, b, count=20, seed=0) < 1e-15
+    places = [(0, 0), (5, 4), (2, 3)]
+    sample = exact.sample(places, [a[i] for i, _ in places], [b[:, j] for _, j in places])
+    product = a @ b
+    assert sample.error([float(product[place]) for place in places]) < 1e-15
+    assert 1e-12 < sample.error([float(product[place]) * (1 + 1e-9) for place in places]) <= 1.1e-9
+    assert exact.sample([(0, 0)], [np.zeros(3)], [np.ones(3)]).error([1e-300]) == float("inf")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from . import ozaki1, ozaki2
+from .tuning import Untuned
 
 PAD = 128
 
@@ -30,6 +31,22 @@ def times_power_of_two(x: Tensor, exponents: Tensor) -> Tensor:
     bounded = exponents.clamp(-2044, 2046)
     half = bounded >> 1
     return x * power_of_two(half) * power_of_two(bounded - half)
+
+
+def gemm(a: Tensor, b: Tensor, out: Tensor, *, kind: str) -> None:
+    """Write a @ b.T for a (M, K) and b (N, K), by cuBLAS on a GPU. Raises Untuned for a type that it has not."""
+    if a.device.type != "cuda":
+        out.copy_(multiply_int8(a, b) if kind == "int8" else a @ b.T if kind == "fp64" else a.float() @ b.T.float())
+    elif kind == "int8":
+        torch._int_mm(a, b.T, out=out)
+    elif kind == "e4m3":
+        one = torch.ones((), device=a.device)
+        torch._scaled_mm(a, b.T, one, one, out_dtype=out.dtype, use_fast_accum=True, out=out)
+    elif kind == "e5m2":
+        raise Untuned("cuBLAS does not multiply e5m2 by e5m2")
+    else:
+        torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
+        torch.mm(a, b.T, out=out)
 
 
 def measure_rows(a: Tensor) -> tuple[Tensor, Tensor]:

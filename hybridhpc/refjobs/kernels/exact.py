@@ -53,15 +53,29 @@ def errors(computed: Matrix, true: Truth) -> dict[str, float]:
     return {"entry": float(relative.max(initial=0)), "frobenius": float(frobenius)}
 
 
-def sampled_error(computed: Matrix, a: Matrix, b: Matrix, *, count: int, seed: int) -> float:
-    """Return the largest |E| / (|A| |B|) of `count` entries drawn at random, each against the exact one: for full size.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Some entries of a product, exactly: for sizes at which nobody wants the whole product in extended precision."""
 
-    The computed matrix may be larger than what one would want to multiply in extended precision.
-    """
-    draw = np.random.default_rng(seed)
-    worst = 0.0
-    for i, j in zip(draw.integers(a.shape[0], size=count), draw.integers(b.shape[1], size=count), strict=True):
-        size = entry(np.abs(a[i]), np.abs(b[:, j]))
-        off = abs(Fraction(float(computed[i, j])) - entry(a[i], b[:, j]))
-        worst = max(worst, float(off / size) if size else float("inf") if off else 0.0)
-    return worst
+    places: list[tuple[int, int]]
+    entries: list[Fraction]
+    sizes: list[Fraction]  # |A| |B| there
+
+    def error(self, computed: list[float]) -> float:
+        """Return the largest |E| / (|A| |B|) of a product's entries at `places`."""
+        off = [abs(Fraction(found) - true) for found, true in zip(computed, self.entries, strict=True)]
+        ratios = [
+            float(wrong / size) if size else float("inf") if wrong else 0.0
+            for wrong, size in zip(off, self.sizes, strict=True)
+        ]
+        return max(ratios, default=0.0)
+
+
+def sample(places: list[tuple[int, int]], rows: list[Matrix], columns: list[Matrix]) -> Sample:
+    """Return the entries at `places`, given the row of A and the column of B of each."""
+    pairs = list(zip(rows, columns, strict=True))
+    return Sample(
+        places=places,
+        entries=[entry(row, column) for row, column in pairs],
+        sizes=[entry(np.abs(row), np.abs(column)) for row, column in pairs],
+    )

@@ -1,0 +1,14 @@
+"""The reference job for plain matrix products: python gemm.py, or python -m hybridhpc.refjobs.gemm (docs/fp64.md)."""
+
+import sys
+
+try:
+    if __package__:
+        from .kernels.gemm_job import main
+    else:
+        from kernels.gemm_job import main  # type: ignore[import-not-found,no-redef]
+except ImportError as missing:
+    sys.exit(f"gemm.py: {missing}; what it needs: pip install torch numpy matplotlib")
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The jobs gemm and fp64 as a site runs them without a GPU: plain files, by path, with nothing of hybridhpc near."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("torch", reason="torch is missing: pip install 'hybridhpc[train]'")
+pytest.importorskip("matplotlib", reason="matplotlib is missing: pip install 'hybridhpc[train]'")
+
+from hybridhpc.refjobs.kernels import fp64_job, gemm_job, gpu, results, tuning
+
+JOBS = Path(__file__).parents[2] / "configs" / "jobs"
+SHORT = {
+    "gemm": ("--sizes", "64", "96x32x160"),
+    "fp64": ("--sizes", "32x32x64", "--families", "randn", "rescaled 20", "--depths", "5", "--moduli", "15"),
+}
+needs_no_gpu = pytest.mark.skipif(gpu.present(), reason="there is a GPU: these tests are about machines without one")
+
+
+def run(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command of a spec in a copy of its workdir."""
+    spec = yaml.safe_load((JOBS / f"{name}.yaml").read_text())
+    work = shutil.copytree(JOBS / spec["workdir"], folder / "work", ignore=shutil.ignore_patterns("__pycache__"))
+    program, *rest = shlex.split(spec["run"].removeprefix("python "))
+    return subprocess.run(
+        [sys.executable, program, *rest, *arguments],
+        cwd=work,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | spec["env"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+@needs_no_gpu
+@pytest.mark.parametrize("name", ["gemm", "fp64"])
+def test_without_a_gpu_a_job_checks_its_results_and_says_that_it_measured_no_speed(name: str, tmp_path: Path) -> None:
+    done = run(name, tmp_path, *SHORT[name])
+    assert done.returncode == 0, done.stderr
+    assert results.NOTHING_MEASURED in done.stdout
+    folder = tmp_path / "work" / "results"
+    assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    content = json.loads((folder / f"{name}.json").read_text(), parse_constant=lambda text: pytest.fail(text))
+    assert content["measured"] is False and content["machine"]["gpu"] is None
+    assert content["rows"]
+    for row in content["rows"]:
+        assert row["measured"] is False and "tflops" not in row and "milliseconds" not in row
+        assert row["verdict"] in ("right", "nothing was promised")
+    assert not (folder / "speeds.json").exists()
+
+
+def test_the_payload_imports_nothing_of_hybridhpc() -> None:
+    folder = Path(gemm_job.__file__).parents[1]
+    for file in (folder / "gemm.py", folder / "fp64.py", *(folder / "kernels").glob("*.py")):
+        lines = [line.strip() for line in file.read_text().splitlines()]
+        assert not [line for line in lines if line.startswith(("import hybridhpc", "from hybridhpc"))]
+
+
+@needs_no_gpu
+def test_a_wrong_product_fails_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = fp64_job.emulated
+    monkeypatch.setattr(fp64_job, "emulated", lambda *how: right(*how) * (1 + 1e-9))
+    arguments = ["--out", str(tmp_path), "--methods", "ozaki2", "--sizes", "32", "--families", "randn"]
+    assert fp64_job.main(arguments) == 1
+    assert {row["verdict"] for row in json.loads((tmp_path / "fp64.json").read_text())["rows"]} == {"WRONG"}
+
+
+@needs_no_gpu
+def test_a_kernel_that_fails_is_a_row_and_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(kind: str, *_: object) -> None:
+        raise RuntimeError("CUresult 221")
+
+    monkeypatch.setattr(gemm_job, "error", refuse)
+    assert gemm_job.main(["--out", str(tmp_path), "--types", "bf16", "--sizes", "32"]) == 3
+    (row,) = json.loads((tmp_path / "gemm.json").read_text())["rows"]
+    assert row["verdict"] == "failed: RuntimeError: CUresult 221"
+
+
+@pytest.mark.parametrize(
+    ("job", "arguments"),
+    [
+        (gemm_job, ["--sizes", "100"]),
+        (gemm_job, ["--sizes", "64x64"]),
+        (gemm_job, ["--types", "fp7"]),
+        (fp64_job, ["--moduli", "40"]),
+        (fp64_job, ["--depths", "0"]),
+    ],
+)
+def test_a_wrong_command_line_is_refused(job: Any, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        job.main(arguments)
+    assert refusal.value.code == 2
+
+
+def test_speeds_come_from_right_and_timed_rows_only() -> None:
+    row = {"scheme": None, "by": "torch", "m": 64, "n": 64, "k": 64, "tflops": 1.5, "method": "native"}
+    good = row | {"measured": True, "verdict": "right"}
+    rows = [
+        good,
+        good | {"verdict": "WRONG"},
+        good | {"method": "cublas-emulated"},
+        row | {"measured": False, "verdict": "right"},
+    ]
+    assert fp64_job.speeds(rows) == [{"scheme": None, "by": "torch", "size": 64, "tflops": 1.5}]
+
+
+def test_percentages_are_of_cublas_in_the_same_run() -> None:
+    base = {"type": "bf16", "m": 1, "n": 1, "k": 1}
+    rows = [base | {"by": "torch", "tflops": 400.0}, base | {"by": "cutile", "tflops": 300.0}, base | {"by": "triton"}]
+    gemm_job.compare(rows)
+    assert [row["percent_of_torch"] for row in rows] == [100, 75, None]
+
+
+def test_tables_are_read_by_people_and_by_markdown() -> None:
+    rows = [{"a": 1, "b": 1.25e-17}, {"a": None, "b": 812.3456}]
+    assert results.table(rows, ["a", "b"]) == "a  b\n1  1.2e-17\n-  812.3"
+    assert results.table(rows, ["a", "b"], markdown=True).splitlines()[1].replace("-", "") == "|  |  |"
+
+
+def test_what_the_tuning_file_names_exists() -> None:
+    known = tuning.read()
+    assert set(known) == {"cutile", "triton"}
+    assert set(known["cutile"]) == set(known["triton"])
