@@ -4,6 +4,7 @@ Exit status: 0 done, 1 broken, 2 wrong usage, 77 refused (the lab must not or ca
 """
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
@@ -54,7 +55,11 @@ def main(argv: list[str]) -> int:
         return REFUSED
     except BrokenError as broken:
         print(f"lab: {broken}", file=sys.stderr)
-        return 1
+    except subprocess.CalledProcessError as failed:
+        print(f"lab: {' '.join(failed.cmd)}: {failed.stderr.strip()}", file=sys.stderr)
+    except subprocess.TimeoutExpired as late:
+        print(f"lab: {' '.join(late.cmd)} did not answer within {late.timeout:g} s; is it frozen?", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

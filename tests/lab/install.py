@@ -23,6 +23,7 @@ PACKAGES = (
     "mariadb-client-core",
     "mariadb-server-core",
     "debootstrap",
+    "debian-archive-keyring",
     "munge",
     "openssh-server",
 )

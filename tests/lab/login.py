@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lab import processes, slow
+from tests.lab import processes
 from tests.lab.install import SYSTEM_ENVIRONMENT, BrokenError
 from tests.lab.machine_files import NAMESPACES
 from tests.lab.running import Running, wait
 
 # Of memory, and only as far as it is used; how full it is can be set at will without touching the machine's disks.
 HOME_SIZE = "1g"
+SLOW = Path(__file__).with_name("slow.py")
 
 
 class Login(Running):
@@ -69,7 +70,7 @@ class Login(Running):
         self.control("ssh-port").write_text(str(cluster.hidden_ssh_port))
         ends = (cluster.ssh_address, str(cluster.ssh_port), str(cluster.hidden_ssh_port))
         self.check_port("link", cluster.ssh_address, cluster.ssh_port)
-        self.start("link", (sys.executable, str(slow.__file__), *ends, milliseconds))
+        self.start("link", (sys.executable, str(SLOW), *ends, milliseconds))
         self.restore_ssh()
 
     def mend_link(self) -> None:

@@ -9,6 +9,7 @@ from tests.lab.slurm_files import NODE_CONF, RESUME_TIMEOUT
 WORKING = {"idle", "mixed", "allocated", "completing"}
 # What sinfo appends to the state of a node that is off, coming or going; * for one that does not answer is not here.
 POWER = "~#%"
+LOST = ("down", "drain")
 BOOT_DELAY = "3"
 
 
@@ -51,6 +52,19 @@ class Nodes(Running):
         """Boot a node unless it runs; the controller takes it back when it registers."""
         slurmd = ("slurmd", "-D", "-b", "-N", self._known(name), "-f", str(self.cluster.slurm_conf))
         self.start(name, (*NAMESPACES, *self.as_machine(NODE_CONF, name), *slurmd))
+
+    def take_back(self) -> None:
+        """Tell the controller to use nodes again that were set down or drained.
+
+        A node of a cloud that is gone is switched off for that: resumed, it would be waited for and set down again.
+        """
+        lost = {node: state for node, state in self.node_states().items() if state.startswith(LOST)}
+        gone = [
+            node for node, state in lost.items() if self.cluster.cloud and self.pid(node) is None and "~" not in state
+        ]
+        for nodes, state in ((gone, "power_down_force"), ([*lost.keys() - set(gone)], "resume")):
+            if nodes:
+                self.run("scontrol", "update", f"nodename={','.join(nodes)}", f"state={state}", check=False)
 
     def fail_boot(self, what: str) -> None:
         """Make the next boot of a node fail, or as many next boots as the number says: they never register.

@@ -191,3 +191,13 @@ def test_a_node_that_never_boots_is_given_up(company: Mapping[str, Lab], jobs: J
     wait(lambda: aws.node_states()["p5spot-2"] == "down~", GIVEN_UP, "the boot does not fail")
     assert asked(aws, jobs.bootless, "%T") == "PENDING"
     assert "p5spot-2 fails" in (aws.cluster.directory / "log/power.log").read_text()
+
+
+def test_up_takes_back_nodes_that_vanished_or_never_booted(company: Mapping[str, Lab], jobs: Jobs) -> None:
+    for name, job in jobs.sleeping.items():
+        company[name].run("scancel", job)
+    company["aws"].run("scancel", jobs.bootless)
+    assert not all(lab.ready() for lab in company.values())
+    onprem = company["onprem"]
+    up(Place(directory=onprem.home, port=onprem.cluster.port))
+    assert all(lab.ready() for lab in company.values())

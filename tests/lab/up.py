@@ -18,8 +18,6 @@ from tests.lab.lab import Lab
 from tests.lab.place import Place, clusters, is_made, locked, make_directory, remember, remove_directory
 from tests.lab.running import wait
 
-LOST = ("down", "drain")
-
 
 def up(place: Place, names: Sequence[str] = NAMES, *, accounting: bool = True) -> tuple[Lab, ...]:
     """Install what is missing, start what does not run of these clusters, and return them once they are ready.
@@ -80,15 +78,20 @@ def start_together(place: Place, labs: Sequence[Lab]) -> None:
     with ThreadPoolExecutor(len(labs) + 1) as threads:
         needed = any(lab.cluster.accounting for lab in labs)
         database = threads.submit(start_database, place.home) if needed else None
-        for started in [threads.submit(start, lab, database.result if database else None) for lab in labs]:
+        starts = [threads.submit(start, lab, database.result if database else nothing) for lab in labs]
+        for started in starts:
             started.result()
 
 
-def start(lab: Lab, await_database: Callable[[], None] | None) -> None:
+def nothing() -> None:
+    """Wait for no database where no cluster needs one."""
+
+
+def start(lab: Lab, await_database: Callable[[], None]) -> None:
     """Start one cluster, all at once but what the others need from their first moment; wait until it is ready."""
     lab.start_munged()
     lab.mend()
-    if lab.cluster.accounting and await_database:
+    if lab.cluster.accounting:
         await_database()
         # Of Debian trixie and later it takes 5 s: its first try asks for TLS even by a socket, the next one no longer.
         lab.start_slurmdbd()
@@ -110,8 +113,5 @@ def await_ready(lab: Lab) -> None:
 def _ready(lab: Lab) -> bool:
     for name in lab.cluster.daemons:
         lab.check_runs(name)
-    states = lab.node_states()
-    lost = [node for node, state in states.items() if state.startswith(LOST)]
-    if lost:
-        lab.run("scontrol", "update", f"nodename={','.join(lost)}", "state=resume", check=False)
+    lab.take_back()
     return lab.ready()
