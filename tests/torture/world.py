@@ -161,7 +161,9 @@ def _mount(state: Path) -> bool:
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """Return the living processes that a process started, and theirs, with their names."""
+    """Return the living processes that a process started, and theirs, with their names; of 0, the machine, none."""
+    if not pid:
+        return {}
     children: dict[int, list[int]] = {}
     names: dict[int, str] = {}
     for entry in Path("/proc").iterdir():
