@@ -107,7 +107,8 @@ def forecast_start(
     latest = limits[0] + view.limits.backlog(fit.partition.name)
     soonest = min(likely[0] + view.likely.backlog(fit.partition.name), latest)
     told = _told(estimate, now)
-    basis = f"our plan of its {view.jobs} jobs" + ("" if told is None else " and the scheduler's estimate")
+    basis = f"our plan of its {view.jobs} job{'s' if view.jobs > 1 else ''}" if view.jobs else "its empty queue"
+    basis += "" if told is None else " and the scheduler's estimate"
     basis += f", nodes boot for {format_duration(boot)}" if boot else ""
     if unseen := view.snapshot.unseen:
         told = None if told is None else told + boot
