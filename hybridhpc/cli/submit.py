@@ -125,9 +125,11 @@ def _one_or_all(answers: list[Any]) -> object:
 def _summary(outcomes: list[Outcome], failed: int) -> str:
     """Say in one line what became of many jobs."""
     places = Counter(outcome.record.site for outcome in outcomes)
+    tasks = sum(outcome.record.tasks for outcome in outcomes)
     where = ", ".join(f"{count:,} to {site}" for site, count in places.items())
     sweep = next((f" as {outcome.record.sweep}" for outcome in outcomes), "")
-    line = f"{len(outcomes):,} jobs submitted{sweep}: {where}" if outcomes else "no job submitted"
+    what = f"{tasks:,} tasks in {len(outcomes):,} jobs" if tasks > len(outcomes) else f"{len(outcomes):,} jobs"
+    line = f"{what} submitted{sweep}: {where}" if outcomes else "no job submitted"
     if failed:
         line += f"; {failed:,} not: repeat the command for those (--again makes all anew)"
     return line

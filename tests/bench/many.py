@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -72,8 +73,8 @@ class Many:
         call()
         return time.perf_counter() - began
 
-    def ways(self, count: int) -> dict[str, float]:
-        """Return the seconds in which each way submits so many distinct jobs."""
+    def ways(self, count: int, rounds: int) -> dict[str, float]:
+        """Return the median seconds in which each way submits so many distinct jobs; they take turns."""
         for number in range(count):
             (self.scratch / f"job-{number}.yaml").write_text(SPEC.format(number, number))
             (self.scratch / f"job-{number}.sh").write_text(f"#!/bin/sh\necho {number}\n")
@@ -82,13 +83,18 @@ class Many:
         remote = f'for i in $(seq 0 {count - 1}); do {SBATCH} --wrap "echo $i" || exit 1; done'
         submit = (self.hpc, "submit", *files, "--where", "onprem/cpu", "--quiet", "--again")
         ssh = ("ssh", "-F", str(self.lab / "ssh" / "config"), "lab-onprem", remote)
-        return {
-            "sbatch": self._timed(lambda: self._run("bash", "-c", loop)),
-            "hpc": self._timed(lambda: self._run(*submit)),
-            "ssh": self._timed(lambda: self._run(*ssh)),
-            "hpc over ssh": self._timed(lambda: self._run(*submit, env=self.over_ssh)),
-            "psij": self._timed(lambda: self._run(sys.executable, "-c", PSIJ, str(count))),
+        calls: dict[str, Callable[[], object]] = {
+            "sbatch": lambda: self._run("bash", "-c", loop),
+            "hpc": lambda: self._run(*submit),
+            "ssh": lambda: self._run(*ssh),
+            "hpc over ssh": lambda: self._run(*submit, env=self.over_ssh),
+            "psij": lambda: self._run(sys.executable, "-c", PSIJ, str(count)),
         }
+        seconds: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(rounds):
+            for name, call in calls.items():
+                seconds[name].append(self._timed(call))
+        return {name: statistics.median(times) for name, times in seconds.items()}
 
     def arrays(self, count: int) -> dict[str, float]:
         """Return the seconds in which each way submits so many jobs that differ in a parameter."""
@@ -159,8 +165,8 @@ def measure(scratch: Path, lab: Path, hpc: str, note: Note) -> None:
         print("no lab is up: many jobs are not measured (`make lab` starts one)")
         return
     many = Many(scratch, lab, hpc)
-    for count in (100, 1000):
-        ways = many.ways(count)
+    for count, rounds in ((100, 5), (1000, 1)):
+        ways = many.ways(count, rounds)
         beside = ", ".join(f"{name} {count / seconds:.0f}/s" for name, seconds in ways.items() if "hpc" not in name)
         for name in ("hpc", "hpc over ssh"):
             ratio = ways["sbatch"] / ways[name]
