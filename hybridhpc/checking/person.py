@@ -17,13 +17,13 @@ from hybridhpc.client import Client
 from hybridhpc.command import Command
 from hybridhpc.config import data_path, settings
 from hybridhpc.errors import HpcError
-from hybridhpc.spec.flags import parse_goal, parse_where
+from hybridhpc.spec.flags import parse_goal, parse_move, parse_where
 from hybridhpc.spec.places import unknown_names
 
 TRAINING = {"torch": "torch", "numpy": "numpy", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 """Modules, and the packages that bring them."""
 _LACKING = "import importlib.util as u, sys; print(*[name for name in sys.argv[1:] if u.find_spec(name) is None])"
-_READERS: Mapping[str, Callable[[str, str], Any]] = {"goal": parse_goal, "where": parse_where}
+_READERS: Mapping[str, Callable[[str, str], Any]] = {"goal": parse_goal, "where": parse_where, "move": parse_move}
 
 
 def look_at_installation(client: Client) -> Findings:

@@ -21,9 +21,10 @@ from hybridhpc.cli.events import event_json, utc
 from hybridhpc.client import Client
 from hybridhpc.clock import pause
 from hybridhpc.config import settings
-from hybridhpc.errors import HpcError, LedgerError, UsageError
+from hybridhpc.errors import HpcError, LedgerError
 from hybridhpc.ledger.base import Event
 from hybridhpc.model import Move
+from hybridhpc.spec.flags import parse_move
 
 TICK = 2.0
 """Seconds between two looks at what is due; each site is asked at its own interval (`poll_interval`)."""
@@ -74,11 +75,7 @@ def _pass(client: Client, memory: Memory, report: Callable[[Event], None], *, on
 
 def _moving(client: Client) -> Move:
     found = settings(client.paths, client.env)["move"]
-    try:
-        return Move(found.value)
-    except ValueError as error:
-        known = ", ".join(move.value for move in Move)
-        raise UsageError(f"{found.source}: move: {found.value!r} is none of {known}") from error
+    return parse_move(found.value, found.source)
 
 
 def _as_json(event: Event) -> None:

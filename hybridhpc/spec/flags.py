@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hybridhpc.errors import UsageError
-from hybridhpc.model import Goal
+from hybridhpc.model import Goal, Move
 from hybridhpc.spec.places import places, read_place
 from hybridhpc.spec.values import GOALS, read_worth
 
@@ -29,3 +29,12 @@ def parse_goal(text: str, source: str) -> Goal:
         return Goal(value_of_time=read_worth(text))
     except ValueError as error:
         raise UsageError(f"{source}: {error}", hint=f"write {', '.join(GOALS)} or 30 USD/h") from error
+
+
+def parse_move(text: str, source: str) -> Move:
+    """Read what may become of waiting jobs whose spec does not say. Raises UsageError."""
+    try:
+        return Move(text)
+    except ValueError as error:
+        known = ", ".join(move.value for move in Move)
+        raise UsageError(f"{source}: move: {text!r} is none of {known}", hint="write move: advise") from error
