@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hybridhpc.errors import HpcError, TransportError, Undelivered
+from hybridhpc.script.quote import shell_words
 from hybridhpc.sites.site import Site
 from hybridhpc.transports import ssh_faults
 from hybridhpc.transports.errands import BOOTSTRAP
@@ -59,7 +60,9 @@ class OpenSshTransport(RemoteTransport):
         self._shared = shared_path(site, env)
         options = [word for option in _ENFORCED for word in ("-o", option)]
         file = str(configuration(site, self._shared))
-        self._argv = ("ssh", "-F", file, *options, *destination(self._host), BOOTSTRAP)
+        there = destination(self._host)
+        self._argv = ("ssh", "-F", file, *options, *there, BOOTSTRAP)
+        self._log_in = shell_words(("ssh", "-F", file, *there, "true"))
 
     def _line(self, within: float) -> Line:
         """Return a session over the shared connection, or an ssh that makes one."""
@@ -89,7 +92,7 @@ class OpenSshTransport(RemoteTransport):
     def _fault(self, talk: Talk) -> HpcError:
         """Say why a conversation ended before its end."""
         if not talk.late:
-            return ssh_faults.fault(self._site, talk.words, delivered=talk.delivered)
+            return ssh_faults.fault(self._site, talk.words, delivered=talk.delivered, log_in=self._log_in)
         kind = TransportError if talk.delivered else Undelivered
         return kind(f"{self._host} gave no answer in time", hint="is it up? `hpc sites` asks")
 

@@ -19,10 +19,11 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, Undelivered) and re.search(_PASSING, str(error)) is not None
 
 
-def fault(site: Site, words: str, *, delivered: bool) -> TransportError:
+def fault(site: Site, words: str, *, delivered: bool, log_in: str = "") -> TransportError:
     """Return the error for what ssh said.
 
-    `delivered`: the site may have got everything that was sent, so that what it did is unknown.
+    `delivered`: the site may have got everything that was sent, so that what it did is unknown. `log_in`: a command
+    that makes the connection we would share, and may ask a person for a passphrase or a code.
     """
     said = _essence(words)
     if delivered:
@@ -33,17 +34,20 @@ def fault(site: Site, words: str, *, delivered: bool) -> TransportError:
     if re.search(_UNKNOWN, words):
         return _unknown_key(site, words)
     if re.search(_DENIED, words):
-        return denied(site, said)
+        return denied(site, said, log_in)
     hint = f"try it by hand: {_by_hand(site)}"
     return Undelivered(f"{site.host} is not reached: {said or 'ssh ended without a word'}", hint=hint)
 
 
-def denied(site: Site, said: str) -> AuthExpired:
+def denied(site: Site, said: str, log_in: str = "") -> AuthExpired:
     """Return the error for a login that was refused."""
+    by_hand = (
+        f"log in once, the connection then serves hpc: {log_in}" if log_in else f"try it by hand: {_by_hand(site)}"
+    )
     renew = f"; renew it: {site.renew}" if site.renew else ""
     return AuthExpired(
         f"AUTH_EXPIRED: {site.host} does not let you in: {said}{renew}",
-        hint=f"try it by hand: {_by_hand(site)}; `ssh-add -l` lists the keys that your agent holds",
+        hint=f"{by_hand}; `ssh-add -l` lists the keys that your agent holds",
     )
 
 

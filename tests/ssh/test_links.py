@@ -207,6 +207,7 @@ def test_a_key_with_a_passphrase_needs_an_agent(
     with pytest.raises(AuthExpired, match="AUTH_EXPIRED") as caught:
         reach(server).run(HELLO)
     assert "ssh-add" in f"{caught.value.message} {caught.value.hint}"
+    assert caught.value.hint.startswith(("log in once", "try it by hand"))
     asking = tmp_path / "ask"
     asking.write_text("#!/bin/sh\necho open sesame\n")
     asking.chmod(0o700)
