@@ -405,7 +405,7 @@ SEEDS = (
         "a setting that is none",
         lambda well: write(well.config / "config.yaml", "gaol: cheap\n"),
         r"config\.yaml:1: 'gaol: cheap' is no setting",
-        "keys are goal, where",
+        "keys are goal, move, where",
     ),
     Seed(
         "a setting that makes no sense",
