@@ -1,0 +1,139 @@
+"""Measure everything on the GPU of this machine and write docs/benchmarks/GPU-DATE.md (`make bench-gpu`).
+
+First the smallest cuTile kernel runs, to learn whether the driver takes its binaries: if not, Triton takes its place in
+all that follows, and the report says so with the driver's own words. Exit codes: 0 written, 1 a result was wrong,
+3 there is no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import gpu, matmul, results
+from .results import Row
+
+JOBS = Path(__file__).parents[1]
+GEMM = ("type", "m", "n", "k", "by", "milliseconds", "tflops", "percent_of_torch", "error", "verdict", "how")
+FP64 = ("n", "method", "by", "gemms", "milliseconds", "tflops", "times_native", "error", "promised", "verdict")
+STEPS = ("n", "method", "by", "measure", "split", "products", "reconstruct")
+
+
+def run(job: str, out: Path, *arguments: str) -> dict[str, Any]:
+    """Run a job in a process of its own and return what it wrote. A crash of the driver must not end the bench."""
+    command = [sys.executable, str(JOBS / f"{job}.py"), "--out", str(out), *arguments]
+    print("+", *command, file=sys.stderr, flush=True)
+    done = subprocess.run(command)
+    found = out / f"{job}.json"
+    content: dict[str, Any] = json.loads(found.read_text()) if found.exists() else {"rows": [], "measured": False}
+    return content | {"command": [Path(sys.executable).name, f"{job}.py", *arguments], "exit_code": done.returncode}
+
+
+def language(out: Path) -> tuple[str, str]:
+    """Return whether the kernels are to be cuTile's or Triton's, and what happened when a small one was started."""
+    tried = run("gemm", out, "--types", "bf16", "--sizes", "256", "--by", "cutile")
+    verdict = tried["rows"][0]["verdict"] if tried["rows"] else f"the process ended with exit code {tried['exit_code']}"
+    return ("cutile" if verdict == "right" else "triton"), verdict
+
+
+def relative(rows: list[Row]) -> list[Row]:
+    """Add to FP64 rows how fast they are relative to native FP64 at the same size in the same run."""
+    native = {row["n"]: row["tflops"] for row in rows if row["method"] == "native" and row.get("tflops")}
+    return [
+        row | {"times_native": row["tflops"] / native[row["n"]] if row.get("tflops") and row["n"] in native else None}
+        for row in rows
+    ]
+
+
+def report(machine: dict[str, Any], tried: str, by: str, gemm: dict[str, Any], fp64: dict[str, Any], name: str) -> str:
+    """Return the page: what ran, on what, how, and all figures."""
+    rows = relative(fp64["rows"])
+    steps = [row | row["steps"] for row in rows if "steps" in row]
+    facts = "\n".join(f"- {key}: {value}" for key, value in machine.items())
+    commands = "\n".join(" ".join(content["command"]) for content in (gemm, fp64))
+    states = gemm["rows"] + fp64["rows"]
+    clocks = sorted({row["clocks.sm"] for row in states if "clocks.sm" in row})
+    power = sorted({row["power.draw"] for row in states if "power.draw" in row})
+    return f"""# {machine["gpu"]}, {name.rpartition("-")[2]}
+
+Written by `make bench-gpu`. TFLOPS are 2 M N K / time: the median of repeated CUDA graphs after a warm-up, random data.
+"percent_of_torch" is relative to cuBLAS, "times_native" to native FP64, on this GPU in this run. Errors are the largest
+|E| / (|A||B|) over sampled entries. Raw figures, every single run among them: `{name}.json`.
+
+The smallest cuTile kernel: {tried}. The kernels below are {by}'s.
+
+{facts}
+- SM clocks seen: {", ".join(clocks) or "not told"}
+- power drawn, lowest and highest: {" and ".join(power[:1] + power[-1:]) or "not told"}
+
+```
+{commands}
+```
+
+## Plain products
+![TFLOPS of plain products]({name}-gemm.png)
+
+{results.table(gemm["rows"], list(GEMM), markdown=True)}
+
+## FP64 products
+![Error against speed of FP64 products]({name}-fp64.png)
+
+{results.table(rows, list(FP64), markdown=True)}
+
+Milliseconds of the steps of scheme 2:
+
+{results.table(steps, list(STEPS), markdown=True)}
+"""
+
+
+def keep(out: Path, folder: Path, name: str, page: str, content: dict[str, Any]) -> None:
+    """Put the page, its pictures and the raw figures beside each other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.md").write_text(page)
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    for job in ("gemm", "fp64"):
+        if (out / f"{job}.png").exists():
+            shutil.copy(out / f"{job}.png", folder / f"{name}-{job}.png")
+
+
+def learn(out: Path) -> None:
+    """Have `matmul(method="auto")` know the speeds that were just measured."""
+    if (out / "speeds.json").exists():
+        known = json.loads(matmul.SPEEDS.read_text()) | json.loads((out / "speeds.json").read_text())
+        matmul.SPEEDS.write_text(json.dumps(known, indent=1) + "\n")
+
+
+def main() -> int:
+    """Measure, write, and return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--docs", type=Path, default=Path("docs/benchmarks"), help="where the page goes")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="where the jobs write")
+    parser.add_argument("--sizes", nargs="+", help="of both jobs; default: those of each job")
+    parser.add_argument("--tune", action="store_true", help="try tiles and hints first (long)")
+    options = parser.parse_args()
+    if not gpu.present():
+        print("bench: there is no GPU here, so nothing was measured and nothing written", file=sys.stderr)
+        return 3
+    sizes = ["--sizes", *options.sizes] if options.sizes else []
+    by, tried = language(options.out / "first")
+    gemm = run("gemm", options.out, "--by", "torch", "cutile", "triton", *sizes, *["--tune"] * options.tune)
+    fp64 = run("fp64", options.out, "--by", by, "torch", *sizes)
+    machine = gpu.machine()
+    today = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
+    name = f"{re.sub(r'[^a-z0-9]+', '-', machine['gpu'].lower()).strip('-')}-{today}"
+    content = {"machine": machine, "first_cutile_kernel": tried, "gemm": gemm, "fp64": fp64}
+    keep(options.out, options.docs, name, report(machine, tried, by, gemm, fp64, name), content)
+    learn(options.out)
+    print(f"written: {options.docs / name}.md")
+    return 1 if 1 in (gemm["exit_code"], fp64["exit_code"]) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

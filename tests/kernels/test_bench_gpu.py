@@ -1,0 +1,61 @@
+"""What `make bench-gpu` does around the measuring: that itself needs a GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is missing: pip install 'hybridhpc[train]'")
+
+from hybridhpc.refjobs.kernels import bench, gpu, matmul
+
+TIMED = {"measured": True, "clocks.sm": "1980 MHz", "power.draw": "690 W", "verdict": "right", "error": 1e-17}
+GEMM = {"type": "bf16", "m": 8, "n": 8, "k": 8, "by": "cutile", "milliseconds": 1.0, "tflops": 700.0} | TIMED
+STEPS = {"measure": 1.0, "split": 2.0, "products": 80.0, "reconstruct": 3.0}
+NATIVE = {"n": 16384, "method": "native", "by": "torch", "tflops": 60.0} | TIMED
+OZAKI = {"n": 16384, "method": "ozaki2 N=15", "by": "cutile", "tflops": 90.0, "steps": STEPS} | TIMED
+
+
+@pytest.mark.skipif(gpu.present(), reason="there is a GPU: this is about machines without one")
+def test_without_a_gpu_nothing_is_measured_and_nothing_is_written(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", bench.__name__, "--docs", str(tmp_path / "docs")], capture_output=True, text=True
+    )
+    assert done.returncode == 3
+    assert "nothing was measured" in done.stderr
+    assert not (tmp_path / "docs").exists()
+
+
+def test_the_page_has_all_figures_and_says_whose_kernels_they_are_of(tmp_path: Path) -> None:
+    gemm: dict[str, Any] = {"rows": [GEMM], "command": ["python", "gemm.py", "--by", "cutile"]}
+    fp64: dict[str, Any] = {"rows": [NATIVE, OZAKI], "command": ["python", "fp64.py"]}
+    page = bench.report({"gpu": "NVIDIA H200"}, "failed: CUresult 221", "triton", gemm, fp64, "nvidia-h200-20260101")
+    for expected in ("# NVIDIA H200, 20260101", "CUresult 221", "triton's", "700", "1980 MHz", "690 W", "gemm.py --by"):
+        assert expected in page
+    (line,) = [line for line in page.splitlines() if "ozaki2" in line and "1.5" in line]
+    assert "90" in line
+    assert "| 80 " in page
+    bench.keep(tmp_path, tmp_path / "docs", "x", page, {"gemm": gemm})
+    assert (tmp_path / "docs" / "x.md").read_text() == page
+
+
+def test_the_first_kernel_decides_between_cutile_and_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rows, wanted in (([GEMM], "cutile"), ([GEMM | {"verdict": "failed: x"}], "triton"), ([], "triton")):
+        monkeypatch.setattr(bench, "run", lambda *_, rows=rows: {"rows": rows, "exit_code": 3})
+        assert bench.language(tmp_path)[0] == wanted
+
+
+def test_auto_learns_what_was_measured_and_forgets_no_other_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "known.json"
+    file.write_text('{"another": []}')
+    monkeypatch.setattr(matmul, "SPEEDS", file)
+    (tmp_path / "speeds.json").write_text('{"NVIDIA H200": [1]}')
+    bench.learn(tmp_path)
+    assert json.loads(file.read_text()) == {"another": [], "NVIDIA H200": [1]}
