@@ -13,6 +13,8 @@ try:
         from kernels.fp64_job import main  # type: ignore[import-not-found,no-redef]
         from kernels.matmul import explain, matmul  # type: ignore[import-not-found,no-redef]
 except ImportError as missing:
+    if __name__ != "__main__":
+        raise
     sys.exit(f"fp64.py: {missing}; what it needs: pip install torch numpy matplotlib")
 
 __all__ = ["explain", "main", "matmul"]

@@ -8,6 +8,8 @@ try:
     else:
         from kernels.gemm_job import main  # type: ignore[import-not-found,no-redef]
 except ImportError as missing:
+    if __name__ != "__main__":
+        raise
     sys.exit(f"gemm.py: {missing}; what it needs: pip install torch numpy matplotlib")
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Untuned(Exception):
     """There is no such kernel for this GPU; the text says which."""
 
 
+@cache
 def read(file: Path = FILE) -> dict[str, Any]:
     """Return all tunings: by language, kernel and architecture."""
     tunings: dict[str, Any] = json.loads(file.read_text())
