@@ -18,8 +18,8 @@ from hybridhpc.config import read_file, settings
 from hybridhpc.errors import NotFound, SpecError, UsageError
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.planning import Wish
-from hybridhpc.script.plan import NOT_SHIPPED
 from hybridhpc.secret_files import check_secrets
+from hybridhpc.shipped import shipped
 from hybridhpc.spec.dependencies import check_dependencies
 from hybridhpc.spec.fault import problem_of
 from hybridhpc.spec.places import CLOUD, ONPREM, unknown_names
@@ -176,12 +176,8 @@ def _tree(spec: JobSpec) -> list[tuple[str, int, int]]:
 def _walk(spec: JobSpec, root: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Yield everything below a directory that is shipped, in a fixed order."""
     try:
-        for path in sorted(root.iterdir()):
-            if any(path.match(pattern) for pattern in NOT_SHIPPED):
-                continue
+        for path in shipped(root):
             yield path, path.lstat()
-            if path.is_dir() and not path.is_symlink():
-                yield from _walk(spec, path)
     except OSError as error:
         raise _unfit_workdir(spec, f"{error.filename} cannot be read: {error.strerror}") from error
 

@@ -9,9 +9,6 @@ from hybridhpc.decide.promise import Promise
 from hybridhpc.model import JobSpec, Resources
 from hybridhpc.values import dataclass
 
-NOT_SHIPPED = (".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", "*.pyc")
-"""What is left behind when a workdir is shipped."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

@@ -22,7 +22,7 @@ from hybridhpc.at_once import AtOnce
 from hybridhpc.command import Command, CommandResult, Errand, StagedFile
 from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.ownership import exchangeable
-from hybridhpc.script.plan import NOT_SHIPPED
+from hybridhpc.shipped import shipped
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import MAX_OUTPUT, question_environment
 
@@ -114,8 +114,13 @@ class LocalTransport:
 
         try:
             private_directory(Path(directory).parent)
+            taken = set(shipped(Path(source)))
             shutil.copytree(
-                source, directory, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_SHIPPED)
+                source,
+                directory,
+                symlinks=True,
+                dirs_exist_ok=True,
+                ignore=lambda folder, names: {name for name in names if Path(folder, name) not in taken},
             )
         except (OSError, shutil.Error) as error:
             raise Undelivered(f"{source} cannot be copied to {directory}: {error}") from error

@@ -12,14 +12,13 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
 
 from hybridhpc.command import Command
 from hybridhpc.errors import TransportError
-from hybridhpc.script.plan import NOT_SHIPPED
 from hybridhpc.script.quote import shell_words
+from hybridhpc.shipped import shipped
 
 _CHUNK = 1 << 18
 _LARGE = 8 << 20
@@ -136,17 +135,10 @@ class Tree:
     def __init__(self, source: str) -> None:
         self._root = Path(source)
 
-    def _walk(self, folder: Path) -> Iterator[Path]:
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if not any(fnmatch(entry.name, pattern) for pattern in NOT_SHIPPED):
-                yield Path(entry.path)
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self._walk(Path(entry.path))
-
     def digest(self) -> str:
         """Return what names this content: paths, kinds, who may execute, and every byte. Raises OSError."""
         whole = hashlib.sha256()
-        for path in self._walk(self._root):
+        for path in shipped(self._root):
             seen = path.lstat()
             name = os.fsencode(path.relative_to(self._root))
             whole.update(b"%d %s %o " % (len(name), name, seen.st_mode & 0o170111))
@@ -160,7 +152,7 @@ class Tree:
     def pack(self, file: IO[bytes], last: str) -> None:
         """Write all of it as tar; `last` is an empty file at its end, which proves that nothing was cut off."""
         with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
-            for path in self._walk(self._root):
+            for path in shipped(self._root):
                 archive.add(path, str(path.relative_to(self._root)), recursive=False, filter=_nobodys)
             archive.addfile(tarfile.TarInfo(last))
 

@@ -1,0 +1,77 @@
+"""A workdir lies at a site once per content, no job can damage it, and what comes back stays where it belongs."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hybridhpc.errors import TransportError
+from hybridhpc.transports.base import Transport
+from hybridhpc.transports.tree import unpack_tree
+from tests.loopback import Loopback
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    code = tmp_path / "code"
+    (code / "deep" / "data").mkdir(parents=True)
+    (code / "run.sh").write_text("#!/bin/sh\n")
+    (code / "run.sh").chmod(0o755)
+    (code / "deep" / "a.bin").write_bytes(bytes(range(256)) * 1000)
+    (code / "deep" / "data" / "huge").write_text("x")
+    (code / "deep" / "data" / "kept").write_text("x")
+    (code / "link").symlink_to("run.sh")
+    (code / ".git").mkdir()
+    (code / ".hpcignore").write_text("# data\ndeep/data/*\n!kept\n*.log\n")
+    (code / "a.log").write_text("x")
+    return code
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+SHIPPED = {".hpcignore", "deep", "deep/a.bin", "deep/data", "deep/data/kept", "link", "run.sh"}
+
+
+def test_a_tree_is_sent_once_per_content(
+    server: Loopback, reach: Callable[..., Transport], tmp_path: Path, code: Path
+) -> None:
+    transport = reach(server, job_root=str(tmp_path / "jobs"))
+    store = tmp_path / "jobs" / ".work"
+    for job in ("1", "2"):
+        transport.put_tree(str(code), str(tmp_path / "jobs" / job / "work"))
+        work = tmp_path / "jobs" / job / "work"
+        assert names(work) == SHIPPED
+        assert (work / "run.sh").stat().st_mode & 0o777 == 0o700
+        assert (work / "link").is_symlink()
+        (work / "deep" / "a.bin").write_bytes(b"damaged")
+    (kept,) = store.iterdir()
+    assert (kept / "deep" / "a.bin").read_bytes() == (code / "deep" / "a.bin").read_bytes()
+    (code / "run.sh").write_text("#!/bin/sh\nexit 1\n")
+    transport.put_tree(str(code), str(tmp_path / "jobs" / "3" / "work"))
+    assert len(list(store.iterdir())) == 2
+
+
+def test_nothing_that_comes_back_leads_out_of_its_directory(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name in ("../out", "/tmp/hpc-out", "./good"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            archive.addfile(member, io.BytesIO(b"abc"))
+        link = tarfile.TarInfo("./shadow")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/shadow"
+        archive.addfile(link)
+        device = tarfile.TarInfo("./device")
+        device.type = tarfile.CHRTYPE
+        archive.addfile(device)
+    file.seek(0)
+    with pytest.raises(TransportError, match="shadow"):
+        unpack_tree(file, str(tmp_path / "back"))
+    assert names(tmp_path / "back") - {"tmp", "tmp/hpc-out"} == {"good"}
+    assert not (tmp_path / "out").exists() and not Path("/tmp/hpc-out").exists()
