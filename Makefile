@@ -25,7 +25,7 @@ help:
 	@echo "make bench     measure the budgets against sbatch and submitit"
 	@echo "make templates translate templates/ to Python again, after a change there"
 	@echo "make accuracy  print how accurate the two ways to FP64 on tensor cores are (NumPy, no GPU)"
-	@echo "make kernels-aot compile every GPU kernel for five architectures and check the machine code (no GPU; 500 MB)"
+	@echo "make kernels-aot compile every GPU kernel for five architectures and check the machine code (no GPU; 1 GB)"
 	@echo "make bench-gpu measure on the GPU of this machine and write docs/benchmarks/"
 	@echo "make wheel     build the wheel into dist/"
 
@@ -85,12 +85,15 @@ templates: $(VENV)/dev.done
 accuracy: $(VENV)/torch.done
 	$(BIN)/python -m hybridhpc.refjobs.kernels.accuracy --plot docs/images/fp64-accuracy.png
 
-$(VENV)/kernels.done: $(VENV)/torch.done
-	$(BIN)/pip install -q -e '.[train,kernels]'
+# An environment of its own: the compilers want newer CUDA packages than PyTorch pins.
+$(VENV)/kernels.done: $(BIN)/python pyproject.toml
+	$(BIN)/python -m venv $(VENV)/kernels
+	@echo "setting up the compilers of the GPU kernels (1 GB on disk: a few minutes the first time)"
+	$(VENV)/kernels/bin/pip install -q -e '.[kernels]'
 	@touch $@
 
 kernels-aot: $(VENV)/kernels.done
-	$(BIN)/python -m hybridhpc.refjobs.kernels.aot
+	$(VENV)/kernels/bin/python -m hybridhpc.refjobs.kernels.aot
 
 # Runs with the Python of the GPU machine, which has its own torch: make bench-gpu PYTHON=python3
 bench-gpu:

@@ -3,7 +3,8 @@
 python -m hybridhpc.refjobs.kernels.aot [--by cutile] [--arch sm_90] [--kernel NAME] [--json FILE]  (`make kernels-aot`)
 
 A kernel passes when it has no register spills (no stack, no STL or LDL) and the tensor-core instruction of its
-architecture. Needs cuda-tile with its compiler, Triton, nvdisasm and cuobjdump: pip install 'hybridhpc[kernels]'.
+architecture. Needs cuda-tile with its compiler, Triton, nvdisasm and cuobjdump: pip install 'hybridhpc[kernels]', in an
+environment of their own.
 Exit codes: 0 all pass, 1 one does not, 2 the compiler is missing.
 """
 
@@ -89,7 +90,7 @@ def tool(name: str) -> str:
         path = Path(site) / "nvidia" / "cu13" / "bin" / name
         if path.exists():
             return str(path)
-    raise Missing(f"{name} is missing: pip install 'hybridhpc[kernels]'")
+    raise Missing(f"{name} is missing: make kernels-aot installs it (pip install 'hybridhpc[kernels]')")
 
 
 def inspect(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from . import triton_kernels as kernels
 from .by_torch import padded
 from .constants import crt, moduli
-from .tuning import Config, config
+from .tuning import Config, Untuned, config
 
 ACCUMULATORS = {torch.int8: tl.int32, torch.float64: tl.float64}
 
@@ -42,6 +42,8 @@ def tall(stack: Tensor, tile: tuple[int, ...]) -> Any:  # noqa: ANN401 (Triton's
 
 def gemm(a: Tensor, b: Tensor, out: Tensor, *, kind: str, how: Config | None = None) -> None:
     """Write a @ b.T for a (M, K) and b (N, K); `kind` is that of `tuning.json`, such as bf16 or tf32."""
+    if a.device.type == "cpu" and kind in ("bf16", "e4m3", "e5m2"):
+        raise Untuned(f"Triton's interpreter (3.9) does not multiply {kind}")
     how = how or tuned(f"gemm {kind}", a)
     tm, tn, tk = how.tile
     operands = (tall(a, (tm, tk)), tall(b, (tn, tk)), tall(out, (tm, tn)))
