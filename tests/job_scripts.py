@@ -42,9 +42,11 @@ class JobDir:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "HPC_", "OMP_"))}
         self.env = {**kept, "HPC_JOB_DIR": str(path), **env}
 
-    def start(self, script: bytes, *, own_session: bool = True) -> subprocess.Popen[bytes]:
-        """Begin a script; its output goes to the file `log`."""
+    def start(self, script: bytes, *, own_session: bool = True, again: bool = False) -> subprocess.Popen[bytes]:
+        """Begin a script; its output goes to the file `log`. `again`: the very same run a second time."""
         file = self.path / "script"
+        for marker in () if again else self.path.glob("start.*"):
+            marker.unlink()
         # bash reads a script as it goes: one that runs already must not be written over.
         if not file.exists() or file.read_bytes() != script:
             file.write_bytes(script)

@@ -10,8 +10,10 @@
 set -u
 
 if [ -n "${HPC_JOB_DIR:-}" ]; then
+  hpc_by_hand=
   hpc_directory="$HPC_JOB_DIR"
 else
+  hpc_by_hand=1
   HPC_JOB_DIR=$PWD
   hpc_directory=$PWD
 fi
@@ -44,6 +46,32 @@ hpc_mark() {
   local marker=$1.$hpc_run
   shift
   printf '%s\n' "$*" >"$HPC_JOB_DIR/.$marker.$$" && mv -f "$HPC_JOB_DIR/.$marker.$$" "$HPC_JOB_DIR/$marker"
+}
+
+# hpc_begin: the start marker is made once. A controller that forgot its last seconds may start the very same run again
+# (a requeue counts as a restart, and is another run): that one does not run, and ends as the first one does.
+hpc_begin() {
+  local marker=$HPC_JOB_DIR/start.$hpc_run part
+  part=$HPC_JOB_DIR/.start.$hpc_run.$(uname -n).$$
+  printf '%s\n' "$(date +%s) $(uname -n)" >"$part" || hpc_die "$HPC_JOB_DIR cannot be written to"
+  if ln "$part" "$marker" 2>/dev/null; then
+    rm -f "$part"
+  elif [ -n "$hpc_by_hand" ] || [ ! -e "$marker" ]; then
+    mv -f "$part" "$marker"
+  else
+    rm -f "$part"
+    hpc_end_as_the_first
+  fi
+}
+
+hpc_end_as_the_first() {
+  local code
+  trap - EXIT
+  hpc_say "this very run began before ($(cat "$HPC_JOB_DIR/start.$hpc_run")); its end is waited for"
+  until read -r code _ <"$HPC_JOB_DIR/exit.$hpc_run"; do
+    sleep 1
+  done 2>/dev/null
+  exit "$code"
 }
 
 # The last act, however the script ends. An exit with 0 that was not the payload's (a preamble's, say) counts as 1.
@@ -124,10 +152,10 @@ trap hpc_leave EXIT
 trap hpc_stop TERM INT HUP
 trap hpc_checkpoint USR1
 exec {hpc_codes}<> <(:) # a pipe
+hpc_begin
 # The witness: a process that does nothing but die of a signal that is meant for the whole job.
 (trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
 hpc_witness=$!
-hpc_mark start "$(date +%s) $(uname -n)" || hpc_die "$HPC_JOB_DIR cannot be written to"
 
 MASTER_ADDR=$(scontrol show hostnames "${SLURM_JOB_NODELIST:-}" 2>/dev/null | head -n 1)
 MASTER_ADDR=${MASTER_ADDR:-$(uname -n)}

@@ -67,6 +67,36 @@ def test_markers_carry_the_array_task_and_the_restart(job):
     assert {"start.7.2", "exit.7.2"} <= {file.name for file in job.path.iterdir()}
 
 
+def test_the_very_same_run_started_again_does_not_run_and_ends_as_the_first_does(job):
+    """A controller that forgot its last seconds starts a job again that runs or has ended already."""
+    script = render(run="echo ran >> runs; until [ -e go ]; do sleep 0.05; done; exit 7")
+    first = job.start(script)
+    await_true(lambda: (job.path / "runs").exists(), lambda: job.log)
+    second = job.start(script, again=True)
+    job.await_log("this very run began before")
+    assert second.poll() is None
+    (job.path / "go").touch()
+    assert (first.wait(10), second.wait(10)) == (7, 7)
+    assert job.start(script, again=True).wait(10) == 7
+    assert (job.path / "runs").read_text() == "ran\n"
+    job.env["SLURM_RESTART_COUNT"] = "1"
+    assert job.start(script, again=True).wait(10) == 7
+    assert (job.path / "runs").read_text() == "ran\nran\n", "a requeue is another run"
+
+
+def test_the_very_same_run_started_again_can_be_stopped_while_it_waits(job):
+    script = render(run="sleep 30")
+    first = job.start(script)
+    await_true(lambda: (job.path / "start.-.0").exists(), lambda: job.log)
+    second = job.start(script, again=True)
+    job.await_log("this very run began before")
+    second.terminate()
+    assert second.wait(10) == 143
+    assert not (job.path / "exit.-.0").exists()
+    first.terminate()
+    assert first.wait(10) == 143
+
+
 def test_a_job_that_is_killed_outright_leaves_no_exit_marker(job):
     script = listening(job)
     os.killpg(script.pid, signal.SIGKILL)
