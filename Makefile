@@ -9,9 +9,9 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 SEED ?= 1
 
-.PHONY: help run test lint lab lab-down lab-smoke forecast-lab torture bench templates wheel clean
+.PHONY: help run test lint lab lab-down lab-smoke forecast-lab torture demonstration bench templates wheel clean
 # The kernels
-.PHONY: accuracy kernels-aot torture bench-gpu
+.PHONY: accuracy kernels-aot bench-gpu
 
 help:
 	@echo "make run       set up, then submit the reference training job with --where auto on this machine"
@@ -22,6 +22,7 @@ help:
 	@echo "make lab-down  stop exactly what make lab started"
 	@echo "make forecast-lab  submit 60 jobs behind made-up load on the lab, and print forecasts against outcomes"
 	@echo "make torture   kill everything at random for up to 20 minutes (SEED=n), and count what became of the jobs"
+	@echo "make demonstration  200 jobs while clients, agents, nodes and a controller are killed at random for ten minutes"
 	@echo "make bench     measure the budgets against sbatch and submitit"
 	@echo "make templates translate templates/ to Python again, after a change there"
 	@echo "make accuracy  print how accurate the two ways to FP64 on tensor cores are (NumPy, no GPU)"
@@ -74,6 +75,9 @@ forecast-lab: $(VENV)/dev.done
 
 torture: $(VENV)/dev.done
 	$(BIN)/python -m tests.torture --seed $(SEED)
+
+demonstration: $(VENV)/dev.done
+	$(BIN)/python -m tests.torture --seed $(SEED) --demonstration --jobs 200 --kills 100000 --minutes 13
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m tests.bench

@@ -18,12 +18,11 @@ from hybridhpc.decide import recover
 from hybridhpc.decide.recover import Cause, Next, Step
 from hybridhpc.errors import HpcError
 from hybridhpc.journal import Journal
-from hybridhpc.ledger.base import Event, Phase, Record
+from hybridhpc.ledger.base import AGENT, Event, Phase, Record
 from hybridhpc.model import JobState, JobStatus, Move
 from hybridhpc.moving import Mover, longest_first
 from hybridhpc.planning import Planner
 
-LEASE = "agent"
 LEASE_LASTS = 300.0
 """Seconds until another agent may take over from one that went silent; longer than a slow submission takes."""
 INTERRUPTED_FOR = 30.0
@@ -86,7 +85,7 @@ class Agent:
     def resign(self) -> None:
         """Give the lease back, so that another may lead at once."""
         now = self._clock()
-        self._ledger.lease(LEASE, self._memory.owner, until=now, now=now)
+        self._ledger.lease(AGENT, self._memory.owner, until=now, now=now)
         self._memory.led_at = 0.0
 
     def _lead(self) -> bool:
@@ -94,7 +93,7 @@ class Agent:
         now, memory = self._clock(), self._memory
         if now - memory.led_at < LEASE_LASTS / 4:
             return True
-        leads = self._ledger.lease(LEASE, memory.owner, until=now + LEASE_LASTS, now=now)
+        leads = self._ledger.lease(AGENT, memory.owner, until=now + LEASE_LASTS, now=now)
         memory.led_at = now if leads else 0.0
         return leads
 

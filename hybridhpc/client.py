@@ -15,7 +15,7 @@ from hybridhpc import following, registry
 from hybridhpc.clock import Clock, now
 from hybridhpc.config import Paths, find_paths, working_directory
 from hybridhpc.errors import HpcError, TransportError, Undecided
-from hybridhpc.ledger.base import SWEEP_BYTES, Phase, Record
+from hybridhpc.ledger.base import AGENT, SWEEP_BYTES, Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.planning import Planner
@@ -138,6 +138,25 @@ class Client:
             self.ledger.seen(certain)
         self._forget_secrets([record for record in records if _ends(statuses.get(record.token))])
         return statuses
+
+    def over(self, records: Sequence[Record]) -> list[bool]:
+        """Say of each job whether it has ended and nothing follows: an agent may be about to make a new attempt."""
+        doubtful = [
+            record.state.final and not (record.settled or record.state is JobState.COMPLETED) for record in records
+        ]
+        agent = any(doubtful) and self.ledger.leased(AGENT, now=self.clock())
+        return [
+            record.state.final and not (agent and may_go_on)
+            for record, may_go_on in zip(records, doubtful, strict=True)
+        ]
+
+    def latest(self, records: Sequence[Record]) -> tuple[Record, ...]:
+        """Return jobs with what became of those that had ended: perhaps a new attempt."""
+        over = self.over(records)
+        return tuple(
+            record if done or not record.state.final else self.ledger.current([record.token])[0]
+            for record, done in zip(records, over, strict=True)
+        )
 
     def ask_again(self, record: Record) -> JobStatus:
         """Ask about a job that has ended as far as is known, and write nothing down."""

@@ -43,8 +43,11 @@ def follow(client: Client, record: Record, *, task: int | None = None) -> Record
             said = line
         pass_on(client, record, passed, task)
         if record.state.final:
-            return record
-        if client.is_local(record) and client.has_ended(record):
+            if client.over([record])[0]:
+                return record
+            pause(QUICK)
+            (record,) = client.latest([record])
+        elif client.is_local(record) and client.has_ended(record):
             # Its scheduler learns of that any moment: asked soon, then less and less often.
             pause(hurry)
             hurry = min(2 * hurry, QUICK)
@@ -68,13 +71,13 @@ def wait_for(
     """Wait until all (or any one) are final, or the time has come; return them as they are then."""
     pace = Pace(client)
     while True:
-        records = pace.refresh(records)
-        done = [record.state.final for record in records]
+        records = client.latest(pace.refresh(records))
+        done = client.over(records)
         if told:
             told(sum(done), len(done))
         if all(done) or (any_one and any(done)) or (until is not None and client.clock() >= until):
             return records
-        rest = pace.rest(records)
+        rest = QUICK if all(record.state.final for record in records) else pace.rest(records)
         pause(rest if until is None else min(rest, max(0.0, until - client.clock())))
 
 

@@ -22,6 +22,10 @@ SWEEP_BYTES = 3
 """Bytes of what is put behind the name of a sweep to make its id; in hexadecimal, after a dash."""
 
 
+AGENT = "agent"
+"""The lease of whoever looks after jobs."""
+
+
 class Phase(Enum):
     """How far a submission came."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ import pytest
 
 from hybridhpc import agent
 from hybridhpc.model import JobState, Move
+from tests.fake_slurm import ordinary_programs
 from tests.keeper import Keeper
 from tests.lab.install import RefusedError
 from tests.lab.lab import Lab
@@ -151,6 +153,34 @@ def test_jobs_that_a_controller_lost_with_its_state_run_once_under_new_ids(keepe
     assert keeper.ended(token).state is JobState.COMPLETED
     assert trace.read_text() == "ran\n"
     assert own_lab.run("squeue", "-h", "-j", record.job_id, "-o", "%T").strip() == "PENDING", "the other job is left"
+
+
+def test_without_scontrol_a_job_that_is_to_move_stays_and_the_reason_is_said(keeper: Keeper, tmp_path: Path) -> None:
+    programs = ordinary_programs(tmp_path / "programs")
+    for name in ("sbatch", "squeue", "sinfo", "scancel"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    token = keeper.submit(f"name: stays\n{SMALL}slurm: {{begin: now+1hour}}\nrun: 'true'\n")
+    record = keeper.record(token)
+    assert keeper.client.ledger.propose(record, record.plan, job_root=str(tmp_path / "elsewhere")) is not None
+    keeper.client.env = {**keeper.person.env, "PATH": str(programs)}
+    assert keeper.run_pass(Move.ON) == ["unable"]
+    assert "no scontrol" in keeper.told[-1].text
+    keeper.later = 1000.0
+    assert keeper.run_pass(Move.ON) == []
+    assert (keeper.record(token).attempt, keeper.record(token).state) == (1, JobState.PENDING)
+    keeper.person.hpc("cancel", token)
+
+
+def test_a_script_of_several_components_is_followed_and_never_tried_again(keeper: Keeper) -> None:
+    keeper.person.spec(
+        "#!/bin/sh\n#SBATCH -J het -p cpu -t 5 --mem=1M -o /dev/null\n"
+        "#SBATCH hetjob\n#SBATCH -p cpu -t 5 --mem=1M\nexit 3\n",
+        "het.sbatch",
+    )
+    ref = json.loads(keeper.person.hpc("submit", "--json", "het.sbatch", "--where", "onprem"))["token"]
+    assert keeper.ended(ref).state is JobState.FAILED
+    assert keeper.run_pass() == ["failed"]
+    assert keeper.told[-1].text == "a script taken as it is is not tried again"
 
 
 def test_two_agents_at_once_submit_an_interrupted_job_once(keeper: Keeper) -> None:

@@ -10,15 +10,17 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.lab.install import RefusedError
 from tests.lab.place import from_environment, is_made
@@ -31,6 +33,8 @@ REFUSED = 77
 MOST_MINUTES = 20.0
 PORT = 27000
 NODE_JOBS = 100
+NODES = ("dgx1", "dgx2", "dgx3", "ada1", "ada2", "cpu1", "cpu2")
+"""Of those that are lost in a demonstration; each partition keeps some."""
 
 
 class Torture:
@@ -41,7 +45,8 @@ class Torture:
         self.words = words
         self.toll = Toll()
         self.faults: dict[str, int] = {}
-        self.crowd = Crowd(world, self.toll, words.seed)
+        restartable = words.demonstration
+        self.crowd = Crowd(world, self.toll, words.seed, most=words.jobs, restartable=restartable)
         self.rerun: set[str] = set()
         self.dice = random.Random(words.seed + 1)
         self.deadline = time.monotonic() + words.minutes * 60
@@ -68,7 +73,9 @@ class Torture:
         self.over.set()
         for thread in agents:
             thread.join()
-        return judge(self.world, self.crowd.wanted, self.crowd.unwanted, rerun=self.rerun)
+        rerun = self.crowd.wanted if self.words.demonstration else self.rerun
+        crowd, by_results = self.crowd, self.words.demonstration
+        return judge(self.world, crowd.wanted, crowd.unwanted, rerun=rerun, by_results=by_results)
 
     def _say(self, text: str) -> None:
         left = max(0.0, self.deadline - time.monotonic())
@@ -76,13 +83,14 @@ class Torture:
 
     def _may_go_on(self) -> bool:
         """People go on until there were kills enough, or time is needed for what follows."""
-        reserve = 60 + 180 * bool(self.words.node_jobs) if self.words.minutes > 3 else 25
+        reserve = 180 if self.words.minutes > 3 else 25
         return self.toll.total < self.words.kills and time.monotonic() < self.deadline - reserve
 
     def _people(self) -> None:
         while self._may_go_on():
             with suppress(subprocess.SubprocessError, OSError):
-                self.crowd.one_life()
+                if not self.crowd.one_life():
+                    return
 
     def _keep_agent(self, number: int) -> None:
         """Keep an agent alive, and kill it again and again."""
@@ -104,17 +112,18 @@ class Torture:
 
     def _step(self) -> str:
         """Say what agents are at, from the ledger."""
-        import sqlite3
-
         with suppress(sqlite3.Error):
-            database = sqlite3.connect(f"file:{self.world.state}/ledger.sqlite?mode=ro", uri=True, timeout=1)
-            phases = dict(database.execute("SELECT phase, MAX(attempt) FROM attempts GROUP BY phase"))
-            database.close()
+            phases = dict(self._ask("SELECT phase, MAX(attempt) FROM attempts GROUP BY phase"))
             if "PROPOSED" in phases or phases.get("INTENT", 0) > 1:
                 return "re-place"
             if "INTENT" in phases:
                 return "submit"
         return "follow"
+
+    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
+        database = sqlite3.connect(f"file:{self.world.state}/ledger.sqlite?mode=ro", uri=True, timeout=5)
+        with closing(database):
+            return database.execute(sql).fetchall()
 
     def _disturb(self) -> None:
         """Break other things, one after the other."""
@@ -126,6 +135,15 @@ class Torture:
             ("ssh cut", lambda: world.cut_ssh(dice.uniform(0.1, 3))),
             ("disk full", lambda: world.fill_disk(dice.uniform(0.2, 2))),
         ]
+        if self.words.demonstration:
+            faults += [
+                (
+                    "node lost",
+                    lambda: world.lose_node(dice.choice(NODES), dice.uniform(0, 2), told=dice.random() < 0.8),
+                ),
+                ("node lost", lambda: world.lose_node(dice.choice(NODES), dice.uniform(0, 2), told=True)),
+                ("controller lost", lambda: world.lose_controller(dice.uniform(0, 3))),
+            ]
         while self._may_go_on():
             name, fault = dice.choice(faults)
             with suppress(subprocess.SubprocessError, OSError):
@@ -136,15 +154,9 @@ class Torture:
     def _lose_nodes(self) -> None:
         """A hundred jobs run while their nodes vanish one after the other; each must end well once."""
         world, dice = self.world, self.dice
-        names = [f"node-{number}" for number in range(self.words.node_jobs)]
+        names = [world.name(f"node-{number}") for number in range(self.words.node_jobs)]
         for name in names:
-            world.person.spec(
-                f"name: {name}\nresources: {{cpus: 8, memory: 20MiB}}\ntime: 5m\n"
-                "retries: {node_fail: 20, preempted: 20}\ncheckpoint: {dir: ckpt, grace: 10s}\n"
-                f"run: |\n  mkdir -p ckpt; echo begin {name} >> {world.counter}\n  [ ! -e ckpt/done ] || exit 0\n"
-                f"  sleep 12\n  echo done {name} >> {world.counter}; touch ckpt/done\n",
-                f"{name}.yaml",
-            )
+            world.restartable_job(name, seconds=7)
         answer = world.person.try_hpc("submit", *(f"{name}.yaml" for name in names), "--where", "big", "--quiet")
         if answer.returncode:
             print(answer.stderr[-500:], file=sys.stderr)
@@ -169,18 +181,13 @@ class Torture:
             with suppress(Exception):
                 jobs = json.loads(self.world.person.try_hpc("status", "--all", "--json").stdout)
                 live = [job["name"] for job in jobs if job["state"] not in FINAL]
-                mine = [line for line in self.world.queue() if "filler" not in line]
-                if not live and not mine and not self._unsettled():
+                if (
+                    not live
+                    and not self.world.of_jobs()
+                    and not self._ask("SELECT 1 FROM jobs WHERE settled = 0 LIMIT 1")
+                ):
                     return
             time.sleep(1)
-
-    def _unsettled(self) -> int:
-        import sqlite3
-
-        database = sqlite3.connect(f"file:{self.world.state}/ledger.sqlite?mode=ro", uri=True, timeout=5)
-        (count,) = database.execute("SELECT COUNT(*) FROM jobs WHERE settled = 0").fetchone()
-        database.close()
-        return int(count)
 
 
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY"}
@@ -188,8 +195,9 @@ FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL"
 
 def main(argv: list[str]) -> int:
     """Run one torture and return the exit status."""
-    words = _parser().parse_args(argv)
+    words = parser().parse_args(argv)
     words.minutes = min(words.minutes, MOST_MINUTES)
+    words.node_jobs = 0 if words.demonstration else words.node_jobs
     place = from_environment()
     if "HPC_LAB_DIR" not in os.environ:
         place = replace(place, directory=Path(tempfile.mkdtemp(prefix="hpc-torture-", dir="/var/tmp")), port=PORT)
@@ -232,17 +240,22 @@ def report(torture: Torture, verdict: Verdict) -> None:
     print(f"seed {torture.words.seed}: {torture.toll.total} kills, {jobs}: jobs {counts}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kills", type=int, default=520, help="of clients, their programs and agents")
-    parser.add_argument("--minutes", type=float, default=MOST_MINUTES, help="at most; never more than 20")
-    parser.add_argument("--people", type=int, default=4, help="commands at once")
-    parser.add_argument("--agents", type=int, default=2)
-    parser.add_argument("--node-jobs", type=int, default=NODE_JOBS)
-    parser.add_argument("--node-kills", type=int, default=8)
-    parser.add_argument("--keep", action="store_true", help="leave the person's home behind, to look at")
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    found = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    found.add_argument("--seed", type=int, default=1)
+    found.add_argument("--kills", type=int, default=520, help="of clients, their programs and agents")
+    found.add_argument("--minutes", type=float, default=MOST_MINUTES, help="at most; never more than 20")
+    found.add_argument("--people", type=int, default=4, help="commands at once")
+    found.add_argument("--agents", type=int, default=2)
+    found.add_argument("--node-jobs", type=int, default=NODE_JOBS)
+    found.add_argument("--jobs", type=int, default=100_000, help="at most so many are submitted by people")
+    found.add_argument(
+        "--demonstration", action="store_true", help="restartable jobs, --where auto, all faults at once"
+    )
+    found.add_argument("--node-kills", type=int, default=8)
+    found.add_argument("--keep", action="store_true", help="leave the person's home behind, to look at")
+    return found
 
 
 if __name__ == "__main__":

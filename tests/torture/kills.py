@@ -37,29 +37,28 @@ class Toll:
 class Crowd:
     """People at work. `wanted` and `unwanted` are the names of their jobs, `told` those whose ref was printed."""
 
-    def __init__(self, world: World, toll: Toll, seed: int) -> None:
+    def __init__(self, world: World, toll: Toll, seed: int, *, most: int, restartable: bool) -> None:
         self.world, self.toll = world, toll
         self.chance = random.Random(seed)
+        self.most, self.restartable = most, restartable
         self.wanted: set[str] = set()
         self.unwanted: set[str] = set()
         self.told: dict[str, str] = {}
         self._number = 0
         self._lock = threading.Lock()
 
-    def new_job(self) -> tuple[str, random.Random]:
-        """Write a spec, and return its name and the dice for what befalls it."""
+    def new_job(self) -> tuple[str, random.Random] | None:
+        """Write a spec, and return its name and the dice for what befalls it; None if there are enough."""
         with self._lock:
+            if self._number >= self.most:
+                return None
             self._number += 1
-            name, dice = f"job-{self._number}", random.Random(self.chance.random())
+            name, dice = self.world.name(f"job-{self._number}"), random.Random(self.chance.random())
             self.wanted.add(name)
-        counter = self.world.counter
-        text = (
-            f"name: {name}\nresources: {{cpus: 1, memory: 20MiB}}\ntime: 5m\n"
-            "retries: {failed: 9}\nwhere: [near, far]\n"
-            f"run: |\n  echo begin {name} >> {counter}\n  sleep {dice.choice((0, 0, 0.5, 2))}\n"
-            f"  echo done {name} >> {counter}\n"
-        )
-        self.world.person.spec(text, f"{name}.yaml")
+        if self.restartable:
+            self.world.restartable_job(name, seconds=dice.choice((0, 1, 4)), keys="where: auto\n")
+        else:
+            self.world.fragile_job(name, seconds=dice.choice((0, 0, 0.5, 2)))
         return name, dice
 
     def submit(self, name: str, dice: random.Random, *, deadly: bool) -> bool:
@@ -82,9 +81,14 @@ class Crowd:
             time.sleep(0.5)
         return False
 
-    def one_life(self) -> None:
-        """One job from its submission on, with what people do about it."""
-        name, dice = self.new_job()
+    def one_life(self) -> bool:
+        """One job from its submission on, with what people do about it; False if there are enough."""
+        made = self.new_job()
+        if made is None:
+            return False
+        name, dice = made
+        if self.restartable:
+            time.sleep(dice.uniform(0, 8))
         for _ in range(dice.choice((1, 1, 2))):
             if self.submit(name, dice, deadly=True):
                 break
@@ -92,10 +96,11 @@ class Crowd:
             self.submit_until_told(name, dice, patience=20)
         if name in self.told:
             what = dice.random()
-            if what < 0.12:
+            if what < 0.12 and not self.restartable:
                 self._cancel(name, dice)
             elif what < 0.5:
                 self._ask(name, dice)
+        return True
 
     def _cancel(self, name: str, dice: random.Random) -> None:
         with self._lock:
@@ -143,4 +148,4 @@ class Crowd:
                     kill(dice.choice(found))
                     self.toll.add(step, victim)
                     return
-            time.sleep(LOOK)
+            time.sleep(LOOK / 8)

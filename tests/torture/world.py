@@ -48,6 +48,7 @@ only_listed: true
 partitions:
   batch: {{node_price: 0.01 USD/h}}
 """
+SMALL = "resources: {cpus: 1, memory: 20MiB}\ntime: 2m\n"
 DISK = "48m"
 """Of the file system that holds the ledger, and is filled up now and then."""
 
@@ -57,6 +58,7 @@ class World:
 
     def __init__(self, lab: Lab, home: Path) -> None:
         self.lab, self.home = lab, home
+        self.prefix = f"t{os.getpid()}"
         home.mkdir(parents=True)
         self.sshd = Loopback(home / "sshd", f"SetEnv SLURM_CONF={lab.cluster.slurm_conf}")
         state = home / "person" / "state"
@@ -74,6 +76,30 @@ class World:
             (sites / f"{name}.yaml").write_text(filled)
         self.completions = lab.cluster.directory / "log" / "jobcomp.txt"
         self.completed_before = self.completions.stat().st_size if self.completions.exists() else 0
+
+    def name(self, word: str) -> str:
+        """Return a name that tells this run's jobs from all others in the queue."""
+        return f"{self.prefix}-{word}"
+
+    def fragile_job(self, name: str, *, seconds: float) -> None:
+        """Write a spec of a job that must begin once only."""
+        self.person.spec(
+            f"name: {name}\n{SMALL}retries: {{failed: 9}}\nwhere: [near, far]\n"
+            f"run: |\n  echo begin {name} >> {self.counter}\n  sleep {seconds}\n  echo done {name} >> {self.counter}\n",
+            f"{name}.yaml",
+        )
+
+    def restartable_job(self, name: str, *, seconds: float, keys: str = "") -> None:
+        """Write a spec of a job that goes on from a checkpoint: one that was done has nothing left to do."""
+        self.person.spec(
+            f"name: {name}\n{SMALL}{keys}retries: {{node_fail: 50, preempted: 50, failed: 50}}\n"
+            f"checkpoint: {{dir: ckpt, grace: 10s}}\n"
+            f"run: |\n  mkdir -p ckpt; echo begin {name} >> {self.counter}\n"
+            f"  ! grep -qx 'done {name}' {self.counter} || exit 0\n"
+            f"  [ -e ckpt/half ] || sleep {seconds}\n  touch ckpt/half\n  sleep {seconds}\n"
+            f"  echo done {name} >> {self.counter}\n",
+            f"{name}.yaml",
+        )
 
     def agent(self) -> subprocess.Popen[str]:
         """Start an agent in a hurry."""
@@ -130,6 +156,12 @@ class World:
         time.sleep(seconds)
         self.sshd.start()
 
+    def lose_controller(self, seconds: float) -> None:
+        """End the controller at once, and start it again; it may forget what it accepted in its last five seconds."""
+        self.lab.kill_controller()
+        time.sleep(seconds)
+        self.lab.start_controller()
+
     def lose_node(self, name: str, seconds: float, *, told: bool) -> None:
         """Let a node vanish with its jobs, and boot it again; `told`: the controller need not find out by itself."""
         self.lab.kill_node(name)
@@ -140,8 +172,19 @@ class World:
         self.lab.start_node(name)
 
     def queue(self) -> list[str]:
-        """What the controller has that is not final: id, name and state."""
-        return self.lab.run("squeue", "-h", "-t", "PD,R,S,CG,CF", "-o", "%i %j %T").splitlines()
+        """What the controller has of this run that is not final: id, name and state."""
+        lines = self.lab.run("squeue", "-h", "-t", "PD,R,S,CG,CF", "-o", "%i %j %T").splitlines()
+        return [line for line in lines if f" {self.prefix}-" in line]
+
+    def of_jobs(self) -> list[str]:
+        """The same without the jobs of others that take all nodes."""
+        return [line for line in self.queue() if "filler" not in line]
+
+    def new_completions(self) -> list[str]:
+        """What Slurm's completion log has of this run."""
+        with self.completions.open() as file:
+            file.seek(self.completed_before)
+            return file.read().splitlines()
 
     def end(self) -> None:
         """Put everything back."""

@@ -66,9 +66,28 @@ def test_a_job_that_lost_its_node_goes_on_from_its_checkpoint_as_often_as_is_all
     assert kinds.count("node_fail") == 2
 
 
+def test_its_checkpoint_goes_with_it_to_another_site(keeper: Keeper) -> None:
+    text = (
+        f"name: travels\n{WHOLE}checkpoint: {{dir: ckpt, grace: 1s}}\nretries: {{node_fail: 2}}\nwhere: [one, two]\n"
+        "run: |\n  mkdir -p ckpt/deep; echo $HPC_RESTART_COUNT >> ckpt/deep/runs\n"
+        "  [ $(wc -l < ckpt/deep/runs) = 2 ] || sleep 60\n  cat ckpt/deep/runs\n"
+    )
+    token = keeper.submit(text, where="one,two")
+    record = keeper.running(token)
+    assert record.site == "one"
+    keeper.wait_for(lambda: Path(record.job_dir, "ckpt", "deep", "runs").exists())
+    lose_node(keeper, record)
+    keeper.running(keeper.submit(f"name: blocker\n{WHOLE}run: sleep 60\n"))
+    assert keeper.run_pass()[:3] == ["node_fail", "checkpoint", "submitted"]
+    last = keeper.ended(token)
+    assert (last.state, last.site) == (JobState.COMPLETED, "two")
+    assert keeper.person.hpc("logs", last.ref) == "0\n1\n"
+    assert not (keeper.person.home / "state" / "checkpoints" / token).exists(), "nothing is left by the way"
+
+
 def test_what_is_lost_more_often_than_allowed_is_given_up_and_says_so(keeper: Keeper) -> None:
     token = keeper.submit(f"name: once\n{SMALL}run: sleep 60\n")
-    lose_node(keeper, keeper.running(token))
+    lose_node(keeper, keeper.began(token))
     assert keeper.run_pass() == ["node_fail"]
     assert "retries.node_fail asks for no new attempt" in keeper.told[-1].text
     assert keeper.run_pass() == []
@@ -193,3 +212,18 @@ def test_of_an_array_only_the_tasks_that_failed_run_again(keeper: Keeper) -> Non
     assert keeper.run_pass() == ["failed", "submitted"]
     assert keeper.ended(token).state is JobState.COMPLETED
     assert sorted(trace.read_text().split()) == ["0", "1", "1", "2", "3", "3", "4"]
+
+
+def test_who_waits_for_a_job_waits_for_its_new_attempt_while_an_agent_looks_after_it(keeper: Keeper) -> None:
+    token = keeper.submit(
+        f"name: twice\n{SMALL}retries: {{node_fail: 1}}\nrun: '[ $HPC_RESTART_COUNT = 1 ] || sleep 60'\n"
+    )
+    keeper.run_pass()
+    record = keeper.began(token)
+    waiting = keeper.person.start("wait", record.ref, "--json")
+    lose_node(keeper, record)
+    time.sleep(0.6)
+    assert waiting.poll() is None
+    assert "submitted" in keeper.run_pass()
+    (job,) = json.loads(waiting.communicate(timeout=30)[0])
+    assert (waiting.returncode, job["state"], job["attempt"]) == (0, "COMPLETED", 2)
