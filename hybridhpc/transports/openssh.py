@@ -104,11 +104,15 @@ def destination(host: str) -> tuple[str, ...]:
 
 
 def shared_path(site: Site, env: Mapping[str, str]) -> Path:
-    """Return the socket of a site's shared connection. Another configuration may mean another key: it has another.
+    """Return the socket of a site's shared connection.
+
+    Another configuration, or one that was edited, may mean another user or key: it has another.
 
     Raises Undelivered if there is no directory that is ours alone.
     """
-    whose = f"{site.ssh_config or ''}\n{site.host}"
+    own = Path(site.ssh_config or "~/.ssh/config").expanduser()
+    edited = own.stat().st_mtime_ns if own.exists() else 0
+    whose = f"{own}\n{edited}\n{site.host}"
     return _sockets(env) / hashlib.sha256(whose.encode()).hexdigest()[:16]
 
 

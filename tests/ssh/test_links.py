@@ -165,6 +165,17 @@ def test_a_wrong_key_names_what_renews_it(new_server: Callable[..., Loopback], r
         reach(server, renew="aws sso login").run(HELLO)
 
 
+def test_an_edited_configuration_is_heeded_at_once(new_server: Callable[..., Loopback], reach: Reach) -> None:
+    """Even though the connection that it made before is still shared."""
+    server = new_server()
+    assert reach(server).run(HELLO).text == "hello\n"
+    new_key(server.place / "other")
+    server.configure("User root", f"IdentityFile {server.place}/other")
+    if "OpenSsh" in type(reach(server)).__name__:
+        with pytest.raises(AuthExpired):
+            reach(server).run(HELLO)
+
+
 def sign(server: Loopback, validity: str) -> None:
     """Let the server trust an authority alone, and certify the person's key by it."""
     authority = server.place / "authority"
