@@ -57,6 +57,13 @@ class Setting:
         return self.state / "ledger.sqlite"
 
 
+def ruin(ledger: Path, content: bytes = b"no database " * 1000) -> None:
+    """Write something else over a ledger, and lose what SQLite keeps beside it, which could bring it back."""
+    for beside in ("-wal", "-shm"):
+        ledger.with_name(ledger.name + beside).unlink(missing_ok=True)
+    ledger.write_bytes(content)
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ordinary_programs(tmp_path_factory.mktemp("path") / "bin")
@@ -386,12 +393,12 @@ SEEDS = (
     ),
     Seed(
         "a ledger that is no database",
-        lambda well: well.ledger().write_bytes(b"not a database, although long enough " * 200),
+        lambda well: ruin(well.ledger()),
         "ledger.sqlite: is damaged: file is not a database",
         r"mv .*ledger\.sqlite\* ",
     ),
     Seed("a ledger with a hole in it", garble_pages, "ledger.sqlite: is damaged: ", r"mv .*ledger\.sqlite\* "),
-    Seed("an empty ledger", lambda well: well.ledger().write_bytes(b""), "is damaged: it is empty", "mv .*ledger"),
+    Seed("an empty ledger", lambda well: ruin(well.ledger(), b""), "is damaged: it is empty", "mv .*ledger"),
     Seed(
         "a job in the ledger that is none", with_unreadable_job, "ledger.sqlite holds a job that cannot", "mv .*ledger"
     ),
@@ -693,7 +700,7 @@ def test_a_damaged_ledger_is_restored_from_its_backup_by_the_command_that_check_
     ledger = well.ledger()
     before = json.loads(well.person.hpc("status", "--all", "--json"))
     for aside in ("damaged", "damaged-2"):
-        ledger.write_bytes(b"no database " * 1000)
+        ruin(ledger)
         assert "hpc check" in well.person.try_hpc("status").stderr
         _, found = check(well.person)
         (fix,) = [finding["fix"] for finding in found if "is damaged" in finding["what"]]
