@@ -1,7 +1,6 @@
 """The transport by paramiko: connections of this very process, pooled and kept alive. For what asks often and long.
 
-A process that runs for hours (the agent) or sends many commands needs no ssh process for each. It reads the same
-configuration as ssh (paramiko knows no `Include` in it); what only ssh can do, `openssh` does.
+It reads the same configuration as ssh (but for `Include`); what only ssh can do, `openssh` does.
 """
 
 from __future__ import annotations
@@ -166,8 +165,8 @@ class _Pool:
             return client
 
     def _open(self, client: paramiko.SSHClient, within: float) -> paramiko.Channel:
-        link = client.get_transport()
         try:
+            link = client.get_transport()
             if link is None:
                 raise EOFError
             return link.open_session(timeout=max(0.1, within))
