@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import yaml
 pytest.importorskip("torch", reason="torch is missing: pip install 'hybridhpc[train]'")
 pytest.importorskip("matplotlib", reason="matplotlib is missing: pip install 'hybridhpc[train]'")
 
-from hybridhpc.refjobs.kernels import fp64_job, gemm_job, gpu, results, tuning
+from hybridhpc.refjobs.kernels import fp64_job, gemm_job, gpu, matmul, results, tuning
+from tests.people import Person
 
 JOBS = Path(__file__).parents[2] / "configs" / "jobs"
 SHORT = {
@@ -59,6 +62,16 @@ def test_without_a_gpu_a_job_checks_its_results_and_says_that_it_measured_no_spe
     assert not (folder / "speeds.json").exists()
 
 
+@needs_no_gpu
+def test_hpc_runs_the_job_on_this_machine(person: Person) -> None:
+    spec = yaml.safe_load((JOBS / "fp64.yaml").read_text())
+    spec["workdir"] = str((JOBS / spec["workdir"]).resolve())
+    spec["run"] += " --methods ozaki2 --moduli 15 --sizes 64 --families randn"
+    printed = person.hpc("submit", person.spec(yaml.safe_dump(spec)), "--where", "auto", "--follow")
+    assert "ozaki2 N=15" in printed and results.NOTHING_MEASURED in printed
+    assert "gemm" in person.hpc("plan", str(JOBS / "gemm.yaml"))
+
+
 def test_the_payload_imports_nothing_of_hybridhpc() -> None:
     folder = Path(gemm_job.__file__).parents[1]
     for file in (folder / "gemm.py", folder / "fp64.py", *(folder / "kernels").glob("*.py")):
@@ -84,6 +97,53 @@ def test_a_kernel_that_fails_is_a_row_and_not_the_end(tmp_path: Path, monkeypatc
     assert gemm_job.main(["--out", str(tmp_path), "--types", "bf16", "--sizes", "32"]) == 3
     (row,) = json.loads((tmp_path / "gemm.json").read_text())["rows"]
     assert row["verdict"] == "failed: RuntimeError: CUresult 221"
+
+
+@pytest.fixture
+def clock_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that tells the same time always, over a CPU's work: this is about what a job does with times."""
+
+    def milliseconds(work: Callable[[], object], **_: int) -> dict[str, Any]:
+        work()
+        return {"milliseconds": 2.0, "runs": [2.0], "clocks.sm": "1980 MHz"}
+
+    monkeypatch.setattr(gpu, "present", lambda: True)
+    monkeypatch.setattr(gpu, "arch", lambda: "sm_90")
+    monkeypatch.setattr(gpu, "machine", lambda: {"gpu": "GPU", "arch": "sm_90"})
+    monkeypatch.setattr(gpu, "milliseconds", milliseconds)
+    for job in (gemm_job, fp64_job):
+        parse = job.parse
+        monkeypatch.setattr(job, "parse", lambda words, parse=parse: on_the_cpu(parse(words)))
+
+
+def on_the_cpu(options: argparse.Namespace) -> argparse.Namespace:
+    options.device = "cpu"
+    return options
+
+
+@needs_no_gpu
+def test_what_is_timed_has_its_tflops_its_steps_and_its_place_among_the_speeds(
+    tmp_path: Path, clock_of_a_gpu: None
+) -> None:
+    words = ["--out", str(tmp_path), "--by", "torch", "--sizes", "64", "--families", "uniform", "--moduli", "15"]
+    assert fp64_job.main([*words, "--methods", "native", "ozaki2", "ozaki1", "--depths", "7"]) == 0
+    rows = json.loads((tmp_path / "fp64.json").read_text())["rows"]
+    assert {row["method"] for row in rows} == {
+        *("native", "ozaki2 N=15", "ozaki1 7 bits 7 slices d=7", "ozaki1 8 bits 7 slices d=7")
+    }
+    for row in rows:
+        assert row["measured"] and row["tflops"] == pytest.approx(2 * 64**3 / 2e-3 / 1e12)
+    (steps,) = [row["steps"] for row in rows if "steps" in row]
+    assert list(steps) == ["measure", "split", "products", "reconstruct"]
+    speeds = matmul.speeds_of("GPU", tmp_path / "speeds.json")
+    assert len(speeds) == 4 and speeds[0].scheme is None and speeds[0].size == 64
+
+
+@needs_no_gpu
+def test_plain_products_that_are_timed_are_compared_with_cublas(tmp_path: Path, clock_of_a_gpu: None) -> None:
+    assert gemm_job.main(["--out", str(tmp_path), "--by", "torch", "--types", "fp64", "--sizes", "32"]) == 0
+    (row,) = json.loads((tmp_path / "gemm.json").read_text())["rows"]
+    assert row["percent_of_torch"] == 100 and row["measured"] and row["how"] == "cuBLAS"
 
 
 @pytest.mark.parametrize(
