@@ -78,12 +78,35 @@ def test_an_architecture_takes_the_tuning_of_the_newest_older_one_if_there_is_on
             tuning.config(by, kernel, arch)
 
 
-def test_tuning_tries_the_neighbours_of_what_is_known() -> None:
-    known = tuning.config("cutile", "gemm bf16", "sm_90")
-    tried = tuning.neighbours(known)
+@pytest.mark.parametrize("by", ["cutile", "triton"])
+def test_tuning_tries_the_neighbours_of_what_is_known_and_keeps_the_fastest_that_runs(by: str) -> None:
+    known = tuning.config(by, "gemm bf16", "sm_90")
+    tried = tuning.neighbours(by, known)
     assert known in tried and len(tried) == len({one.text for one in tried})
-    assert {one.hints.get("num_worker_warps") for one in tried} == {4, 8}
-    assert tuning.from_json(tuning.to_json(known)) == known
+    assert {name for one in tried for name in one.hints} == set(tuning.HINTS[by])
+
+    def run(how: tuning.Config) -> float:
+        if how.tile[0] > 128:
+            raise RuntimeError("too much shared memory")
+        return 1.0 if how.tile[1] == 128 and how.group == 4 else 2.0
+
+    best = tuning.best(by, known, run)
+    assert best.tile[1] == 128 and best.group == 4
+    assert tuning.from_json(tuning.to_json(best)) == best
+
+
+def test_a_file_of_tune_replaces_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    tuned = tuning.Config(tile=(64, 64, 64), group=4)
+    file = tmp_path / "tuning.json"
+    file.write_text(json.dumps({"cutile": {"gemm bf16": {"sm_90": tuning.to_json(tuned)}}}))
+    before = tuning.config("cutile", "gemm fp16", "sm_90")
+    tuning.use(file)
+    try:
+        assert tuning.config("cutile", "gemm bf16", "sm_90") == tuned
+        assert tuning.config("cutile", "gemm fp16", "sm_90") == before
+        assert tuning.config("cutile", "gemm bf16", "sm_80") != tuned
+    finally:
+        tuning.use(tuning.FILE)
 
 
 @pytest.mark.skipif(

@@ -188,6 +188,6 @@ def test_tables_are_read_by_people_and_by_markdown() -> None:
 
 
 def test_what_the_tuning_file_names_exists() -> None:
-    known = tuning.read()
+    known = tuning.read(tuning.FILE)
     assert set(known) == {"cutile", "triton"}
     assert set(known["cutile"]) == set(known["triton"])

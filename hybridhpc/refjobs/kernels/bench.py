@@ -124,7 +124,7 @@ def main() -> int:
     sizes = ["--sizes", *options.sizes] if options.sizes else []
     by, tried = language(options.out / "first")
     gemm = run("gemm", options.out, "--by", "torch", "cutile", "triton", *sizes, *["--tune"] * options.tune)
-    fp64 = run("fp64", options.out, "--by", by, "torch", *sizes)
+    fp64 = run("fp64", options.out, "--by", by, "torch", *sizes, *["--tune"] * options.tune)
     machine = gpu.machine()
     today = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
     name = f"{re.sub(r'[^a-z0-9]+', '-', machine['gpu'].lower()).strip('-')}-{today}"

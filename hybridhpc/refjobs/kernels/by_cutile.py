@@ -73,9 +73,11 @@ def split_rows(a: Tensor, exponents: Tensor, *, bits: int, count: int) -> Tensor
     return slices
 
 
-def multiply_slices(a: Tensor, b: Tensor, exponents: tuple[Tensor, Tensor], *, bits: int, depth: int) -> Tensor:
+def multiply_slices(
+    a: Tensor, b: Tensor, exponents: tuple[Tensor, Tensor], *, bits: int, depth: int, how: Config | None = None
+) -> Tensor:
     """Return the FP64 product from the slices of A's rows and B's columns."""
-    how = tuned("multiply_slices", a)
+    how = how or tuned("multiply_slices", a)
     out = a.new_empty((a.shape[1], b.shape[1]), dtype=torch.float64)
     grid = (tiles(a.shape[1], how.tile[0]) * tiles(b.shape[1], how.tile[1]),)
     args = (a, b, *exponents, out, *how.tile, how.group, bits, a.shape[0], depth)
@@ -92,9 +94,9 @@ def residues(a: Tensor, exponents: Tensor, *, count: int) -> Tensor:
     return out
 
 
-def multiply_residues(a: Tensor, b: Tensor) -> Tensor:
+def multiply_residues(a: Tensor, b: Tensor, *, how: Config | None = None) -> Tensor:
     """Return the remainders (count, M, N) of the products."""
-    how, count = tuned("multiply_residues", a), a.shape[0]
+    how, count = how or tuned("multiply_residues", a), a.shape[0]
     out = a.new_empty((count, a.shape[1], b.shape[1]), dtype=torch.int8)
     grid = (tiles(a.shape[1], how.tile[0]) * tiles(b.shape[1], how.tile[1]), count)
     launch(kernels.multiply_residues, how.hints, grid, a, b, *moduli(count, a.device), out, *how.tile, how.group)

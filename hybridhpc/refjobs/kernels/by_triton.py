@@ -72,9 +72,11 @@ def split_rows(a: Tensor, exponents: Tensor, *, bits: int, count: int) -> Tensor
     return slices
 
 
-def multiply_slices(a: Tensor, b: Tensor, exponents: tuple[Tensor, Tensor], *, bits: int, depth: int) -> Tensor:
+def multiply_slices(
+    a: Tensor, b: Tensor, exponents: tuple[Tensor, Tensor], *, bits: int, depth: int, how: Config | None = None
+) -> Tensor:
     """Return the FP64 product from the slices of A's rows and B's columns."""
-    how, (count, m, k), n = tuned("multiply_slices", a), a.shape, b.shape[1]
+    how, (count, m, k), n = how or tuned("multiply_slices", a), a.shape, b.shape[1]
     tm, tn, tk = how.tile
     out = a.new_empty((m, n), dtype=torch.float64)
     grid = (tiles(m, tm) * tiles(n, tn),)
@@ -94,9 +96,9 @@ def residues(a: Tensor, exponents: Tensor, *, count: int) -> Tensor:
     return out
 
 
-def multiply_residues(a: Tensor, b: Tensor) -> Tensor:
+def multiply_residues(a: Tensor, b: Tensor, *, how: Config | None = None) -> Tensor:
     """Return the remainders (count, M, N) of the products."""
-    how, (count, m, k), n = tuned("multiply_residues", a), a.shape, b.shape[1]
+    how, (count, m, k), n = how or tuned("multiply_residues", a), a.shape, b.shape[1]
     tm, tn, tk = how.tile
     out = a.new_empty((count, m, 16 * tiles(n, 16)), dtype=torch.int8)  # TMA wants lines of whole 16 bytes
     grid = (tiles(m, tm) * tiles(n, tn), count)

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import emulation, exact, fitness_torch, gpu, results
+from . import emulation, exact, fitness_torch, gpu, results, tuning
 from .emulation import Scheme
 from .families import FAMILIES
 from .gemm_job import shape
@@ -104,6 +105,29 @@ def parts(scheme: Scheme, by: str, a: Tensor, b: Tensor, repeats: int) -> dict[s
         "reconstruct": lambda: steps.reconstruct(products, (scales[0], scales[1])),
     }
     return {name: gpu.milliseconds(step, repeats=repeats)["milliseconds"] for name, step in work.items()}
+
+
+def tune(by: str, options: argparse.Namespace) -> Row:
+    """Return the fastest configurations of a language's two kernels for products, at the largest size."""
+    steps, arch, scheme = import_module(f".by_{by}", __package__), gpu.arch(), Scheme(method="ozaki2")
+    pair = emulation.measure(*matrices("randn", max(options.sizes), options), steps)
+    sides = list(zip((pair.a, pair.b), pair.exponents, pair.squares, strict=True))
+    count = scheme.moduli
+    remainders = [steps.residues(a, emulation.integer_exponents(e, s, count), count=count) for a, e, s in sides]
+    slices = [steps.split_rows(a, e, bits=8, count=scheme.slices) for a, e, _ in sides]
+    work = {
+        "multiply_residues": partial(steps.multiply_residues, *remainders),
+        "multiply_slices": partial(steps.multiply_slices, *slices, pair.exponents, bits=8, depth=scheme.depth),
+    }
+    return {
+        kernel: {arch: tuning.to_json(tuning.best(by, tuning.config(by, kernel, arch), partial(took, run)))}
+        for kernel, run in work.items()
+    }
+
+
+def took(run: Callable[..., object], how: tuning.Config) -> float:
+    """Return the milliseconds of one product with a configuration."""
+    return gpu.median(partial(run, how=how))
 
 
 def native(base: Row, a: Tensor, b: Tensor, sample: exact.Sample, options: argparse.Namespace) -> Row:
@@ -202,6 +226,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--moduli", nargs="+", type=int, default=[12, 13, 14, 15, 16], help="of ozaki2")
     add("--by", nargs="+", choices=BY, help="languages; default: cutile and torch; without a GPU torch")
     add("--reference", action="store_true", help="check only, on the CPU: what happens without a GPU anyway")
+    add("--tune", action="store_true", help="try tiles and hints first; writes fp64-tuning.json, for --tuning")
+    add("--tuning", type=Path, default=tuning.FILE, help="which tiles and hints to use")
     add("--samples", type=int, default=64, help="entries checked exactly")
     add("--repeats", type=int, default=5, help="timed runs of each product")
     add("--seed", type=int, default=0)
@@ -233,6 +259,10 @@ def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the job and return its exit code."""
     options = parse(arguments)
+    tuning.use(options.tuning)
+    if options.tune and not options.reference:
+        found = {by: tune(by, options) for by in options.by if by != "torch"}
+        tuning.use(results.write(options.out, "fp64-tuning", found))
     rows = []
     for size in options.sizes:
         for family in options.families:

@@ -92,20 +92,12 @@ def one(kind: str, size: tuple[int, int, int], by: str, options: argparse.Namesp
 def chosen(kind: str, by: str, tensors: tuple[Tensor, Tensor, Tensor], options: argparse.Namespace) -> tuning.Config:
     """Return how a kernel is to be compiled: as tuned, or by trying out with --tune. Raises Untuned."""
     arch = "sm_90" if options.reference else gpu.arch()  # Triton's interpreter takes any
-    known = tuning.config(by, f"gemm {kind}", arch, options.tuning)
+    known = tuning.config(by, f"gemm {kind}", arch)
     if not options.tune or options.reference:
         return known
     gemm = import_module(f".by_{by}", __package__).gemm
-    best, least = known, float("inf")
-    for how in tuning.neighbours(known):
-        try:
-            took = gpu.milliseconds(partial(gemm, *tensors, kind=kind, how=how), repeats=3)["milliseconds"]
-        except Exception as failure:  # too much shared memory, say
-            print(f"  {how.text}: {type(failure).__name__}", flush=True)
-            continue
-        if took < least:
-            best, least = how, took
-            print(f"  {how.text}: {took:.3f} ms", flush=True)
+    run = partial(gemm, *tensors, kind=kind)
+    best = tuning.best(by, known, lambda how: gpu.median(partial(run, how=how)))
     options.found.setdefault(by, {}).setdefault(f"gemm {kind}", {})[arch] = tuning.to_json(best)
     return best
 
@@ -143,7 +135,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--sizes", nargs="+", type=shape, metavar="N|MxNxK", help="default: 2^10 to 2^15, and some tall and flat ones")
     add("--by", nargs="+", choices=BY, default=list(BY), help="languages; torch is cuBLAS")
     add("--reference", action="store_true", help="check only, on the CPU: what happens without a GPU anyway")
-    add("--tune", action="store_true", help="try tiles and hints first; writes tuning.json for --tuning")
+    add("--tune", action="store_true", help="try tiles and hints first; writes gemm-tuning.json, for --tuning")
     add("--tuning", type=Path, default=tuning.FILE, help="which tiles and hints to use")
     add("--repeats", type=int, default=10, help="timed runs of each product")
     add("--seed", type=int, default=0)
@@ -163,6 +155,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the job and return its exit code."""
     options = parse(arguments)
+    tuning.use(options.tuning)
     rows = []
     for kind in options.types:
         for size in options.sizes:

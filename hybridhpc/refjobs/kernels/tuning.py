@@ -6,12 +6,20 @@ What the file of this folder holds was found without a GPU: the largest tiles th
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("tuning.json")
+in_use = [FILE]
+# What `--tune` tries of the compilers' own knobs.
+HINTS = {
+    "cutile": {"num_worker_warps": (4, 8), "num_ctas": (1, 2, 4)},
+    "triton": {"num_warps": (4, 8), "num_stages": (2, 3, 4)},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +42,19 @@ class Untuned(Exception):
 
 
 @cache
-def read(file: Path = FILE) -> dict[str, Any]:
-    """Return all tunings: by language, kernel and architecture."""
-    tunings: dict[str, Any] = json.loads(file.read_text())
+def read(file: Path) -> dict[str, Any]:
+    """Return all tunings, by language, kernel and architecture: those of this folder, and what a file has instead."""
+    tunings: dict[str, Any] = json.loads(FILE.read_text())
+    for by, kernels in json.loads(file.read_text()).items():
+        for kernel, archs in kernels.items():
+            tunings[by][kernel] = tunings[by].get(kernel, {}) | archs
     return tunings
+
+
+def use(file: Path) -> None:
+    """Take a file that `--tune` wrote from now on. Raises OSError or ValueError when it is no such file."""
+    read(file)
+    in_use[0] = file
 
 
 def number(arch: str) -> int:
@@ -45,9 +62,9 @@ def number(arch: str) -> int:
     return int(arch.removeprefix("sm_"))
 
 
-def config(by: str, kernel: str, arch: str, file: Path = FILE) -> Config:
+def config(by: str, kernel: str, arch: str) -> Config:
     """Return the configuration for an architecture, or that of the newest older one. Raises Untuned."""
-    found = read(file)[by].get(kernel, {})
+    found = read(in_use[0])[by].get(kernel, {})
     older = [known for known in found if number(known) <= number(arch)]
     row = found[max(older, key=number)] if older else None  # null in the file: none from here on
     if row is None:
@@ -65,18 +82,30 @@ def to_json(one: Config) -> dict[str, Any]:
     return {"tile": list(one.tile), "hints": one.hints, "group": one.group}
 
 
-def neighbours(one: Config) -> list[Config]:
-    """Return what `--tune` tries besides a configuration: tiles half and twice as large, other groups and warps."""
+def neighbours(by: str, one: Config) -> list[Config]:
+    """Return what `--tune` tries: a configuration, and others with one hint or size of the tile changed, by group."""
     tiles = {one.tile}
     for place, size in enumerate(one.tile):
         for other in (size // 2, size * 2):
             if 32 <= other <= 256:
                 tiles.add((*one.tile[:place], other, *one.tile[place + 1 :]))
-    hints = [one.hints, *({**one.hints, name: value} for name, values in HINTS.items() for value in values)]
-    hints = [hint for at, hint in enumerate(hints) if hint not in hints[:at] and set(hint) <= set(one.hints) | {FIRST}]
+    hints = [one.hints]
+    for name, values in HINTS[by].items():
+        hints += [one.hints | {name: value} for value in values if one.hints.get(name) != value]
     groups = sorted({one.group, 4, 8, 16})
     return [Config(tile=tile, hints=hint, group=group) for tile in sorted(tiles) for hint in hints for group in groups]
 
 
-FIRST = "num_worker_warps"
-HINTS = {FIRST: (4, 8), "num_ctas": (1, 2, 4), "num_warps": (4, 8), "num_stages": (2, 3, 4)}
+def best(by: str, known: Config, run: Callable[[Config], float]) -> Config:
+    """Return the fastest of a configuration and its neighbours; `run` returns milliseconds, or raises what it likes."""
+    found, least = known, float("inf")
+    for how in neighbours(by, known):
+        try:
+            took = run(how)
+        except Exception as failure:  # too much shared memory, say
+            print(f"  {how.text}: {type(failure).__name__}", file=sys.stderr, flush=True)
+            continue
+        if took < least:
+            found, least = how, took
+            print(f"  {how.text}: {took:.3f} ms", file=sys.stderr, flush=True)
+    return found
