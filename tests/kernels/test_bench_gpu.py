@@ -34,8 +34,19 @@ def test_without_a_gpu_nothing_is_measured_and_nothing_is_written(tmp_path: Path
 def test_the_page_has_all_figures_and_says_whose_kernels_they_are_of(tmp_path: Path) -> None:
     gemm: dict[str, Any] = {"rows": [GEMM], "command": ["python", "gemm.py", "--by", "cutile"]}
     fp64: dict[str, Any] = {"rows": [NATIVE, OZAKI], "command": ["python", "fp64.py"]}
-    page = bench.report({"gpu": "NVIDIA H200"}, "failed: CUresult 221", "triton", gemm, fp64, "nvidia-h200-20260101")
-    for expected in ("# NVIDIA H200, 20260101", "CUresult 221", "triton's", "700", "1980 MHz", "690 W", "gemm.py --by"):
+    families = {"rows": [OZAKI | {"family": "wide 4"}], "command": ["python", "fp64.py", "--families"]}
+    ran = {"gemm": gemm, "fp64": fp64, "families": families}
+    page = bench.report({"gpu": "NVIDIA H200"}, "failed: CUresult 221", "triton", ran, "nvidia-h200-20260101")
+    for expected in (
+        "# NVIDIA H200, 20260101",
+        "CUresult 221",
+        "triton's",
+        "700",
+        "1980 MHz",
+        "690 W",
+        "gemm.py --by",
+        "wide 4",
+    ):
         assert expected in page
     (line,) = [line for line in page.splitlines() if "ozaki2" in line and "1.5" in line]
     assert "90" in line

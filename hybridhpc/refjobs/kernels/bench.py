@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from . import gpu, matmul, results
+from .families import FAMILIES
 from .results import Row
 
 JOBS = Path(__file__).parents[1]
 GEMM = ("type", "m", "n", "k", "by", "milliseconds", "tflops", "percent_of_torch", "error", "verdict", "how")
 FP64 = ("n", "method", "by", "gemms", "milliseconds", "tflops", "times_native", "error", "promised", "verdict")
+KINDS = ("family", "method", "by", "error", "promised", "verdict")
+EVERY_FAMILY = ["--sizes", "1024x1024x2048", "--families", *FAMILIES, "--bits", "8", "--depths", "9", "7"]
 STEPS = ("n", "method", "by", "measure", "split", "products", "reconstruct")
 
 
@@ -52,12 +55,13 @@ def relative(rows: list[Row]) -> list[Row]:
     ]
 
 
-def report(machine: dict[str, Any], tried: str, by: str, gemm: dict[str, Any], fp64: dict[str, Any], name: str) -> str:
+def report(machine: dict[str, Any], tried: str, by: str, ran: dict[str, dict[str, Any]], name: str) -> str:
     """Return the page: what ran, on what, how, and all figures."""
+    gemm, fp64, families = ran["gemm"], ran["fp64"], ran["families"]
     rows = relative(fp64["rows"])
     steps = [row | row["steps"] for row in rows if "steps" in row]
     facts = "\n".join(f"- {key}: {value}" for key, value in machine.items())
-    commands = "\n".join(" ".join(content["command"]) for content in (gemm, fp64))
+    commands = "\n".join(" ".join(content["command"]) for content in ran.values())
     states = gemm["rows"] + fp64["rows"]
     clocks = sorted({row["clocks.sm"] for row in states if "clocks.sm" in row})
     power = sorted({row["power.draw"] for row in states if "power.draw" in row})
@@ -90,6 +94,11 @@ The smallest cuTile kernel: {tried}. The kernels below are {by}'s.
 Milliseconds of the steps of scheme 2:
 
 {results.table(steps, list(STEPS), markdown=True)}
+
+## Other kinds of matrices
+`integers` must come out with error 0: there the tensor cores' sums must be exact.
+
+{results.table(families["rows"], list(KINDS), markdown=True)}
 """
 
 
@@ -123,16 +132,19 @@ def main() -> int:
         return 3
     sizes = ["--sizes", *options.sizes] if options.sizes else []
     by, tried = language(options.out / "first")
-    gemm = run("gemm", options.out, "--by", "torch", "cutile", "triton", *sizes, *["--tune"] * options.tune)
-    fp64 = run("fp64", options.out, "--by", by, "torch", *sizes, *["--tune"] * options.tune)
+    ran = {}
+    ran["gemm"] = run("gemm", options.out, "--by", "torch", "cutile", "triton", *sizes, *["--tune"] * options.tune)
+    ran["fp64"] = run("fp64", options.out, "--by", by, "torch", *sizes, *["--tune"] * options.tune)
+    methods = ["--methods", "native", "ozaki1", "ozaki2"]
+    ran["families"] = run("fp64", options.out / "families", "--by", by, "torch", *EVERY_FAMILY, *methods)
     machine = gpu.machine()
     today = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
     name = f"{re.sub(r'[^a-z0-9]+', '-', machine['gpu'].lower()).strip('-')}-{today}"
-    content = {"machine": machine, "first_cutile_kernel": tried, "gemm": gemm, "fp64": fp64}
-    keep(options.out, options.docs, name, report(machine, tried, by, gemm, fp64, name), content)
+    content = {"machine": machine, "first_cutile_kernel": tried} | ran
+    keep(options.out, options.docs, name, report(machine, tried, by, ran, name), content)
     learn(options.out)
     print(f"written: {options.docs / name}.md")
-    return 1 if 1 in (gemm["exit_code"], fp64["exit_code"]) else 0
+    return 1 if any(content["exit_code"] == 1 for content in ran.values()) else 0
 
 
 if __name__ == "__main__":

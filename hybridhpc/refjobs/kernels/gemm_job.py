@@ -92,6 +92,9 @@ def one(kind: str, size: tuple[int, int, int], by: str, options: argparse.Namesp
 def chosen(kind: str, by: str, tensors: tuple[Tensor, Tensor, Tensor], options: argparse.Namespace) -> tuning.Config:
     """Return how a kernel is to be compiled: as tuned, or by trying out with --tune. Raises Untuned."""
     arch = "sm_90" if options.reference else gpu.arch()  # Triton's interpreter takes any
+    a, b, _ = tensors
+    if (by, kind) == ("cutile", "fp64") and a.shape[0] * b.shape[0] * a.shape[1] > 4096**3:
+        raise tuning.Untuned("without FP64 tensor cores it would take minutes")
     known = tuning.config(by, f"gemm {kind}", arch)
     if not options.tune or options.reference:
         return known

@@ -13,7 +13,8 @@ import torch
 
 STATE = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu", "clocks_event_reasons.active")
 PACKAGES = ("torch", "triton", "cuda-tile", "nvidia-cuda-tileiras", "numpy")
-WARM_UP = 3
+WARM_UP = 2  # calls, after the first two
+LONG = 1000.0  # milliseconds: what takes longer is warm after one call and is not run often
 
 
 def present() -> bool:
@@ -66,30 +67,36 @@ def machine() -> dict[str, Any]:
     return found
 
 
-def captured(work: Callable[[], object], calls: int) -> torch.cuda.CUDAGraph:
-    """Return a CUDA graph of some calls, so that the time to start kernels does not count."""
+def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """Return a CUDA graph of one call, so that the time to start its kernels does not count."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        for _ in range(calls):
-            work()
+        work()
     return graph
 
 
-def milliseconds(work: Callable[[], object], *, repeats: int, calls: int = 1) -> dict[str, Any]:
+def once(work: Callable[[], object]) -> float:
+    """Return the milliseconds of one call."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    begin.record()
+    work()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end))
+
+
+def milliseconds(work: Callable[[], object], *, repeats: int) -> dict[str, Any]:
     """Return how long one call takes on the GPU: all runs and their median, after a warm-up, as a CUDA graph."""
-    for _ in range(WARM_UP):
-        work()
-    torch.cuda.synchronize()
-    graph = captured(work, calls)
-    graph.replay()
-    runs = []
-    for _ in range(repeats):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        begin.record()
+    work()
+    if once(work) > LONG:
+        runs = [once(work)]
+    else:
+        for _ in range(WARM_UP):
+            work()
+        torch.cuda.synchronize()
+        graph = captured(work)
         graph.replay()
-        end.record()
-        end.synchronize()
-        runs.append(begin.elapsed_time(end) / calls)
+        runs = [once(graph.replay) for _ in range(repeats)]
     return {"milliseconds": statistics.median(runs), "runs": runs, **ask(STATE)}
 
 
