@@ -15,6 +15,7 @@ from hybridhpc import evidence
 from hybridhpc.client import Client, work_dir
 from hybridhpc.command import Command, Errand
 from hybridhpc.decide.recover import CERTAIN_AFTER
+from hybridhpc.errands import on_site
 from hybridhpc.errors import HpcError, TransportError
 from hybridhpc.journal import Journal
 from hybridhpc.ledger.base import Phase, Record
@@ -22,7 +23,7 @@ from hybridhpc.model import JobSpec, JobState, Usd, Work
 from hybridhpc.planning import Planner, Wish
 from hybridhpc.schedulers.base import Taken
 from hybridhpc.script.plan import Plan
-from hybridhpc.submitting import SCRIPT, Outcome, on_site
+from hybridhpc.submitting import Outcome
 
 _COPY = '[ -d "$1" ] || exit 0; umask 077; mkdir -p -- "$2" && cp -a -- "$1/." "$2"'
 _COPYING = 1800.0
@@ -126,8 +127,6 @@ class Attempts:
 
     def carry_on(self, record: Record) -> Record:
         """Bring an attempt that is written down to its end: its checkpoint, then the job. Repeating it is harmless."""
-        if record.attempt > 1:
-            self._bring_checkpoint(record)
         self._carry_out([record])
         return self.client.ledger.current([record.token])[0]
 
@@ -141,7 +140,7 @@ class Attempts:
             self._carry_out(intents)
 
     def _carry_out(self, records: Sequence[Record]) -> None:
-        for record, ended in zip(records, self.client.carry_out(records), strict=True):
+        for record, ended in zip(records, self.client.carry_out(records, self._bring_checkpoint), strict=True):
             if isinstance(ended, Outcome):
                 notes = f" ({'; '.join(ended.notes)})" if ended.notes else ""
                 place = f"{ended.record.site}/{ended.record.partition} as {ended.record.job_id}"
@@ -150,11 +149,13 @@ class Attempts:
                 self.journal.tell_once(record, "not_submitted", ended.message)
 
     def _bring_checkpoint(self, record: Record) -> None:
-        """Copy the checkpoint of the attempt before into the directory of this one, unless it was sent already."""
+        """Copy the checkpoint of the attempt before into the directory of this one."""
+        if record.attempt == 1:
+            return
         before = self.client.ledger.attempts(record.token)[record.attempt - 2]
         directory = _checkpoint(record.plan.spec)
         transport = self.client.reach(record)[2]
-        if not directory or directory.startswith("/") or SCRIPT in transport.list(record.job_dir):
+        if not directory or directory.startswith("/"):
             return
         source, target = f"{work_dir(before)}/{directory}", f"{work_dir(record)}/{directory}"
         if before.site == record.site:

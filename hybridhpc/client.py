@@ -6,7 +6,7 @@ Every change passes through the ledger first: what is not written down there is 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from hybridhpc import following, registry
 from hybridhpc.clock import Clock, now
 from hybridhpc.config import Paths, find_paths, working_directory
+from hybridhpc.errands import WORK
 from hybridhpc.errors import HpcError, TransportError, Undecided
 from hybridhpc.ledger.base import AGENT, SWEEP_BYTES, Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
@@ -23,7 +24,7 @@ from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.script.plan import Plan
 from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
-from hybridhpc.submitting import WORK, Outcome, Submitter, Told, job_root, silent, taken_up
+from hybridhpc.submitting import Outcome, Submitter, Told, job_root, silent, taken_up
 from hybridhpc.transports.base import MAX_OUTPUT, Transport
 
 IDS_AT_ONCE = 500
@@ -101,9 +102,9 @@ class Client:
         """Return an id for a sweep: its name, and what tells it from others of that name."""
         return f"{name}-{os.urandom(SWEEP_BYTES).hex()}"
 
-    def carry_out(self, records: Sequence[Record]) -> tuple[Outcome | HpcError, ...]:
-        """Bring intents that are owned to their end, and return what became of each."""
-        return self._submitter.carry_out(records)
+    def carry_out(self, records: Sequence[Record], prepare: Callable[[Record], None]) -> tuple[Outcome | HpcError, ...]:
+        """Bring intents that are owned to their end, and return what became of each. `prepare`: see Submitter."""
+        return Submitter(self.sites, self.env, self.ledger, self.clock, prepare=prepare).carry_out(records)
 
     def announce(self, records: Sequence[Record]) -> None:
         """Write down that the person has been told the refs."""
@@ -151,11 +152,15 @@ class Client:
         ]
 
     def latest(self, records: Sequence[Record]) -> tuple[Record, ...]:
-        """Return jobs with what became of those that had ended: perhaps a new attempt."""
+        """Return jobs with what an agent made of those that had ended, or whose submission is not through."""
         over = self.over(records)
-        return tuple(
-            record if done or not record.state.final else self.ledger.current([record.token])[0]
+        stale = [
+            record.phase is Phase.INTENT or (record.state.final and not done)
             for record, done in zip(records, over, strict=True)
+        ]
+        return tuple(
+            self.ledger.current([record.token])[0] if again else record
+            for record, again in zip(records, stale, strict=True)
         )
 
     def ask_again(self, record: Record) -> JobStatus:

@@ -6,28 +6,21 @@ again. Each job has an outcome of its own: what goes wrong with one says nothing
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 from hybridhpc import registry
 from hybridhpc.clock import Clock
-from hybridhpc.command import CommandResult, Errand, StagedFile
+from hybridhpc.command import CommandResult, Errand
+from hybridhpc.errands import Place, errand
 from hybridhpc.errors import HpcError, NotFound, SchedulerError, Undelivered
 from hybridhpc.ledger.base import Intent, Ledger, Phase, Record
-from hybridhpc.schedulers.base import Scheduler, Submission, Submitted
+from hybridhpc.schedulers.base import Scheduler, Submitted
 from hybridhpc.script.plan import Plan, demand
-from hybridhpc.secret_files import hidden_names, secret_files
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 from hybridhpc.values import dataclass
 
-SCRIPT = "script"
-"""Name of the job script in the job's directory."""
-WORK = "work"
-"""Where a workdir is shipped to, and where the job then runs."""
 AT_ONCE = 64
 """Jobs submitted to a site between two looks at what became of them; their ids are written down together."""
 
@@ -48,16 +41,6 @@ class Outcome:
     taken_up: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """A site, and how it is spoken to."""
-
-    site: Site
-    scheduler: Scheduler
-    transport: Transport
-    env: Mapping[str, str]
-
-
 def silent(done: int, of: int) -> None:
     """Tell nobody."""
 
@@ -76,12 +59,20 @@ class Submitter:
     """Carries out submissions for one person: their sites, their ledger."""
 
     def __init__(
-        self, sites: Sequence[Site | InvalidSite], env: Mapping[str, str], ledger: Ledger, clock: Clock
+        self,
+        sites: Sequence[Site | InvalidSite],
+        env: Mapping[str, str],
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        prepare: Callable[[Record], None] = lambda record: None,
     ) -> None:
+        """`prepare` brings what else a job needs, after its workdir; not called for one that was sent."""
         self._sites = tuple(sites)
         self._env = env
         self._ledger = ledger
         self._clock = clock
+        self._prepare = prepare
 
     def submit(
         self, jobs: Sequence[tuple[Plan, str]], *, sweep: str = "", told: Told = silent
@@ -131,7 +122,7 @@ class Submitter:
                 each.token for each in chunk if not apart and demands[each.token] in accepted and not each.plan.hold
             )
             unheard = [Undelivered(_NOT_TRIED)] * len(chunk)
-            answers = _answers(place, chunk, hold=hold, trusted=trusted) if answering else unheard
+            answers = _answers(place, chunk, hold=hold, fresh=fresh, trusted=trusted) if answering else unheard
             found = self._settle(chunk, answers, fresh=fresh)
             answering = any(isinstance(ended, Outcome | SchedulerError | NotFound) for ended in found.values())
             accepted |= {demands[token] for token, ended in found.items() if isinstance(ended, Outcome)}
@@ -150,13 +141,14 @@ class Submitter:
         known = self._ledger.submitted(submitted, now=self._clock()) if submitted else ()
         return {**errors, **{job.token: Outcome(record=job, notes=submitted[job.token].notes) for job in known}}
 
-    def _place(self, name: str) -> _Place:
+    def _place(self, name: str) -> Place:
         site = registry.site_named(self._sites, name)
-        return _Place(
+        return Place(
             site=site,
             scheduler=registry.scheduler(site.scheduler),
             transport=registry.transport(site, self._env),
             env=self._env,
+            prepare=self._prepare,
         )
 
 
@@ -170,10 +162,11 @@ def _chunks(records: Sequence[Record], demands: Mapping[str, object]) -> Iterato
 
 
 def _answers(
-    place: _Place, records: Sequence[Record], *, hold: bool, trusted: frozenset[str]
+    place: Place, records: Sequence[Record], *, hold: bool, fresh: bool, trusted: frozenset[str]
 ) -> list[Submitted | HpcError]:
     """Do the errands of jobs at their site; what went wrong with one is its answer."""
-    answers = _run(place, [_errand(place, record, hold=hold, trusted=record.token in trusted) for record in records])
+    errands = [errand(place, record, hold=hold, fresh=fresh, trusted=record.token in trusted) for record in records]
+    answers = _run(place, errands)
     left_held = [
         number
         for number, (record, answer) in enumerate(zip(records, answers, strict=True))
@@ -183,14 +176,14 @@ def _answers(
     for number, released in zip(left_held, _release(place, [answers[number] for number in left_held]), strict=True):
         if isinstance(found[number], Submitted) and released is None:
             # Whatever kept it from being released with the others is found out and said by its own submission.
-            (answer,) = _run(place, [_errand(place, records[number], hold=hold, trusted=False)])
+            (answer,) = _run(place, [errand(place, records[number], hold=hold, fresh=False, trusted=False)])
             found[number] = _read(place.scheduler, answer)
         elif isinstance(found[number], Submitted) and released is not None:
             found[number] = released
     return found
 
 
-def _release(place: _Place, answers: Sequence[CommandResult | HpcError]) -> list[Submitted | None]:
+def _release(place: Place, answers: Sequence[CommandResult | HpcError]) -> list[Submitted | None]:
     """Release what was left held, some together and several times that side by side."""
     held = [answer for answer in answers if isinstance(answer, CommandResult)]
     lots = [held[at : at + RELEASED_TOGETHER] for at in range(0, len(held), RELEASED_TOGETHER)]
@@ -206,7 +199,7 @@ def _release(place: _Place, answers: Sequence[CommandResult | HpcError]) -> list
     return found
 
 
-def _run(place: _Place, errands: Sequence[Errand | HpcError]) -> list[CommandResult | HpcError]:
+def _run(place: Place, errands: Sequence[Errand | HpcError]) -> list[CommandResult | HpcError]:
     """Do errands; one that could not be made is its own answer."""
     sent = [errand for errand in errands if isinstance(errand, Errand)]
     within = max((errand.command.timeout for errand in sent), default=0)
@@ -219,53 +212,6 @@ def _submitted(scheduler: Scheduler, answer: CommandResult) -> Submitted | None:
     return read if isinstance(read, Submitted) else None
 
 
-def _errand(place: _Place, record: Record, *, hold: bool, trusted: bool) -> Errand | HpcError:
-    """Return what submits a job, with its files; its workdir is shipped before."""
-    plan = record.plan
-    command = place.scheduler.submit_command(place.site, _submission(record, hold=hold or plan.hold, trusted=trusted))
-    try:
-        _unchanged(plan)
-        # A job that is never released runs nothing that would read them.
-        values = () if hold else secret_files(plan.secrets, place.env)
-        if plan.workdir:
-            place.transport.put_tree(plan.workdir, f"{record.job_dir}/{WORK}")
-    except HpcError as error:
-        return error
-    return Errand(
-        command=replace(command, hidden=hidden_names(plan.secrets)),
-        cwd=plan.cwd or record.job_dir,
-        scrubbed=False,
-        directory=record.job_dir,
-        files=(
-            StagedFile(path=SCRIPT, content=plan.script, executable=True),
-            *(on_site(name) for name in place.scheduler.on_site),
-            *plan.staged,
-            *values,
-        ),
-    )
-
-
-@cache
-def on_site(name: str) -> StagedFile:
-    """Return a program of hybridhpc/on_site/, to be put into a job's directory."""
-    return StagedFile(path=name, content=(Path(__file__).parent / "on_site" / name).read_bytes(), executable=True)
-
-
-def _submission(record: Record, *, hold: bool, trusted: bool) -> Submission:
-    plan = record.plan
-    return Submission(
-        token=record.token,
-        job_dir=record.job_dir,
-        script=plan.script_path or f"{record.job_dir}/{SCRIPT}",
-        options=plan.options,
-        args=plan.args,
-        cwd=plan.cwd or record.job_dir,
-        hold=hold,
-        trusted=trusted,
-        marker=plan.marker,
-    )
-
-
 def _read(scheduler: Scheduler, answer: CommandResult | HpcError) -> Submitted | HpcError:
     try:
         return answer if isinstance(answer, HpcError) else scheduler.parse_submit(answer)
@@ -276,17 +222,3 @@ def _read(scheduler: Scheduler, answer: CommandResult | HpcError) -> Submitted |
 def _is_refusal(error: HpcError, *, fresh: bool) -> bool:
     """Whether there is certainly no job."""
     return isinstance(error, SchedulerError) or (fresh and isinstance(error, NotFound | Undelivered))
-
-
-def _unchanged(plan: Plan) -> None:
-    """Raise NotFound if the person's script is no longer the one that was planned."""
-    if plan.script_path is None:
-        return
-    try:
-        content = Path(plan.script_path).read_bytes()
-    except OSError:
-        content = b""
-    if hashlib.sha256(content).digest() != hashlib.sha256(plan.script).digest():
-        raise NotFound(
-            f"{plan.script_path} was changed or removed since it was planned", hint="submit it again with --again"
-        )

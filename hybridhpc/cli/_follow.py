@@ -54,7 +54,7 @@ def follow(client: Client, record: Record, *, task: int | None = None) -> Record
             (record,) = client.refresh([record])
         else:
             _nap(client, record, pace.rest([record]))
-            (record,) = pace.refresh([record])
+            (record,) = client.latest(pace.refresh([record]))
 
 
 def _nap(client: Client, record: Record, rest: float) -> None:

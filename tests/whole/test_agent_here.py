@@ -68,14 +68,16 @@ def test_a_job_that_lost_its_node_goes_on_from_its_checkpoint_as_often_as_is_all
 
 def test_its_checkpoint_goes_with_it_to_another_site(keeper: Keeper) -> None:
     text = (
-        f"name: travels\n{WHOLE}checkpoint: {{dir: ckpt, grace: 1s}}\nretries: {{node_fail: 2}}\nwhere: [one, two]\n"
+        f"name: travels\n{WHOLE}workdir: code\nwhere: [one, two]\n"
+        "checkpoint: {dir: ckpt, grace: 1s}\nretries: {node_fail: 2}\n"
         "run: |\n  mkdir -p ckpt/deep; echo $HPC_RESTART_COUNT >> ckpt/deep/runs\n"
         "  [ $(wc -l < ckpt/deep/runs) = 2 ] || sleep 60\n  cat ckpt/deep/runs\n"
     )
+    (keeper.person.home / "code").mkdir()
     token = keeper.submit(text, where="one,two")
     record = keeper.running(token)
     assert record.site == "one"
-    keeper.wait_for(lambda: Path(record.job_dir, "ckpt", "deep", "runs").exists())
+    keeper.wait_for(lambda: Path(record.job_dir, "work", "ckpt", "deep", "runs").exists())
     lose_node(keeper, record)
     keeper.running(keeper.submit(f"name: blocker\n{WHOLE}run: sleep 60\n"))
     assert keeper.run_pass()[:3] == ["node_fail", "checkpoint", "submitted"]
@@ -144,6 +146,24 @@ def waiting_at_one(keeper: Keeper, **more: str) -> str:
     keeper.person.hpc("cancel", busy)
     keeper.ended(busy)
     return token
+
+
+def test_what_a_job_works_on_is_not_shipped_again_once_it_was_sent(keeper: Keeper) -> None:
+    """The client died after the job was accepted, before its id was written down: whoever carries that on must not
+    lay the workdir over what the job has made of it."""
+    (keeper.person.home / "code").mkdir()
+    (keeper.person.home / "code" / "data").write_text("shipped")
+    token = keeper.submit(f"name: worker\n{SMALL}workdir: code\nrun: echo changed > data; sleep 60\n")
+    record = keeper.began(token)
+    data = Path(record.job_dir, "work", "data")
+    keeper.wait_for(lambda: data.read_text() == "changed\n")
+    with sqlite3.connect(keeper.person.home / "state" / "ledger.sqlite") as database:
+        database.execute("UPDATE attempts SET phase = 'INTENT', job_id = '', state = 'UNKNOWN'")
+    keeper.later = 31.0
+    assert keeper.run_pass() == ["carried_on", "submitted"]
+    assert keeper.record(token).job_id == record.job_id
+    assert data.read_text() == "changed\n"
+    keeper.person.hpc("cancel", token)
 
 
 def test_a_pending_job_moves_to_where_it_starts_sooner(keeper: Keeper) -> None:
