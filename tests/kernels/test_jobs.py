@@ -80,10 +80,14 @@ def test_the_payload_imports_nothing_of_hybridhpc() -> None:
 
 
 @needs_no_gpu
-def test_a_wrong_product_fails_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("family", "fault"), [("randn", 1e-9), ("integers", 2.0**-52)])
+def test_a_wrong_product_fails_the_job(
+    family: str, fault: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all sums are exact, the last bit counts."""
     right = fp64_job.emulated
-    monkeypatch.setattr(fp64_job, "emulated", lambda *how: right(*how) * (1 + 1e-9))
-    arguments = ["--out", str(tmp_path), "--methods", "ozaki2", "--sizes", "32", "--families", "randn"]
+    monkeypatch.setattr(fp64_job, "emulated", lambda *how: right(*how) * (1 + fault))
+    arguments = ["--out", str(tmp_path), "--methods", "ozaki2", "--sizes", "32", "--families", family]
     assert fp64_job.main(arguments) == 1
     assert {row["verdict"] for row in json.loads((tmp_path / "fp64.json").read_text())["rows"]} == {"WRONG"}
 
