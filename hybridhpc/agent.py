@@ -70,7 +70,7 @@ class Agent:
         """Do what is due. False, and nothing is done, if another agent leads."""
         if not self._lead():
             return False
-        due = self._due(self._ledger.unsettled())
+        due = self._due()
         self._carry_on([record for record in due if record.phase is Phase.INTENT])
         submitted = [record for record in due if record.phase is not Phase.INTENT]
         statuses = self._client.look(submitted)
@@ -97,14 +97,16 @@ class Agent:
         memory.led_at = now if leads else 0.0
         return leads
 
-    def _due(self, records: Sequence[Record]) -> list[Record]:
-        """Return the jobs of those sites whose interval is over."""
+    def _due(self) -> list[Record]:
+        """Return the jobs of those sites whose interval is over; the ledger is read only if there may be any."""
         now, asked = self._clock(), self._memory.asked
         intervals = {site.name: site.poll_interval for site in self._client.usable_sites}
-        names = {record.site for record in records}
-        due = {name for name in names if now - asked.get(name, 0.0) >= intervals.get(name, 0)}
-        asked.update(dict.fromkeys(due, now))
-        return [record for record in records if record.site in due]
+        waiting = {name for name, interval in intervals.items() if now - asked.get(name, 0.0) < interval}
+        if waiting == set(intervals):
+            return []
+        records = [record for record in self._ledger.unsettled() if record.site not in waiting]
+        asked.update(dict.fromkeys(set(intervals) - waiting, now))
+        return records
 
     def _guarded(self, act: Callable[..., None], record: Record, *more: Any) -> None:  # noqa: ANN401
         """Do something about a job; what goes wrong with it is written down, and the others go on."""

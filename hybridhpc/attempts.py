@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hybridhpc import evidence
 from hybridhpc.client import Client, work_dir
@@ -24,6 +24,7 @@ from hybridhpc.planning import Planner, Wish
 from hybridhpc.schedulers.base import Taken
 from hybridhpc.script.plan import Plan
 from hybridhpc.submitting import Outcome
+from hybridhpc.values import dataclass
 
 _COPY = '[ -d "$1" ] || exit 0; umask 077; mkdir -p -- "$2" && cp -a -- "$1/." "$2"'
 _COPYING = 1800.0

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hybridhpc.command import Command
 from hybridhpc.decide.recover import Evidence
@@ -15,6 +15,7 @@ from hybridhpc.model import Array, JobSpec, JobStatus, Seconds, Work
 from hybridhpc.schedulers.slurm_text import parse_indices
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import Transport
+from hybridhpc.values import dataclass
 
 _WELL_ENDED = 'cd -- "$1" && grep -ls "^0 " exit.*'
 _MOST_TASKS = 1_000_000

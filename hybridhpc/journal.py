@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from hybridhpc.clock import Clock
 from hybridhpc.decide.recover import Cause
 from hybridhpc.ledger.base import Event, Ledger, Record
+from hybridhpc.values import dataclass
 
 _CAUSES = {cause.value: cause for cause in Cause}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hybridhpc.attempts import Attempts
 from hybridhpc.client import Client
@@ -16,6 +15,7 @@ from hybridhpc.model import JobSpec, JobState, Move, Work
 from hybridhpc.planning import Planner
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot
+from hybridhpc.values import dataclass
 
 MOST_LOOKED_AT = 50
 """Pending jobs thought of in one pass, those that wait longest first."""

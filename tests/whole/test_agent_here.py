@@ -247,3 +247,25 @@ def test_who_waits_for_a_job_waits_for_its_new_attempt_while_an_agent_looks_afte
     assert "submitted" in keeper.run_pass()
     (job,) = json.loads(waiting.communicate(timeout=30)[0])
     assert (waiting.returncode, job["state"], job["attempt"]) == (0, "COMPLETED", 2)
+
+
+def test_an_agent_in_the_foreground_prints_what_it_does_and_ends_when_it_is_told_to(keeper: Keeper) -> None:
+    token = keeper.submit(f"name: watched\n{SMALL}run: 'true'\n")
+    agent = keeper.person.start("agent", "--json")
+    assert agent.stdout is not None
+    event = json.loads(agent.stdout.readline())
+    assert (event["token"], event["attempt"], event["event"]) == (token, 1, "completed")
+    assert keeper.client.ledger.leased("agent", now=time.time())
+    agent.terminate()
+    assert agent.wait(20) == 0
+    assert not keeper.client.ledger.leased("agent", now=time.time())
+    told = json.loads(keeper.person.hpc("events", token, "--json"))
+    assert [each["event"] for each in told["events"]] == ["pending", "started", "ended", "completed"]
+    assert [attempt["state"] for attempt in told["attempts"]] == ["COMPLETED"]
+
+
+def test_a_setting_of_the_agent_that_is_none_is_refused(keeper: Keeper) -> None:
+    keeper.person.env["HPC_MOVE"] = "sometimes"
+    answer = keeper.person.try_hpc("agent", "--once")
+    assert answer.returncode == 2
+    assert "off, advise, on" in answer.stderr
