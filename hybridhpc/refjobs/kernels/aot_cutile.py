@@ -17,7 +17,7 @@ def array(dtype: Any, rank: int) -> Any:  # noqa: ANN401 (cuTile's)
     items = max(1, 128 // dtype.bitwidth)
     return ArrayConstraint(
         *(dtype, rank),
-        index_dtype=ct.int32,
+        index_dtype=ct.int64 if rank == 3 else ct.int32,
         stride_lower_bound_incl=0,
         alias_groups=(),
         may_alias_internally=False,

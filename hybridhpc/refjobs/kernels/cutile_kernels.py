@@ -10,6 +10,7 @@ from __future__ import annotations
 import cuda.tile as ct
 
 C = ct.Constant[int]
+Stack = ct.IndexedWithInt64  # several matrices: more than 2**31 entries in all
 ZERO = ct.PaddingMode.ZERO
 ROUND = 6755399441055744.0  # 1.5 * 2**52: adding and taking it away again rounds an FP64 below 2**51 to an integer
 FIFTY_FOUR = 18014398509481984.0  # 2**54: makes the smallest numbers normal ones
@@ -96,7 +97,7 @@ def measure_rows(A, Exponents, Squares, TR: C, TK: C):
 
 
 @ct.kernel
-def split_rows(A, Exponents, Slices, TR: C, TK: C, BITS: C, COUNT: C):
+def split_rows(A, Exponents, Slices: Stack, TR: C, TK: C, BITS: C, COUNT: C):
     """Write all slices (COUNT, M, K) of A in one reading (`ozaki1.split_rows`)."""
     i, k = ct.bid(0), ct.bid(1)
     a = ct.load(A, index=(i, k), shape=(TR, TK), padding_mode=ZERO)
@@ -109,7 +110,9 @@ def split_rows(A, Exponents, Slices, TR: C, TK: C, BITS: C, COUNT: C):
 
 
 @ct.kernel
-def multiply_slices(A, B, ExponentsA, ExponentsB, Out, TM: C, TN: C, TK: C, GROUP: C, BITS: C, COUNT: C, DEPTH: C):
+def multiply_slices(
+    A: Stack, B: Stack, ExponentsA, ExponentsB, Out, TM: C, TN: C, TK: C, GROUP: C, BITS: C, COUNT: C, DEPTH: C
+):
     """Write the FP64 product from the slices A (COUNT, M, K) and B (COUNT, N, K) (`ozaki1.multiply_slices`)."""
     i, j = swizzled(ct.cdiv(A.shape[1], TM), ct.cdiv(B.shape[1], TN), GROUP)
     total = ct.full((TM, TN), 0.0, dtype=ct.float64)
@@ -132,7 +135,7 @@ def multiply_slices(A, B, ExponentsA, ExponentsB, Out, TM: C, TN: C, TK: C, GROU
 
 
 @ct.kernel
-def residues(A, Exponents, Moduli, Reciprocals, Out, TR: C, TK: C, COUNT: C):
+def residues(A, Exponents, Moduli, Reciprocals, Out: Stack, TR: C, TK: C, COUNT: C):
     """Write the remainders (COUNT, M, K) of round(row * 2**exponent) for all moduli in one reading of A."""
     i, k = ct.bid(0), ct.bid(1)
     a = ct.load(A, index=(i, k), shape=(TR, TK), padding_mode=ZERO)
@@ -151,7 +154,7 @@ def residues(A, Exponents, Moduli, Reciprocals, Out, TR: C, TK: C, COUNT: C):
 
 
 @ct.kernel
-def multiply_residues(A, B, Moduli, Reciprocals, Out, TM: C, TN: C, TK: C, GROUP: C):
+def multiply_residues(A: Stack, B: Stack, Moduli, Reciprocals, Out: Stack, TM: C, TN: C, TK: C, GROUP: C):
     """Write the remainders (COUNT, M, N) of A (COUNT, M, K) @ B (COUNT, N, K)^T (`ozaki2.multiply_residues`)."""
     i, j = swizzled(ct.cdiv(A.shape[1], TM), ct.cdiv(B.shape[1], TN), GROUP)
     place = ct.bid(1)
@@ -169,7 +172,7 @@ def multiply_residues(A, B, Moduli, Reciprocals, Out, TM: C, TN: C, TK: C, GROUP
 
 
 @ct.kernel
-def reconstruct(Remainders, Weights, Product, ExponentsA, ExponentsB, Out, TM: C, TN: C, COUNT: C):
+def reconstruct(Remainders: Stack, Weights, Product, ExponentsA, ExponentsB, Out, TM: C, TN: C, COUNT: C):
     """Write the FP64 product from its remainders (COUNT, M, N) (`ozaki2.reconstruct`).
 
     `Weights` (COUNT, 3) and `Product` (1 / P and the three parts of P) are those of `ozaki2.crt`.

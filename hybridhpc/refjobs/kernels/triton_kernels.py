@@ -131,7 +131,7 @@ def split_rows(
         integers = (rest + ROUND) - ROUND
         tl.store(Slices + offsets, integers.to(tl.float32).to(tl.bfloat16), mask=mask)
         rest = (rest - integers) * (1 << BITS)
-        offsets += M.to(tl.int64) * PADDED
+        offsets += tl.cast(M, tl.int64) * PADDED
 
 
 @triton.jit
@@ -227,7 +227,7 @@ def residues(
         to_high = reduced(to_middle * to_middle, modulus, reciprocal)
         remainder = reduced(high * to_high + middle * to_middle + low, modulus, reciprocal)
         tl.store(Out + offsets, remainder.to(tl.int8), mask=mask)
-        offsets += M.to(tl.int64) * PADDED
+        offsets += tl.cast(M, tl.int64) * PADDED
 
 
 @triton.jit
@@ -276,7 +276,7 @@ def reconstruct(
         high += remainder * tl.load(Weights + 3 * place)
         middle += remainder * tl.load(Weights + 3 * place + 1)
         low += remainder * tl.load(Weights + 3 * place + 2)
-        offsets += M.to(tl.int64) * LINE
+        offsets += tl.cast(M, tl.int64) * LINE
     multiple = (high * tl.load(Product) + ROUND) - ROUND
     high -= multiple * tl.load(Product + 1)
     middle -= multiple * tl.load(Product + 2)
