@@ -26,7 +26,7 @@ help:
 	@echo "make bench     measure the budgets against sbatch and submitit"
 	@echo "make templates translate templates/ to Python again, after a change there"
 	@echo "make accuracy  print how accurate the two ways to FP64 on tensor cores are (NumPy, no GPU)"
-	@echo "make kernels-aot compile every GPU kernel for five architectures and check the machine code (no GPU; 1 GB)"
+	@echo "make kernels-aot compile every GPU kernel for five architectures and check the machine code (no GPU; 1.6 GB)"
 	@echo "make bench-gpu measure on the GPU of this machine and write docs/benchmarks/"
 	@echo "make wheel     build the wheel into dist/"
 
@@ -92,7 +92,7 @@ accuracy: $(VENV)/torch.done
 # An environment of its own: the compilers want newer CUDA packages than PyTorch pins.
 $(VENV)/kernels.done: $(BIN)/python pyproject.toml
 	$(BIN)/python -m venv $(VENV)/kernels
-	@echo "setting up the compilers of the GPU kernels (1 GB on disk: a few minutes the first time)"
+	@echo "setting up the compilers of the GPU kernels (1.6 GB on disk: a few minutes the first time)"
 	$(VENV)/kernels/bin/pip install -q -e '.[kernels]'
 	@touch $@
 
