@@ -7,7 +7,7 @@ lease keeps a second one idle; that two at once do no harm is owed to the locks 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from hybridhpc import evidence, following
 from hybridhpc.attempts import Attempts
 from hybridhpc.client import Client
 from hybridhpc.decide import recover
-from hybridhpc.decide.recover import Cause, Next, Step
+from hybridhpc.decide.recover import Cause, Evidence, Next, Step
 from hybridhpc.errors import HpcError
 from hybridhpc.journal import Journal
 from hybridhpc.ledger.base import AGENT, Event, Phase, Record
@@ -23,6 +23,7 @@ from hybridhpc.model import JobState, JobStatus, Move
 from hybridhpc.moving import Mover, longest_first
 from hybridhpc.planning import Planner
 
+HELD = "JobHeld"
 LEASE_LASTS = 300.0
 """Seconds until another agent may take over from one that went silent; longer than a slow submission takes."""
 INTERRUPTED_FOR = 30.0
@@ -137,14 +138,15 @@ class Agent:
         record = following.apply(record, status)
         absent_for = self._absent_for(record, status)
         if status.state is JobState.COMPLETED:
-            self._journal.tell(record, "completed", f"it cost ${record.cost(self._clock()):.2f}")
-            self._ledger.settle([record.token])
+            self._settle(record, "completed", f"it cost ${record.cost(self._clock()):.2f}")
         elif status.state.final or status.state is JobState.UNKNOWN:
             self._judge(record, status, absent_for)
         elif record.unwanted:
             self._client.cancel([record])
         elif status.restarts > record.restarts:
             self._account_for_requeue(record, status)
+        elif _waits(status) and status.reason.startswith(HELD) and not record.plan.hold:
+            self._look_behind_hold(record, status)
 
     def _absent_for(self, record: Record, status: JobStatus) -> float:
         """Return for how long its scheduler has not known a job; not to be reached is another thing."""
@@ -161,30 +163,50 @@ class Agent:
             if current is not None and current.attempt == record.attempt:
                 self._attempts.take_back(current, absent_for=absent_for)
 
+    def _evidence(self, record: Record, status: JobStatus, absent_for: float = 0.0) -> Evidence:
+        site, _, transport = self._client.reach(record)
+        return evidence.gather(record, status, site, transport, now=self._clock(), absent_for=absent_for)
+
     def _judge(self, record: Record, status: JobStatus, absent_for: float) -> None:
         """Find out why an attempt is over, and do what follows."""
-        cause = self._cause(record, status, absent_for)
         if record.phase is Phase.REFUSED and record.attempt == 1:
             self._ledger.settle([record.token])
+            return
+        seen = None if record.phase is Phase.REFUSED else self._evidence(record, status, absent_for)
+        cause = recover.find_cause(seen) if seen else Cause.REFUSED
+        if seen and seen.done:
+            self._was_done(record, status)
         elif cause is None:
             self._journal.tell_once(record, "unknown", f"{status.reason}; it is asked about again, nothing is guessed")
         else:
-            spent = record.cost(self._clock())
-            past = self._journal.past(record)
-            step = recover.next_step(cause, self._attempts.spec(record), past, spent, wanted=not record.unwanted)
-            if step.next is Next.GIVE_UP:
-                self._give_up(record, cause, step.why)
-            elif self._clock() >= (status.ended_at or 0.0) + step.pause:
-                self._try_again(record, cause, step)
+            self._follow_up(record, status, cause)
 
-    def _cause(self, record: Record, status: JobStatus, absent_for: float) -> Cause | None:
-        if record.phase is Phase.REFUSED:
-            return Cause.REFUSED
-        site, _, transport = self._client.reach(record)
-        return recover.find_cause(evidence.gather(record, status, site, transport, absent_for=absent_for))
+    def _follow_up(self, record: Record, status: JobStatus, cause: Cause) -> None:
+        spent, past = record.cost(self._clock()), self._journal.past(record)
+        step = recover.next_step(cause, self._attempts.spec(record), past, spent, wanted=not record.unwanted)
+        if step.next is Next.GIVE_UP:
+            self._settle(record, cause.value, step.why)
+        elif self._clock() >= (status.ended_at or 0.0) + step.pause:
+            self._try_again(record, cause, step)
 
-    def _give_up(self, record: Record, cause: Cause, why: str) -> None:
-        self._journal.tell(record, cause.value, why)
+    def _was_done(self, record: Record, status: JobStatus) -> None:
+        """Settle a job whose work was done when its node, its controller or its walltime came in between."""
+        word = status.native_state or status.state.value
+        done = replace(status, state=JobState.COMPLETED, exit_code=0, signal=None)
+        self._ledger.correct(record, replace(done, ended_at=status.ended_at or self._clock()))
+        self._settle(record, "completed", f"its exit marker says so, though its scheduler says {word}")
+
+    def _look_behind_hold(self, record: Record, status: JobStatus) -> None:
+        """Look whether a job that was released and is held did run: a controller that is killed forgets that."""
+        if not self._evidence(record, status).done:
+            self._journal.tell_once(record, "held", "it was released, and is held: by you, or its controller forgot")
+            return
+        site, scheduler, transport = self._client.reach(record)
+        scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [record.job_id])))
+        self._was_done(record, status)
+
+    def _settle(self, record: Record, kind: str, why: str) -> None:
+        self._journal.tell(record, kind, why)
         self._ledger.settle([record.token])
 
     def _try_again(self, record: Record, cause: Cause, step: Step) -> None:
@@ -206,7 +228,7 @@ class Agent:
         status = self._client.ask_again(record)
         if status.state.final or status.state is JobState.UNKNOWN:
             return False
-        self._ledger.reopen(record, status)
+        self._ledger.correct(record, status)
         self._journal.tell(record, "requeued", "it had ended, and was put back into its queue at the site")
         return True
 
@@ -214,13 +236,12 @@ class Agent:
         self._journal.tell_once(record, "no_site", f"{step.why}; no site takes it now")
         since = [event.at for event in self._ledger.events(record.token) if event.kind == "no_site"][-1]
         if self._clock() - since > NO_SITE_FOR:
-            self._give_up(record, cause, "given up: no site took it for a day")
+            self._settle(record, cause.value, "given up: no site took it for a day")
 
     def _account_for_requeue(self, record: Record, status: JobStatus) -> None:
         """Write down that a scheduler has requeued a job itself; end what it requeues more often than is allowed."""
-        site, _, transport = self._client.reach(record)
-        cause = recover.find_requeue(evidence.gather(record, status, site, transport))
-        cost = evidence.run_seconds(record, status, transport) / 3600 * record.usd_per_hour
+        cause = recover.find_requeue(self._evidence(record, status))
+        cost = evidence.run_seconds(record, status, self._client.reach(record)[2]) / 3600 * record.usd_per_hour
         why = f"requeued by its scheduler, restart {status.restarts}"
         now, kind = self._clock(), cause.value
         if self._ledger.requeued(record, restarts=status.restarts, spent=cost, kind=kind, why=why, now=now):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hybridhpc.command import Command
+from hybridhpc.decide import recover
 from hybridhpc.decide.recover import Evidence
 from hybridhpc.ledger.base import Record
-from hybridhpc.model import Array, JobSpec, JobStatus, Seconds, Work
+from hybridhpc.model import Array, JobSpec, JobState, JobStatus, Seconds, Work
 from hybridhpc.schedulers.slurm_text import parse_indices
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import Transport
@@ -40,12 +41,15 @@ def read_markers(transport: Transport, job_dir: str) -> Markers:
     return Markers(begun=frozenset(found["start"]), ended=frozenset(found["exit"]))
 
 
-def gather(record: Record, status: JobStatus, site: Site, transport: Transport, *, absent_for: float = 0.0) -> Evidence:
+def gather(
+    record: Record, status: JobStatus, site: Site, transport: Transport, *, now: float, absent_for: float = 0.0
+) -> Evidence:
     """Return all that is known of an attempt. Raises TransportError."""
     spec = record.plan.spec
     work = spec.payload if spec is not None and isinstance(spec.payload, Work) else None
     markers = read_markers(transport, record.job_dir)
     checkpoint = work.checkpoint if work else None
+    run = max([status.restarts, *(restarts for _, restarts in markers.begun)])
     return Evidence(
         status=status,
         walltime=record.plan.resources.walltime,
@@ -54,8 +58,22 @@ def gather(record: Record, status: JobStatus, site: Site, transport: Transport, 
         marks=work is not None,
         began=bool(markers.begun),
         ended=any(restarts == status.restarts - 1 for _, restarts in markers.ended),
+        done=("-", run) in markers.ended and _first_word(transport, f"{record.job_dir}/exit.-.{run}") == 0,
+        expired=status.state is JobState.UNKNOWN and _expired(record, markers, transport, now),
         absent_for=absent_for,
     )
+
+
+def _expired(record: Record, markers: Markers, transport: Transport, now: float) -> bool:
+    walltime = record.plan.resources.walltime
+    if walltime is None or not markers.begun:
+        return False
+    began = [_first_word(transport, f"{record.job_dir}/start.{task}.{restarts}") for task, restarts in markers.begun]
+    return all(at is not None and at + walltime + recover.EXPIRED_AFTER < now for at in began)
+
+
+def _first_word(transport: Transport, path: str) -> float | None:
+    return _moment(transport, path, 0)
 
 
 def run_seconds(record: Record, status: JobStatus, transport: Transport) -> float:
@@ -71,6 +89,7 @@ _TIMES = {"start": 0, "exit": 1}
 
 
 def _moment(transport: Transport, path: str, word: int) -> float | None:
+    """Return a number of a marker: a time, or an exit code."""
     words = (transport.read(path, limit=200) or b"").split()
     return float(words[word]) if len(words) > word and words[word].isdigit() else None
 

@@ -13,6 +13,8 @@ from hybridhpc.values import dataclass
 
 CERTAIN_AFTER = 120.0
 """Seconds for which a scheduler must not know a job before that is believed; longer than NFS hides new files (60 s)."""
+EXPIRED_AFTER = 600.0
+"""Seconds after its walltime in which a run surely has ended; more than clocks differ."""
 MOST_UNBEGUN = 3
 """New attempts for jobs that never began: they cost nothing, and yet must not go on for ever."""
 FIRST_PAUSE = 60.0
@@ -63,6 +65,10 @@ class Evidence:
     """Its script leaves markers, as rendered ones do."""
     began: bool = False
     """A start marker of it was seen."""
+    done: bool = False
+    """Its last run left an exit marker that says 0: whatever becomes of it at its scheduler, its work is done."""
+    expired: bool = False
+    """Its last run began so long ago that nothing of it can be left: its walltime and more have passed."""
     absent_for: float = 0.0
     """The scheduler has not known it for so long."""
     ended: bool = False
@@ -81,14 +87,24 @@ class Step:
 def find_cause(seen: Evidence) -> Cause | None:
     """Return why an attempt is over; None if it is not, if it completed, and if that cannot be known."""
     status = seen.status
+    if seen.done:
+        return None
     if status.state is JobState.UNKNOWN:
-        unbegun = seen.marks and not seen.began
-        return Cause.LOST if unbegun and seen.absent_for >= CERTAIN_AFTER else None
+        return _disappearance(seen)
     if status.state is JobState.NODE_FAIL:
         return _loss(seen)
     if status.state is JobState.FAILED:
         return _failure(seen)
     return _CAUSES.get(status.state)
+
+
+def _disappearance(seen: Evidence) -> Cause | None:
+    """Judge a job that its scheduler does not know any more: only what surely does not run is anything but unknown."""
+    if not seen.marks or seen.absent_for < CERTAIN_AFTER:
+        return None
+    if seen.began:
+        return _loss(seen) if seen.expired else None
+    return Cause.LOST
 
 
 _CAUSES = {

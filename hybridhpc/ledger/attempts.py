@@ -37,13 +37,14 @@ class Attempts(ABC):
         """See Ledger.current."""
         return tuple(record for token in tokens for record in self._select("j.token = ?", (token,)))
 
-    def reopen(self, record: Record, status: JobStatus) -> None:
-        """See Ledger.reopen."""
+    def correct(self, record: Record, status: JobStatus) -> None:
+        """See Ledger.correct."""
+        known = (status.state.value, status.native_state, status.ended_at, status.exit_code, status.signal)
         with self._transaction():
             self._db.execute(
-                "UPDATE attempts SET state = ?, native_state = ?, ended_at = NULL, exit_code = NULL, signal = NULL"
+                "UPDATE attempts SET state = ?, native_state = ?, ended_at = ?, exit_code = ?, signal = ?"
                 " WHERE token = ? AND attempt = ?",
-                (status.state.value, status.native_state, record.token, record.attempt),
+                (*known, record.token, record.attempt),
             )
 
     def dependents(self, record: Record) -> tuple[Record, ...]:

@@ -185,8 +185,8 @@ class Ledger(Protocol):
         """Return jobs as they are now, in this order."""
         ...
 
-    def reopen(self, record: Record, status: JobStatus) -> None:
-        """Write down that an attempt that had ended lives again: its scheduler was made to run it once more."""
+    def correct(self, record: Record, status: JobStatus) -> None:
+        """Write down what an attempt is in truth, though another end was written down: it lives again, or was done."""
         ...
 
     def dependents(self, record: Record) -> tuple[Record, ...]:

@@ -109,9 +109,21 @@ def test_what_an_administrator_cancels_or_holds_is_left_alone(keeper: Keeper, ow
     held = keeper.submit(f"name: held\n{SMALL}slurm: {{begin: now+1hour}}\nrun: 'true'\n")
     own_lab.run("scontrol", "hold", keeper.record(held).job_id)
     keeper.later = 10_000.0
-    assert keeper.run_pass(Move.ON) == []
+    assert keeper.run_pass(Move.ON) == ["held"]
     assert keeper.record(held).attempt == 1
     keeper.person.hpc("cancel", held)
+
+
+def test_a_held_remnant_of_a_job_that_was_done_is_cancelled(keeper: Keeper, own_lab: Lab) -> None:
+    """A controller that was killed forgets that it released a job, and that it ran: it holds it for ever."""
+    token = keeper.submit(f"name: done\n{SMALL}slurm: {{begin: now+1hour}}\nrun: 'true'\n")
+    record = keeper.record(token)
+    own_lab.run("scontrol", "hold", record.job_id)
+    Path(record.job_dir, "start.-.0").write_text(f"{time.time():.0f} n1\n")
+    Path(record.job_dir, "exit.-.0").write_text(f"0 {time.time():.0f}\n")
+    assert keeper.run_pass() == ["completed"]
+    assert keeper.record(token).state is JobState.COMPLETED
+    assert own_lab.run("squeue", "-h", "-t", "all", "-j", record.job_id, "-o", "%T").strip() == "CANCELLED"
 
 
 def test_what_had_ended_and_is_requeued_behind_our_back_is_followed_again(keeper: Keeper, own_lab: Lab) -> None:

@@ -18,8 +18,10 @@ move.PATIENCE = 0.0
 move.MARGIN = 0.0
 move.LEAST = 0.01
 move.MOST_MOVES = 100
+move.UNAVAILABLE_FOR = 3.0
 recover.FIRST_PAUSE = 0.5
 recover.CERTAIN_AFTER = 5.0
+recover.EXPIRED_AFTER = 10.0
 recover.MOST_UNBEGUN = 50
 
 if __name__ == "__main__":

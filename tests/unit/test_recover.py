@@ -66,6 +66,11 @@ SCRIPT = JobSpec(name="j", file="/f", digest="", resources=Resources(), payload=
         (Evidence(status=ended(JobState.UNKNOWN), began=False, absent_for=10.0), None),
         (Evidence(status=ended(JobState.UNKNOWN), began=False, absent_for=1e6, marks=False), None),
         (Evidence(status=ended(JobState.UNKNOWN), began=False, absent_for=121.0), Cause.LOST),
+        (Evidence(status=ended(JobState.UNKNOWN), began=True, expired=True, absent_for=121.0), Cause.NODE_FAIL),
+        (Evidence(status=ended(JobState.UNKNOWN), began=True, expired=True, absent_for=10.0), None),
+        # What was done stays done, whatever became of its node or controller afterwards.
+        (Evidence(status=ended(JobState.NODE_FAIL), began=True, done=True), None),
+        (Evidence(status=ended(JobState.TIMEOUT), began=True, done=True), None),
     ],
 )
 def test_the_cause_follows_from_the_evidence(evidence: Evidence, cause: Cause | None) -> None:
