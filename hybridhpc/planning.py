@@ -31,6 +31,8 @@ ONLY_IF_NAMED = "where there are other sites, this machine is used only if it is
 _WAITS_ELSE = re.compile(r"^(?:#SBATCH\b.*\s)?(?:--(?:begin|dependency)\b|-[bd]\b)", re.MULTILINE)
 """Options of sbatch that make a job wait for something else than its turn."""
 
+_Question = tuple[Site, Errand]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -110,14 +112,20 @@ class Planner:
             answers[registry.HERE] = self._here if _names_here(spec) else unasked
         return [(_with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
 
-    def plan_all(self, wishes: Sequence[Wish], history: Sequence[PastJob]) -> tuple[Planned, ...]:
+    def plan_all(
+        self, wishes: Sequence[Wish], history: Sequence[PastJob], *, quick: bool = False
+    ) -> tuple[Planned, ...]:
         """Decide where wishes are met and draft them. One decision holds for all that look alike to it."""
         decided: dict[object, Planned] = {}
         found = []
         for wish in wishes:
             key = (shape(wish.spec), wish.dependencies, wish.cwd)
             first = decided.get(key)
-            found.append(replace(first, plans=self._make(wish, first.ranking)) if first else self.plan(wish, history))
+            found.append(
+                replace(first, plans=self._make(wish, first.ranking))
+                if first
+                else self.plan(wish, history, quick=quick)
+            )
             decided.setdefault(key, found[-1])
         return tuple(found)
 
@@ -135,27 +143,39 @@ class Planner:
         jobs = tuple(replace(job, blocked=False) if job.job_id in own else job for job in answer.jobs)
         return replace(answer, jobs=jobs, limited=tuple(sorted(limited))) if own else answer
 
-    def plan(self, wish: Wish, history: Sequence[PastJob]) -> Planned:
-        """Decide where a wish is met and draft it."""
+    def plan(
+        self,
+        wish: Wish,
+        history: Sequence[PastJob],
+        *,
+        refused: Mapping[str, str] | None = None,
+        quick: bool = False,
+    ) -> Planned:
+        """Decide where a wish is met and draft it.
+
+        `refused`: why schedulers refused it just now, by Candidate.key. `quick`: where it would start at once for
+        certain, the scheduler's opinion is not waited for; what it refuses shows when it is submitted.
+        """
         seen = self.look(wish.spec)
         snapshots = {site.name: answer for site, answer in seen if isinstance(answer, Snapshot)}
         candidates = candidates_that_fit(wish.spec, seen)
         drafts: dict[str, Draft] = {}
-        refusals: dict[str, str] = {}
+        refusals = dict(refused or {})
         for candidate in candidates:
             try:
                 drafts[candidate.key] = self._draft(wish, candidate, snapshots[candidate.site.name])
             except HpcError as error:
                 refusals[candidate.key] = error.message
-        ranking = decide(
-            wish.spec,
-            seen,
-            estimates=self._estimates(candidates, drafts),
-            refusals=refusals,
-            history=history,
-            outcomes=self._outcomes,
-            now=self._clock(),
+        judge = partial(
+            decide, wish.spec, seen, refusals=refusals, history=history, outcomes=self._outcomes, now=self._clock()
         )
+        questions = self._questions(candidates, drafts)
+        ranking = None
+        if quick and questions:
+            ranking = judge()
+            questions = _open(questions, ranking)
+        if ranking is None or questions:
+            ranking = judge(estimates=self._ask(questions))
         return Planned(ranking=ranking, plans=self._make(wish, ranking, drafts))
 
     def _draft(self, wish: Wish, candidate: Candidate, snapshot: Snapshot) -> Draft:
@@ -172,22 +192,26 @@ class Planner:
         dependencies = tuple(f"--dependency=after{kind}:{job_id}" for kind, _, job_id in wish.dependencies)
         return draft(wish.spec, candidate, self._dialects[site], snapshot, dependencies)
 
-    def _estimates(self, candidates: Sequence[Candidate], drafts: Mapping[str, Draft]) -> dict[str, StartEstimate]:
-        """Ask every scheduler that has an opinion, all at once; who gives none in time has none."""
-        asked: dict[str, dict[str, Errand]] = {}
-        sites: dict[str, Site] = {}
+    def _questions(self, candidates: Sequence[Candidate], drafts: Mapping[str, Draft]) -> dict[str, _Question]:
+        """Return, by Candidate.key, what every scheduler that has an opinion is asked."""
+        found: dict[str, _Question] = {}
         for candidate in candidates:
             site, made = candidate.site, drafts.get(candidate.key)
-            questions = asked.setdefault(site.name, {})
-            sites[site.name] = site
-            if made is None or len(questions) >= MOST_ESTIMATES:
+            asked = sum(other.name == site.name for other, _ in found.values())
+            if made is None or asked >= MOST_ESTIMATES:
                 continue
             command = self._dialects[site.name].start_estimate_command(site, made.options, made.script)
             if command is not None:
-                questions[candidate.key] = Errand(command=command)
-        calls = {
-            name: partial(self._ask_estimates, sites[name], questions) for name, questions in asked.items() if questions
-        }
+                found[candidate.key] = site, Errand(command=command)
+        return found
+
+    def _ask(self, questions: Mapping[str, _Question]) -> dict[str, StartEstimate]:
+        """Ask all sites at once; who gives no answer in time has no opinion."""
+        sites = {site.name: site for site, _ in questions.values()}
+        asked: dict[str, dict[str, Errand]] = {name: {} for name in sites}
+        for key, (site, errand) in questions.items():
+            asked[site.name][key] = errand
+        calls = {name: partial(self._ask_estimates, site, asked[name]) for name, site in sites.items()}
         deadline = max((site.probe_deadline for site in sites.values()), default=0)
         answers = AtOnce(calls, deadline).answers()
         return {key: estimate for found in answers.values() for key, estimate in found.items()}
@@ -220,6 +244,12 @@ class Planner:
         if drafts and _is_comparable(found[0]):
             found[0] = replace(found[0], promise=winner.forecast.promise)
         return tuple(found)
+
+
+def _open(questions: Mapping[str, _Question], ranking: Ranking) -> dict[str, _Question]:
+    """Return the questions whose answers could change a ranking that was made without any."""
+    certain = {choice.candidate.key for choice in ranking.choices if choice.forecast and choice.forecast.at_once}
+    return {key: question for key, question in questions.items() if key not in certain}
 
 
 def _is_comparable(plan: Plan) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from hybridhpc.cli._output import tell
 from hybridhpc.cli._progress import Progress
 from hybridhpc.client import Client
-from hybridhpc.errors import HpcError, UsageError
+from hybridhpc.errors import HpcError, SchedulerError, UsageError
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobSpec, JobState
 from hybridhpc.planning import Planned, Planner, Wish
@@ -30,6 +31,7 @@ class Batch:
         self._ended: dict[int, Ended] = {}
         self._planned: dict[int, Planned] = {}
         self._waves = list(_waves(wishes))
+        self._single = False
 
     def take_up(self) -> None:
         """Finish what an interrupted command began of it."""
@@ -41,11 +43,15 @@ class Batch:
                 # A file that is named twice makes two jobs of one request: they come together.
                 self._ended[number] = begun[request] if request not in requests[:number] else ()
 
-    def plan(self) -> tuple[list[Wish], list[Planned]]:
-        """Plan what is not submitted yet. Raises NoCandidate unless all of it can be placed."""
+    def plan(self, *, careful: bool) -> tuple[list[Wish], list[Planned]]:
+        """Plan what is not submitted yet. Raises NoCandidate unless all of it can be placed.
+
+        A single job need not be planned with care: what its scheduler refuses goes elsewhere (see Planner.plan, quick).
+        """
+        self._single = len(self._wishes) == 1 and self._specs[0].points is None
         waiting = [number for number in range(len(self._wishes)) if number not in self._ended]
         wishes = [self._ready(number) for number in waiting]
-        planned = self._planner.plan_all(wishes, self._client.ledger.history())
+        planned = self._planner.plan_all(wishes, self._client.ledger.history(), quick=self._single and not careful)
         self._planned = dict(zip(waiting, planned, strict=True))
         return wishes, list(planned)
 
@@ -60,6 +66,8 @@ class Batch:
                 planned = self._planner.plan_all(wishes, self._client.ledger.history())
                 self._planned |= dict(zip(numbers, planned, strict=True))
             self._submit(numbers, sweep)
+        if self._single:
+            self._try_elsewhere()
         return tuple(self._ended[number] for number in range(len(self._wishes)))
 
     def _submit(self, numbers: Sequence[int], sweep: str) -> None:
@@ -71,6 +79,20 @@ class Batch:
             ended = iter(self._client.submit(jobs, sweep=sweep, told=progress))
         for number in numbers:
             self._ended[number] = tuple(next(ended) for _ in plans[number])
+
+    def _try_elsewhere(self) -> None:
+        """Take a job that its scheduler refused to the next best place. Raises NoCandidate if there is no other."""
+        refused: dict[str, str] = {}
+        while isinstance(error := self._ended[0][0], SchedulerError):
+            winner = self._planned[0].ranking.winner
+            if winner is None or winner.candidate.key in refused:
+                return
+            refused[winner.candidate.key] = f"the scheduler refuses it: {error.message}"
+            history = self._client.ledger.history()
+            self._planned[0] = self._planner.plan(self._ready(0), history, refused=refused, quick=True)
+            place = self._planned[0].chosen()[0]
+            tell(f"{winner.candidate.name} refuses it: {error.message}; it goes to {place.site}/{place.partition}")
+            self._submit([0], "")
 
     def _sweep(self) -> str:
         """Return the id of the sweep they are: of the one that is taken up, a new one, none for a single job."""

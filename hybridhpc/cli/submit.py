@@ -63,7 +63,7 @@ def command(
     batch = Batch(client, planner, wishes)
     if not (again or dry_run):
         batch.take_up()
-    waiting, planned = batch.plan()
+    waiting, planned = batch.plan(careful=dry_run)
     if not (quiet or as_json):
         for spec, answer, alike in decisions(waiting, planned):
             tell(show_plan(spec, answer, alike, to_stderr=True))

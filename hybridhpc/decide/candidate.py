@@ -38,6 +38,8 @@ class Forecast:
     basis: str
     boot: float = 0.0
     """Of the start's p50, the seconds in which nodes boot."""
+    at_once: bool = False
+    """Nothing stands before it: its scheduler's own opinion about the start would change nothing."""
     promise: Promise | None = None
     """The same for the ledger, with what it rests on."""
 

@@ -38,6 +38,8 @@ class Start:
     boot: float
     late_boot: float
     basis: str
+    at_once: bool = False
+    """Our plan finds free nodes even if every job runs to its limit: a scheduler's opinion would change nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,8 @@ def forecast_start(
         basis += "; your own jobs wait for a limit there"
     elif told is not None:
         soonest, latest = min(soonest, told + boot), min(latest, told + late_boot)
-    return Start(when=apart(soonest, latest, policy), boot=boot, late_boot=late_boot, basis=basis)
+    at_once = latest <= late_boot and fit.partition.name not in view.snapshot.limited
+    return Start(when=apart(soonest, latest, policy), boot=boot, late_boot=late_boot, basis=basis, at_once=at_once)
 
 
 def _told(estimate: StartEstimate | None, now: float) -> float | None:

@@ -180,6 +180,7 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
         run=whole,
         basis=basis,
         boot=min(start.boot, when.p50),
+        at_once=start.at_once,
         promise=replace(promise, start=when, run=whole),
     )
     said = Choice(candidate=fit.candidate, forecast=forecast, quote=quoted, score=score)

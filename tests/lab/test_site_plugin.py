@@ -22,6 +22,9 @@ function slurm_job_submit(job, partitions, uid)
   elseif job.name == "unwanted" then
     slurm.user_msg("jobs of this name are not wanted here")
     return slurm.ERROR
+  elseif job.name == "choosy" and job.partition ~= "cpu" then
+    slurm.user_msg("jobs of this name belong on cpu")
+    return slurm.ERROR
   end
   return slurm.SUCCESS
 end
@@ -62,6 +65,12 @@ def test_what_a_plugin_rewrites_is_said_and_what_it_refuses_is_no_job(lab: Lab, 
         assert "note: the site changed the walltime from 00:03:00 to 00:07:00" in answer.stderr
         assert answer.stdout.splitlines()[1] == "cpu"
         refused = lab_person.try_hpc("submit", unwanted, "--where", "onprem/batch")
+        choosy = lab_person.spec(f"name: choosy\n{spec}", "choosy.yaml")
+        moved = lab_person.try_hpc("submit", choosy, "--where", "onprem/batch,onprem/cpu", "--json")
     assert refused.returncode == 5
     assert "jobs of this name are not wanted here" in refused.stderr
-    assert [job["name"] for job in json.loads(lab_person.hpc("status", "--json"))] == ["rewritten"]
+    jobs = {(job["name"], job["native_state"] == "REFUSED") for job in json.loads(lab_person.hpc("status", "--json"))}
+    assert jobs == {("rewritten", False), ("unwanted", True), ("choosy", True), ("choosy", False)}
+    assert json.loads(moved.stdout)["partition"] == "cpu", moved.stderr
+    assert "onprem/batch refuses it: sbatch: jobs of this name belong on cpu" in moved.stderr
+    lab_person.hpc("cancel", json.loads(moved.stdout)["ref"])
