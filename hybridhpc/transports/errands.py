@@ -145,6 +145,10 @@ def _do(number: int, errand: Errand, within: float, slurm_conf: str | None) -> s
     return f"do_errand {number} {limit} {'question' if errand.scrubbed else 'person'} {shell_words(words)}"
 
 
+_LONGEST_LINE = 1 << 16
+"""Bytes of a line of ours, longer than any there is."""
+
+
 @dataclass(slots=True)
 class Answers:
     """What a site has said so far, read as it comes."""
@@ -177,10 +181,17 @@ class Answers:
             end = self.heard.find(b"\n", found + len(flag)) if found >= 0 else -1
             if end < 0:
                 self._searched = found if found >= 0 else len(self.heard)
+                self._cut()
                 return
             self._read(self.heard[found + len(flag) : end].decode("utf-8", "replace"), bytes(self.heard[:found]))
             del self.heard[: end + 1]
             self._searched = 0
+
+    def _cut(self) -> None:
+        """Let go of what is beyond any answer, but for its end: a line of ours may begin there."""
+        if len(self.heard) > MAX_OUTPUT + 2 * _LONGEST_LINE:
+            del self.heard[MAX_OUTPUT + 1 : -_LONGEST_LINE]
+            self._searched = min(self._searched, MAX_OUTPUT + 1)
 
     def _read(self, line: str, before: bytes) -> None:
         """Read one line of ours; `before` is what stands between it and the line before."""
@@ -197,7 +208,8 @@ class Answers:
             self._parts["err"] = before
         elif word == "end":
             number, _, code = rest.partition(" ")
-            self._answers[int(number)] = self._answer(self.errands[int(number)], code, before)
+            if re.fullmatch("[0-9]{1,6}", number) and int(number) < len(self.errands):
+                self._answers[int(number)] = self._answer(self.errands[int(number)], code, before)
 
     def _answer(self, errand: Errand, code: str, bad: bytes) -> CommandResult | HpcError:
         argv, out = errand.command.argv, self._parts.get("out", b"")
@@ -211,6 +223,8 @@ class Answers:
             return TransportError(
                 f"{argv[0]}: what it printed found no room at the site (TMPDIR, /tmp)", hint="make room there"
             )
+        if not re.fullmatch("[0-9]{1,3}", code):
+            return TransportError(f"{argv[0]}: how it ended cannot be read: {code[:80]!r}")
         return CommandResult(
             argv=argv,
             exit_code=int(code),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -21,6 +22,8 @@ from hybridhpc.script.quote import shell_words
 from hybridhpc.shipped import shipped
 
 _CHUNK = 1 << 18
+_MOST_WORDS = 4096
+"""Bytes of a line of the site about what it sends."""
 _LARGE = 8 << 20
 """Bytes from which progress is shown."""
 _PATIENCE = 600.0
@@ -108,8 +111,10 @@ class Parcel:
         while not self.ended and (line := self._next_line()) is not None:
             word, _, rest = line.partition(" ")
             if word == "end":
-                code, _, self.complaint = rest.partition(" ")
-                self.ended, self.exit_code = True, int(code)
+                code, _, complaint = rest.partition(" ")
+                # What is no number is no success.
+                exit_code = int(code) if re.fullmatch("[0-9]{1,3}", code) else 1
+                self.ended, self.exit_code, self.complaint = True, exit_code, complaint[:_MOST_WORDS]
             else:
                 self.word, self.ended = line, word in ("none", "link")
         return self.ended
@@ -123,7 +128,7 @@ class Parcel:
             self._keep.write(self._held[:safe])
         if end < 0:
             self._held = self._held[safe:]
-            return None
+            return "end 1 it sent a line without end" if len(self._held) > _MOST_WORDS + len(self._flag) else None
         line = self._held[found + len(self._flag) : end].decode("utf-8", "replace")
         self._held = self._held[end + 1 :]
         return line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -14,14 +15,17 @@ from hypothesis import strategies as st
 
 from hybridhpc.cli._output import table
 from hybridhpc.cli._terminal import OutputOfJobs, cell, clean, clean_lines
-from hybridhpc.command import CommandResult
-from hybridhpc.errors import HpcError
+from hybridhpc.command import Command, CommandResult, Errand
+from hybridhpc.errors import HpcError, TransportError
 from hybridhpc.model import JobStatus
 from hybridhpc.registry import scheduler
 from hybridhpc.schedulers.slurm_status import HISTORY_FIELDS, MEMORY_FIELDS
 from hybridhpc.schedulers.slurm_survey import JOB_FIELDS, NODE_FIELDS
 from hybridhpc.schedulers.slurm_text import SEPARATOR
 from hybridhpc.sites.site import Site
+from hybridhpc.transports.base import MAX_OUTPUT
+from hybridhpc.transports.errands import Answers
+from hybridhpc.transports.tree import Parcel
 
 SITE = Site(name="s", file=None, scheduler="slurm", transport="local")
 HUGE = "9" * 5000
@@ -185,3 +189,49 @@ def test_the_output_of_a_job_steers_no_terminal_however_it_is_cut(parts: list[by
 def test_what_a_terminal_gets_of_a_jobs_output(parts: list[bytes], screen: str) -> None:
     passing = OutputOfJobs()
     assert "".join(passing.shown(part) for part in parts) == screen
+
+
+MARK = "m4rk"
+said = st.lists(
+    st.one_of(
+        hostile_bytes,
+        st.builds(
+            lambda word, rest: f"\n{MARK} {word} {rest}\n".encode("utf-8", "replace"),
+            st.sampled_from(["here", "broken", "out", "err", "bad", "end", "done", "tree", "file", "link", "none"]),
+            st.one_of(
+                st.sampled_from(["0 0", "0 late", "0 bad", "0 -1", "-1 0", "7 0", f"0 {HUGE}", f"{HUGE} 0", "0 x"]),
+                hostile,
+            ),
+        ),
+    ),
+    max_size=10,
+)
+
+
+@given(said)
+def test_what_comes_over_ssh_is_an_answer_or_an_error(parts: list[bytes]) -> None:
+    answers = Answers(mark=MARK, errands=(Errand(command=Command(argv=("x",))),))
+    for part in parts:
+        answers.hear(part)
+    (answer,) = answers.all(TransportError("silent"))
+    assert isinstance(answer, CommandResult | HpcError)
+    parcel = Parcel(MARK, io.BytesIO())
+    for part in parts:
+        parcel.hear(part)
+    assert parcel.exit_code in range(1000)
+
+
+@pytest.mark.parametrize("beginning", [b"", f"\n{MARK} here u /h\n".encode(), f"\n{MARK} tree ".encode()])
+def test_no_flood_over_ssh_is_kept(beginning: bytes) -> None:
+    answers = Answers(mark=MARK, errands=(Errand(command=Command(argv=("x",))),))
+    parcel = Parcel(MARK, io.BytesIO())
+    began = time.monotonic()
+    answers.hear(beginning)
+    parcel.hear(beginning)
+    for _ in range(200):
+        answers.hear(b"x" * 1_000_000)
+        if not parcel.ended:
+            parcel.hear(b"x" * 10_000)
+    assert len(answers.heard) < MAX_OUTPUT + 2_000_000
+    assert len(parcel._held) < 100_000
+    assert time.monotonic() - began < 20
