@@ -91,7 +91,8 @@ is_unreached() {
     [ -s "$1" ] || return 1
     grep -qi -e 'unable to contact slurm controller' -e 'socket timed out' -e 'zero bytes were transmitted' \
         -e 'endpoint is not connected' -e 'connection refused' -e 'connection timed out' -e 'connection reset' \
-        -e 'connection failure' -e 'standby mode' -e 'could not establish a configuration' "$1"
+        -e 'connection failure' -e 'standby mode' -e 'could not establish a configuration' \
+        -e 'unexpected message received' "$1"
 }
 
 # ---- Processes: known again by host, pid and start time (proc(5), fields 1, 3 and 22 of stat)

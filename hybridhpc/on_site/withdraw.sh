@@ -20,7 +20,8 @@ in_one_line() { printf '%s' "$1" | tr -s '\n\r' ' '; }
 is_unreached() {
     printf '%s' "$1" | grep -qi -e 'unable to contact slurm controller' -e 'socket timed out' \
         -e 'zero bytes were transmitted' -e 'endpoint is not connected' -e 'connection refused' \
-        -e 'connection timed out' -e 'connection reset' -e 'connection failure' -e 'standby mode'
+        -e 'connection timed out' -e 'connection reset' -e 'connection failure' -e 'standby mode' \
+        -e 'unexpected message received'
 }
 
 # look: sets pending, cancelled and other to how many rows of the job are so

@@ -35,6 +35,7 @@ _UNREACHABLE = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted"
     r"|Transport endpoint is not connected|Connection (?:refused|timed out|reset)"
     r"|Communication (?:connection|shutdown) failure|standby mode|Could not establish a configuration"
+    r"|Unexpected message received"  # scontrol on a timeout (22.05)
     r"|Insane message length|Incompatible versions of client and server",
     re.IGNORECASE,
 )

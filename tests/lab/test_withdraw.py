@@ -33,7 +33,7 @@ class Desk:
     def __init__(self, lab: Lab, home: Path) -> None:
         self.lab, self.home = lab, home
         self.ids: list[str] = []
-        self.path = os.environ["PATH"]
+        self.path, self.why = os.environ["PATH"], ""
         shutil.copy(SOURCE / WITHDRAW, home)
 
     def sbatch(self, *options: str, run: str = "sleep 60") -> str:
@@ -45,7 +45,9 @@ class Desk:
         env = {"PATH": path or self.path, "SLURM_CONF": str(self.lab.cluster.slurm_conf)}
         site = Site(name="lab", file=None, scheduler="slurm", transport="local")
         command = DIALECT.withdraw_command(site, job, str(self.home), restarts)
-        return DIALECT.parse_withdraw(LocalTransport(site, env).run(command)).taken
+        found = DIALECT.parse_withdraw(LocalTransport(site, env).run(command))
+        self.why = found.why
+        return found.taken
 
     def state(self, job: str) -> str:
         states = self.lab.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T", check=False).split()
@@ -136,11 +138,11 @@ def test_without_scontrol_nothing_is_tried(desk: Desk) -> None:
 def test_a_frozen_controller_leaves_it_undecided_and_repeating_it_finds_out(desk: Desk) -> None:
     job = desk.sbatch("--begin=now+1hour")
     desk.lab.freeze()
-    thaw = threading.Timer(12, desk.lab.thaw)
+    thaw = threading.Timer(5.5, desk.lab.thaw)
     thaw.start()
     try:
         with suppress(Undecided):
-            assert desk.take_back(job) is Taken.BACK
+            assert desk.take_back(job) is Taken.BACK, desk.why
     finally:
         thaw.cancel()
         desk.lab.thaw()
