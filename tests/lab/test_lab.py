@@ -139,6 +139,10 @@ def test_a_port_in_use_is_named(own_place: Place, own_lab: Lab) -> None:
         taken.listen()
         with pytest.raises(install.RefusedError, match=f"port {own_place.port}.*HPC_LAB_PORT"):
             up(own_place, ["onprem"])
+        beside = Place(directory=own_place.directory.with_name("beside"), port=own_place.port)
+        with pytest.raises(install.RefusedError):
+            up(beside, ["onprem"])
+    assert not beside.directory.exists()
 
 
 def test_a_machine_with_a_slurm_of_its_own_is_refused_with_status_77(

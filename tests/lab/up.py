@@ -14,6 +14,7 @@ from tests.lab.client_files import known_host, ssh_config
 from tests.lab.company import NAMES, Choice
 from tests.lab.database import start_database
 from tests.lab.fill import fill, make_ssh_key, unmount_homes
+from tests.lab.install import RefusedError
 from tests.lab.lab import Lab
 from tests.lab.place import Place, clusters, is_made, locked, make_directory, remember, remove_directory
 from tests.lab.running import wait
@@ -27,7 +28,17 @@ def up(place: Place, names: Sequence[str] = NAMES, *, accounting: bool = True) -
     """
     install.check_machine()
     install.install()
+    new = not is_made(place)
     make_directory(place)
+    try:
+        return _up(place, names, accounting)
+    except RefusedError:
+        if new:
+            down(place)
+        raise
+
+
+def _up(place: Place, names: Sequence[str], accounting: bool) -> tuple[Lab, ...]:
     with locked(place):
         for name in names:
             tree = trees.tree_for(name)
