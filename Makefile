@@ -43,7 +43,7 @@ $(VENV)/torch.done: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/dev.done: $(VENV)/torch.done tests/constraints.txt
-	$(BIN)/pip install -q -c tests/constraints.txt -e '.[train,dev,bench]'
+	$(BIN)/pip install -q -c tests/constraints.txt -e '.[train,dev,bench,ssh]'
 	@touch $@
 
 run: $(VENV)/torch.done
