@@ -45,7 +45,7 @@ class JobDir:
     def start(self, script: bytes, *, own_session: bool = True, again: bool = False) -> subprocess.Popen[bytes]:
         """Begin a script; its output goes to the file `log`. `again`: the very same run a second time."""
         file = self.path / "script"
-        for marker in () if again else self.path.glob("start.*"):
+        for marker in () if again else (*self.path.glob("start.*"), *self.path.glob("exit.*")):
             marker.unlink()
         # bash reads a script as it goes: one that runs already must not be written over.
         if not file.exists() or file.read_bytes() != script:

@@ -56,11 +56,25 @@ hpc_begin() {
     rm -f "$part"
     hpc_end_as_the_first
   fi
+  [ -n "$hpc_by_hand" ] || hpc_end_if_done
+}
+
+# An earlier run ended well, and the job was requeued all the same: its controller forgot that it had ended.
+hpc_end_if_done() {
+  local code marker
+  for marker in "$HPC_JOB_DIR/exit.${hpc_run%.*}".*; do
+    if [ -e "$marker" ] && read -r code _ <"$marker" && [ "$code" = 0 ]; then
+      hpc_say "an earlier run of it ended well; nothing is run again"
+      hpc_code=0
+      exit 0
+    fi
+  done
 }
 
 hpc_end_as_the_first() {
   local code
   trap - EXIT
+  kill "$hpc_witness" 2>/dev/null
   hpc_say "this very run began before ($(cat "$HPC_JOB_DIR/start.$hpc_run")); its end is waited for"
   until read -r code _ <"$HPC_JOB_DIR/exit.$hpc_run"; do
     sleep 1
@@ -138,10 +152,10 @@ hpc_file() {
 trap hpc_leave EXIT
 trap hpc_stop TERM INT HUP
 exec {hpc_codes}<> <(:) # a pipe
-hpc_begin
 # The witness: a process that does nothing but die of a signal that is meant for the whole job.
 (trap '' QUIT USR1 USR2 ALRM && exec sleep 2147483647) </dev/null >/dev/null 2>&1 &
 hpc_witness=$!
+hpc_begin
 hpc_container=(apptainer exec)
 
 MASTER_ADDR=127.0.0.1

@@ -175,6 +175,8 @@ class Torture:
     def _settle(self) -> None:
         """Repeat what was never told; wait until the ledger says that nothing will follow."""
         dice = random.Random(0)
+        with suppress(subprocess.SubprocessError):
+            self.world.mend_nodes()
         for name in sorted(self.crowd.wanted - set(self.crowd.told)):
             self.crowd.submit_until_told(name, dice, patience=60)
         while time.monotonic() < self.deadline:

@@ -171,6 +171,14 @@ class World:
         time.sleep(seconds)
         self.lab.start_node(name)
 
+    def mend_nodes(self) -> None:
+        """Boot what is lost, and let the controller take it back."""
+        for node in self.lab.cluster.nodes:
+            self.lab.start_node(node)
+        down = [node for node, state in self.lab.node_states().items() if state.startswith(("down", "drain"))]
+        if down:
+            self.lab.run("scontrol", "update", f"nodename={','.join(down)}", "state=resume", check=False)
+
     def queue(self) -> list[str]:
         """What the controller has of this run that is not final: id, name and state."""
         lines = self.lab.run("squeue", "-h", "-t", "PD,R,S,CG,CF", "-o", "%i %j %T").splitlines()

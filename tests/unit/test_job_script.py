@@ -84,6 +84,16 @@ def test_the_very_same_run_started_again_does_not_run_and_ends_as_the_first_does
     assert (job.path / "runs").read_text() == "ran\nran\n", "a requeue is another run"
 
 
+def test_a_job_that_ended_well_does_not_run_again_when_it_is_requeued(job):
+    script = render(run="echo ran >> runs")
+    assert job.run(script) == 0
+    job.env["SLURM_RESTART_COUNT"] = "1"
+    assert job.start(script, again=True).wait(10) == 0
+    assert (job.path / "runs").read_text() == "ran\n"
+    assert job.marker("exit.-.1")[0] == "0"
+    assert "nothing is run again" in job.log
+
+
 def test_the_very_same_run_started_again_can_be_stopped_while_it_waits(job):
     script = render(run="sleep 30")
     first = job.start(script)
