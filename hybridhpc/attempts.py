@@ -42,7 +42,7 @@ class Attempts:
     def owned(self, record: Record) -> Iterator[Record | None]:
         """Own a job meanwhile, and give it as it is now; None if somebody else is at work on it."""
         ledger = self.client.ledger
-        if not ledger.own([record]):
+        if not ledger.own([record], as_agent=True):
             yield None
             return
         try:

@@ -142,8 +142,11 @@ class Ledger(Protocol):
         """
         ...
 
-    def own(self, records: Sequence[Record]) -> frozenset[str]:
-        """Own records; return the tokens of those that no other living process is submitting."""
+    def own(self, records: Sequence[Record], *, as_agent: bool = False) -> frozenset[str]:
+        """Own records; return the tokens of those that no other living process is submitting.
+
+        `as_agent`: a person who repeats the command meanwhile waits, and is given this very job.
+        """
         ...
 
     def submitted(self, answers: Mapping[str, Submitted], *, now: float) -> tuple[Record, ...]:

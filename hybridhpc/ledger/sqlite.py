@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hybridhpc.clock import pause
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.errors import NotFound
 from hybridhpc.ledger.attempts import Attempts
@@ -82,7 +83,7 @@ class SqliteLedger(Attempts):
         for request in dict.fromkeys(requests):
             for owner, records in self._unannounced(request, now).items():
                 if owner not in taken:
-                    taken[owner] = self._owners.take(owner)
+                    taken[owner] = self._take_after_agent(owner)
                 # Only what is still so now that it is ours counts: another may have finished it meanwhile.
                 current = self._unannounced(request, now).get(owner) if taken[owner] else None
                 if current:
@@ -100,15 +101,33 @@ class SqliteLedger(Attempts):
                 found[record.owner] = (*found.get(record.owner, ()), record)
         return found
 
-    def own(self, records: Sequence[Record]) -> frozenset[str]:
+    def own(self, records: Sequence[Record], *, as_agent: bool = False) -> frozenset[str]:
         """See Ledger.own."""
-        ours = {owner for owner in dict.fromkeys(record.owner for record in records) if self._owners.take(owner)}
+        ours = set()
+        for owner in dict.fromkeys(record.owner for record in records):
+            if as_agent and not self._owners.take(f"agent-{owner}"):
+                continue
+            if self._owners.take(owner):
+                ours.add(owner)
+            elif as_agent:
+                self._owners.drop(f"agent-{owner}", for_good=True)
         return frozenset(record.token for record in records if record.owner in ours)
+
+    def _take_after_agent(self, owner: str) -> bool:
+        """Own what was interrupted; if an agent carries it on right now, wait for that: it is the very job."""
+        for _ in range(2000):
+            if self._owners.take(owner):
+                return True
+            if not self._owners.is_taken(f"agent-{owner}"):
+                break
+            pause(0.1)
+        return self._owners.take(owner)
 
     def disown(self, records: Sequence[Record]) -> None:
         """See Ledger.disown."""
         for owner in {record.owner for record in records}:
             self._owners.drop(owner, for_good=True)
+            self._owners.drop(f"agent-{owner}", for_good=True)
 
     def submitted(self, answers: Mapping[str, Submitted], *, now: float) -> tuple[Record, ...]:
         """See Ledger.submitted."""

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -401,3 +402,25 @@ def test_only_its_owner_can_read_the_ledger(ledger: SqliteLedger, tmp_path: Path
     for entry in (tmp_path / "state").rglob("*"):
         assert entry.stat().st_mode & 0o077 == 0, entry
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0
+
+
+def test_who_repeats_a_command_that_an_agent_carries_on_waits_and_is_given_that_job(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "ledger.sqlite"
+    with another(path, "wish", "") as other:
+        assert other.wait() == 0
+    agent = SqliteLedger(path)
+    (record,) = agent.records()
+    assert agent.own([record], as_agent=True)
+    found: list[Record] = []
+
+    def repeat() -> None:
+        found.extend(SqliteLedger(path).interrupted(["wish"], now=200.0)["wish"])
+
+    person = threading.Thread(target=repeat)
+    person.start()
+    person.join(0.4)
+    assert person.is_alive()
+    agent.submitted({record.token: Submitted(job_id="5")}, now=201.0)
+    agent.disown([record])
+    person.join(10)
+    assert [(each.token, each.ref) for each in found] == [(record.token, "here:5")]
