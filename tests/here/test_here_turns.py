@@ -30,7 +30,7 @@ def most_at_once(found: list[tuple[float, float, int]]) -> int:
 
 
 def test_ten_jobs_on_two_slots_run_two_at_a_time_in_order(here: Here) -> None:
-    jobs = [here.submit(SPAN, "--cpus=1", args=("0.25",)) for _ in range(10)]
+    jobs = [here.submit(SPAN, "--cpus=1", args=("0.5",)) for _ in range(10)]
     assert here.ends(*jobs) == ["COMPLETED"] * 10
     found = spans(here)
     assert most_at_once(found) == 2
