@@ -66,7 +66,7 @@ class Batch:
                 planned = self._planner.plan_all(wishes, self._client.ledger.history())
                 self._planned |= dict(zip(numbers, planned, strict=True))
             self._submit(numbers, sweep)
-        if self._single:
+        if self._single and self._planned:
             self._try_elsewhere()
         return tuple(self._ended[number] for number in range(len(self._wishes)))
 

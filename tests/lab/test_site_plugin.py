@@ -69,8 +69,6 @@ def test_what_a_plugin_rewrites_is_said_and_what_it_refuses_is_no_job(lab: Lab, 
         moved = lab_person.try_hpc("submit", choosy, "--where", "onprem/batch,onprem/cpu", "--json")
     assert refused.returncode == 5
     assert "jobs of this name are not wanted here" in refused.stderr
-    jobs = {(job["name"], job["native_state"] == "REFUSED") for job in json.loads(lab_person.hpc("status", "--json"))}
-    assert jobs == {("rewritten", False), ("unwanted", True), ("choosy", True), ("choosy", False)}
-    assert json.loads(moved.stdout)["partition"] == "cpu", moved.stderr
-    assert "onprem/batch refuses it: sbatch: jobs of this name belong on cpu" in moved.stderr
+    jobs = [job for job in json.loads(lab_person.hpc("status", "--json")) if job["native_state"] != "REFUSED"]
+    assert {job["name"]: job["partition"] for job in jobs} == {"rewritten": "batch", "choosy": "cpu"}, moved.stderr
     lab_person.hpc("cancel", json.loads(moved.stdout)["ref"])

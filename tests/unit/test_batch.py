@@ -1,0 +1,84 @@
+"""A job that its scheduler refuses at submission goes to the next best place, and is given up when there is none."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from hybridhpc.cli._batch import Batch
+from hybridhpc.decide.route import decide
+from hybridhpc.errors import NoCandidate, SchedulerError
+from hybridhpc.planning import Planned, Wish
+from hybridhpc.script.plan import Plan
+from tests.worlds.stage import NOW, nodes, price, site, snapshot, spec
+
+WORLD = [(site(name, cost=price(cost)), snapshot(name, nodes(1))) for name, cost in (("cheap", 1.0), ("dear", 9.0))]
+
+
+class Planner:
+    """Plans for real over a staged world; what it plans is never sent anywhere."""
+
+    def plan_all(self, wishes, history, *, quick=False):
+        return tuple(self.plan(wish, history, quick=quick) for wish in wishes)
+
+    def plan(self, wish, history, *, refused=None, quick=False):
+        ranking = decide(wish.spec, WORLD, refusals=refused, now=NOW)
+        winner = ranking.winner
+        if winner is None:
+            return Planned(ranking=ranking, plans=())
+        plan = Plan(
+            name="train",
+            site=winner.candidate.site.name,
+            partition="gpu",
+            resources=wish.spec.resources,
+            usd_per_hour=1.0,
+            script=b"",
+            options=(),
+        )
+        return Planned(ranking=ranking, plans=(plan,))
+
+
+class Sites:
+    """A client whose sites refuse jobs, but for those that are named."""
+
+    def __init__(self, *willing):
+        self.willing = willing
+        self.asked = []
+        self.ledger = SimpleNamespace(history=tuple)
+
+    def submit(self, jobs, *, sweep, told):
+        ((plan, _),) = jobs
+        self.asked.append(plan.site)
+        return (plan.site,) if plan.site in self.willing else (SchedulerError("sbatch: Invalid account"),)
+
+
+def batch(client):
+    made = Batch(client, Planner(), [Wish(spec=spec(), request="r", cwd="/")])
+    made.plan(careful=False)
+    return made
+
+
+def test_the_next_best_place_is_taken(capsys):
+    client = Sites("dear")
+    assert batch(client).submit() == (("dear",),)
+    assert client.asked == ["cheap", "dear"]
+    assert "cheap/gpu refuses it: sbatch: Invalid account; it goes to dear/gpu" in capsys.readouterr().err
+
+
+def test_every_place_is_tried_once_and_then_named():
+    client = Sites()
+    with pytest.raises(NoCandidate, match="cheap/gpu: the scheduler refuses it: sbatch: Invalid account"):
+        batch(client).submit()
+    assert client.asked == ["cheap", "dear"]
+
+
+def test_a_job_that_was_taken_up_and_refused_stays_refused():
+    client = Sites()
+    client.take_up = lambda requests, told: {"r": (SchedulerError("sbatch: Invalid account"),)}
+    made = Batch(client, Planner(), [Wish(spec=spec(), request="r", cwd="/")])
+    made.take_up()
+    made.plan(careful=False)
+    ((error,),) = made.submit()
+    assert isinstance(error, SchedulerError)
+    assert client.asked == []
