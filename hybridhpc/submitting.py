@@ -21,7 +21,7 @@ from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 from hybridhpc.values import dataclass
 
-AT_ONCE = 64
+AT_ONCE = 128
 """Jobs submitted to a site between two looks at what became of them; their ids are written down together."""
 
 RELEASED_TOGETHER = 16

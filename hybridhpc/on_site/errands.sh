@@ -109,6 +109,11 @@ stage_file() {
     fi
 }
 
+# write_file N PATH TEXT: a short text, which came with this program: no process is started for it
+write_file() {
+    [ -e "$place/$1.bad" ] || { printf '%s' "$3" >"$2$suffix"; } 2>"$place/words" || refuse "$1" "$(words "$place/words")"
+}
+
 # copy_file N FROM PATH: the same content once more
 copy_file() {
     [ -e "$place/$1.bad" ] || cp -- "$2$suffix" "$3$suffix" 2>"$place/words" || refuse "$1" "$(words "$place/words")"
@@ -234,7 +239,7 @@ keeps() {
     case $1 in
     _ | IFS | LC_ALL | *PWD | SHLVL | OPT[AIE]* | LINENO | PPID | UID | EUID | BASH* | SHELLOPTS) return 1 ;;
     FUNCNAME | GROUPS | DIRSTACK | HISTCMD | RANDOM | SRANDOM | SECONDS | EPOCH* | PIPESTATUS) return 1 ;;
-    mark | most | place | newline | own_umask | folder | line | line_break | environ | said | suffix | open | how) return 1 ;;
+    text_* | mark | most | place | newline | own_umask | folder | line | line_break | environ | said | suffix | open | how) return 1 ;;
     n | p | strange | shared | above | path | number | limit | whose | input | pid | code | hidden | cwd | program | name | worker | watcher | file) return 1 ;;
     '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;;
     esac

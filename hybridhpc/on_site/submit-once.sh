@@ -6,8 +6,8 @@
 #
 # MARKER says how the job is found if its id was lost: path (its script lies in DIR) or session (of its script's jobs, the
 # one sent from a session that an sbatch of ours led). `trust` is for one of many: nothing is asked before, since a job
-# that asks for the same was just accepted, and it stays held: whoever sent it reads back and releases all of them in one
-# go. sbatch gets the last group as it is, in CWD.
+# that asks for the same was just accepted, and it stays held: whoever sent it makes the ids of all of them durable, reads
+# them back and releases them in one go. sbatch gets the last group as it is, in CWD.
 # Prints KEY=VALUE lines and, if all went well, `done`. Exit codes: 0 submitted, 65 refused, 69 not reached (of both:
 # nothing was submitted), 75 undecided (repeating finds out). Slurm 20.11 to 26.05; dash, bash and busybox.
 #
@@ -131,11 +131,14 @@ sent_id() {
     [ -n "$so_id" ]
 }
 
-# Writes so_id down so that it is there after a power cut. The first one written stays; a later one never ran.
+make_durable() { sync "$so_job" 2>/dev/null || sync; }
+
+# Writes so_id down so that it is there after a power cut; of many jobs whoever releases them sees to that, once for all.
+# The first one written stays; a later one never ran.
 record() {
     so_mine=$so_id
     ln -s "$so_mine" "$so_job/id" 2>/dev/null
-    sync "$so_job" 2>/dev/null || sync
+    [ "$so_wish" = trust ] || make_durable
     [ -L "$so_job/id" ] || leave $so_UNDECIDED "job $so_mine is submitted and held, but $so_job/id cannot be written"
     [ -z "$so_retried" ] || { recorded_id && [ "$so_id" = "$so_mine" ]; } || ask scancel "${so_mine%%;*}"
 }
@@ -383,11 +386,13 @@ so_newline='
 so_mark=$(printf '\035')
 so_environ=$(tr '\0\n' '\n\035' 2>/dev/null <"/proc/$$/environ") && [ -n "$so_environ" ] || so_environ=$(env)
 so_setsid=setsid so_hold=yes so_retried='' so_sbatch=''
-command -v setsid >/dev/null || so_setsid=
+[ "$so_marker" = session ] && command -v setsid >/dev/null || so_setsid=
 command -v scontrol >/dev/null || so_hold=
 read_script
 if recorded_id; then
     so_retried=yes
+    # Who wrote it down may have been cut off before it was on the disk.
+    make_durable
 else
     submit "$@"
 fi

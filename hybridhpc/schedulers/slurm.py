@@ -6,6 +6,7 @@ slurm_states (the words), slurm_text (the spelling). Submitting once happens at 
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 
@@ -33,6 +34,9 @@ _PATIENCE = 180.0
 time limit, and a second one of us waits for the first."""
 _REFUSED, _UNREACHED = 65, 69
 """Exit codes of submit-once.sh that mean: nothing was submitted."""
+
+_RELEASE = 'sync "$@" 2>/dev/null || sync; exec scontrol --oneliner'
+"""Before jobs are released their ids are brought to the disk, of all in one go. $@: their directories."""
 
 _START = re.compile(r"Job \d+ to start at (\S+)")
 _LABEL = re.compile(r"\b(?:sbatch|srun|salloc): (?:error: )?|allocation failure: |Batch job submission failed: ")
@@ -110,10 +114,13 @@ class SlurmScheduler:
         return slurm_readback.submitted(job_id[0], said, _sbatch_options(answer.argv))
 
     def release_command(self, site: Site, answers: Sequence[CommandResult]) -> Command | None:
-        """See Scheduler.release_command: one scontrol, which releases each job and reads it back."""
-        ids = [job_id for answer in answers if (job_id := _trusted_id(answer))]
-        lines = "".join(f"release {job_id}\nshow job {job_id}\n" for job_id in ids)
-        return Command(argv=("scontrol", "--oneliner"), stdin=lines.encode(), timeout=_PATIENCE) if ids else None
+        """See Scheduler.release_command: one sync, then one scontrol, which releases each job and reads it back."""
+        held = {job_id: answer.argv[1] for answer in answers if (job_id := _trusted_id(answer))}
+        if not held:
+            return None
+        lines = "".join(f"release {job_id}\nshow job {job_id}\n" for job_id in held)
+        argv = ("sh", "-c", _RELEASE, "sh", *map(posixpath.dirname, held.values()))
+        return Command(argv=argv, stdin=lines.encode(), timeout=_PATIENCE)
 
     def parse_released(self, answer: CommandResult, answers: Sequence[CommandResult]) -> tuple[Submitted | None, ...]:
         """See Scheduler.parse_released. Only what was seen to be no longer held is released."""

@@ -28,6 +28,9 @@ _FIXED = ("LC_ALL=C", "TZ=UTC", "SLURM_TIME_FORMAT=%s")
 _BOUND_ERRANDS = 1_000
 """Errands of one round trip: their names are arguments of single commands at the site."""
 
+_SHORT = 1 << 15
+"""Bytes of a file that is brought within the program, as a word: a process for each takes longer."""
+
 
 def new_mark() -> str:
     """Return a word that nobody can guess."""
@@ -103,14 +106,26 @@ def _files(numbered: Sequence[tuple[int, Errand]], contents: list[bytes]) -> Ite
     for number, errand in asked:
         yield f"check_directory {number} {shell_word(errand.directory)}"
     first: dict[bytes, str] = {}
+    texts: dict[bytes, str] = {}
     for number, errand in asked:
         for file, path in zip(errand.files, _paths(errand), strict=True):
-            if len(file.content) and file.content in first:
+            if _is_short_text(file.content):
+                if file.content not in texts:
+                    texts[file.content] = f"text_{len(texts)}"
+                    yield f"{texts[file.content]}={shell_word(file.content.decode('ascii'))}"
+                yield f'write_file {number} {shell_word(path)} "${texts[file.content]}"'
+                continue
+            if file.content in first:
                 yield f"copy_file {number} {shell_word(first[file.content])} {shell_word(path)}"
                 continue
             yield f"stage_file {number} {shell_word(path)} {len(file.content)}"
             contents.append(file.content)
             first[file.content] = path
+
+
+def _is_short_text(content: bytes) -> bool:
+    """Whether every shell writes it as it is, and holds it without trouble however many there are."""
+    return len(content) <= _SHORT and content.isascii() and b"\0" not in content
 
 
 def _finish(numbered: Sequence[tuple[int, Errand]]) -> Iterator[str]:

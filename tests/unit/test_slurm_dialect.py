@@ -153,11 +153,17 @@ def test_cancelling_says_what_scancel_says() -> None:
 
 def test_many_held_jobs_are_released_by_one_command_and_only_what_was_seen_free_counts() -> None:
     answers = [
-        CommandResult(argv=("sh",), exit_code=0, stdout=f"job_id={number}\nasked= -t 5\ndone\n".encode(), stderr=b"")
+        CommandResult(
+            argv=("sh", f"{DIR}/submit-once.sh"),
+            exit_code=0,
+            stdout=f"job_id={number}\nasked= -t 5\ndone\n".encode(),
+            stderr=b"",
+        )
         for number in (7, 8, 9)
     ]
     command = DIALECT.release_command(SITE, answers)
     assert command is not None
+    assert command.argv[2].startswith('sync "$@"') and command.argv[4:] == (DIR,) * 3
     assert command.stdin == b"".join(b"release %d\nshow job %d\n" % (number, number) for number in (7, 8, 9))
     shown = "JobId={} JobName=x{} JobState=PENDING Reason={} TimeLimit=00:05:00 Command=/x WorkDir=/ StdOut=/o/{}.log\n"
     text = shown.format(7, "", "None", 7) + shown.format(8, "", "JobHeldUser", 8)
