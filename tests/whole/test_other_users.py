@@ -201,8 +201,8 @@ def test_sockets_are_not_put_where_a_stranger_waits(me: User, stranger: User) ->
     waiting = Path(f"/tmp/hpc-{ME}")
     program = """
 from hybridhpc.sites.site import Site
-from hybridhpc.transports.openssh import configuration
-print(configuration(Site(name="s", file=None, scheduler="slurm", transport="openssh", host="h"), {"HOME": "/"}))
+from hybridhpc.transports.openssh import shared_path
+print(shared_path(Site(name="s", file=None, scheduler="slurm", transport="openssh", host="h"), {"HOME": "/"}))
 """
     for trap in (f"mkdir -m 777 {waiting}", f"ln -s {stranger.home} {waiting}"):
         try:

@@ -60,7 +60,7 @@ def test_an_array_on_slurm_is_one_job_with_a_log_per_task(lab_person: Person) ->
 
 
 def test_a_pending_job_is_explained_and_cancelled(lab_person: Person) -> None:
-    whole = "nodes: 4\nresources: {gpus: h100:8, memory: 1GiB}\ntime: 10m\nrun: sleep 60\n"
+    whole = "nodes: 8\nresources: {gpus: h100:8, memory: 1GiB}\ntime: 10m\nrun: sleep 60\n"
     first = json.loads(lab_person.hpc("submit", lab_person.spec(whole), "--where", "onprem", "--json"))["ref"]
     second = json.loads(lab_person.hpc("submit", "job.yaml", "--where", "onprem", "--json"))["ref"]
     assert "PENDING" in lab_person.hpc("why", second)
