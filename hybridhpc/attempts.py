@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from hybridhpc import evidence
-from hybridhpc.client import Client, work_dir
+from hybridhpc.client import Client
 from hybridhpc.command import Command, Errand
 from hybridhpc.decide.recover import CERTAIN_AFTER
 from hybridhpc.errands import on_site
@@ -25,6 +25,7 @@ from hybridhpc.schedulers.base import Taken
 from hybridhpc.script.plan import Plan
 from hybridhpc.submitting import Outcome
 from hybridhpc.values import dataclass
+from hybridhpc.work_dirs import CARRIED, is_sweep, work_dirs
 
 _COPY = '[ -d "$1" ] || exit 0; umask 077; mkdir -p -- "$2" && cp -a -- "$1/." "$2"'
 _COPYING = 1800.0
@@ -155,10 +156,17 @@ class Attempts:
             return
         before = self.client.ledger.attempts(record.token)[record.attempt - 2]
         directory = _checkpoint(record.plan.spec)
-        transport = self.client.reach(record)[2]
         if not directory or directory.startswith("/"):
             return
-        source, target = f"{work_dir(before)}/{directory}", f"{work_dir(record)}/{directory}"
+        there = work_dirs(before)
+        for point, home in work_dirs(record).items():
+            if point in there:
+                into = f"{home}{CARRIED}" if is_sweep(record) else home
+                self._carry(before, f"{there[point]}/{directory}", record, f"{into}/{directory}")
+
+    def _carry(self, before: Record, source: str, record: Record, target: str) -> None:
+        """Copy a directory of one attempt to another, by way of this machine if they are at different sites."""
+        transport = self.client.reach(record)[2]
         if before.site == record.site:
             copied = transport.run(Command(argv=("sh", "-c", _COPY, "sh", source, target), timeout=_COPYING))
             if not copied.ok:

@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from hybridhpc import following, registry
 from hybridhpc.clock import Clock, now
 from hybridhpc.config import Paths, find_paths, working_directory
-from hybridhpc.errands import WORK
 from hybridhpc.errors import HpcError, TransportError, Undecided
 from hybridhpc.ledger.base import AGENT, SWEEP_BYTES, Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
@@ -26,6 +25,7 @@ from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.submitting import Outcome, Submitter, Told, job_root, silent, taken_up
 from hybridhpc.transports.base import MAX_OUTPUT, Transport
+from hybridhpc.work_dirs import is_sweep, work_dirs
 
 IDS_AT_ONCE = 500
 """Job ids on one command line."""
@@ -236,27 +236,33 @@ class Client:
         return self.reach(record)[2].read(path, offset=offset, limit=limit)
 
     def fetch(self, record: Record, destination: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-        """Bring a job's outputs here; return where they lie now, and in words what could not be brought."""
-        transport = self.reach(record)[2]
+        """Bring a job's outputs here; return where they lie now, and in words what could not be brought.
+
+        Of a sweep each point has a directory of its own, named by its index. What a point that did not run again left
+        lies with an earlier attempt.
+        """
+        attempts = self.ledger.attempts(record.token)[: record.attempt][::-1] if is_sweep(record) else (record,)
+        homes = [(self.reach(each)[2], work_dirs(each)) for each in attempts]
         brought, faults = [], []
-        for output in record.plan.outputs:
-            target = destination / output.rstrip("/")
-            try:
-                if transport.get(str(PurePosixPath(work_dir(record)) / output), str(target)):
-                    brought.append(target)
+        for point in homes[-1][1]:
+            there = [(transport, directories[point]) for transport, directories in homes if point in directories]
+            for output in record.plan.outputs:
+                target = destination / point / output.rstrip("/")
+                if fault := _bring(there, output, target):
+                    faults.append(f"{point}: {output}: {fault}" if point else f"{output}: {fault}")
                 else:
-                    faults.append(f"{output}: there is none")
-            except TransportError as error:
-                faults.append(f"{output}: {error.message}")
+                    brought.append(target)
         return tuple(brought), tuple(faults)
+
+
+def _bring(there: Sequence[tuple[Transport, str]], output: str, target: Path) -> str:
+    """Bring an output from the first of these places that has it; return why there is none, empty if there is."""
+    try:
+        found = any(transport.get(str(PurePosixPath(home) / output), str(target)) for transport, home in there)
+    except TransportError as error:
+        return error.message
+    return "" if found else "there is none"
 
 
 def _ends(status: JobStatus | None) -> bool:
     return status is not None and status.state.final
-
-
-def work_dir(record: Record) -> str:
-    """Return the directory at the site in which a job runs."""
-    if record.plan.cwd:
-        return record.plan.cwd
-    return f"{record.job_dir}/{WORK}" if record.plan.workdir else record.job_dir

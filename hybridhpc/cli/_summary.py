@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from hybridhpc.cli._output import money, table
-from hybridhpc.client import Client, work_dir
+from hybridhpc.client import Client
 from hybridhpc.following import log_path
 from hybridhpc.ledger.base import Record
+from hybridhpc.script.points import POINT
 from hybridhpc.units import format_duration
+from hybridhpc.work_dirs import is_sweep, work_dir
 
 
 def summary(client: Client, record: Record) -> str:
@@ -19,5 +21,6 @@ def summary(client: Client, record: Record) -> str:
         ["cost", money(record.cost(now))],
         ["log", log_path(record, None)],
     ]
-    rows += [["output", f"{work_dir(record)}/{output}"] for output in record.plan.outputs]
+    home = f"{work_dir(record)}/{POINT}*" if is_sweep(record) else work_dir(record)
+    rows += [["output", f"{home}/{output}"] for output in record.plan.outputs]
     return table(("", ""), rows, to_stderr=True).lstrip("\n")

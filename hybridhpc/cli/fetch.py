@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import click
 
 from hybridhpc.cli._context import chosen, dry_run_option, json_option, new_client
 from hybridhpc.cli._output import say, show_json
-from hybridhpc.client import Client, work_dir
+from hybridhpc.client import Client
 from hybridhpc.errors import NotFound, UsageError
 from hybridhpc.ledger.base import Record
+from hybridhpc.work_dirs import work_dir, work_dirs
+
+MOST_SHOWN = 20
+"""Files and faults that are named one by one."""
 
 
 @click.command()
@@ -21,7 +26,7 @@ from hybridhpc.ledger.base import Record
 @dry_run_option
 @json_option
 def command(job: str, destination: Path | None, force: bool, dry_run: bool, as_json: bool) -> None:
-    """Bring the outputs of JOB (a ref, a token, a name or a sweep) into a directory; of a sweep, one for each job.
+    """Bring the outputs of JOB (a ref, a token, a name or a sweep) into a directory; of a sweep, one for each point.
 
     Example: hpc fetch here:12 --to results/
     """
@@ -29,11 +34,10 @@ def command(job: str, destination: Path | None, force: bool, dry_run: bool, as_j
     records = chosen(client, [job])
     targets = [_target(record, destination, alone=len(records) == 1) for record in records]
     for record, target in zip(records, targets, strict=True):
-        there = [str(path) for path in (target / output for output in record.plan.outputs) if path.exists()]
+        wanted = [target / point / output for point in work_dirs(record) for output in record.plan.outputs]
+        there = [str(path) for path in wanted if path.exists()]
         if there and not force:
-            raise UsageError(
-                f"{', '.join(there)}: there already", hint="--force replaces files, --to names another place"
-            )
+            raise UsageError(f"{_some(there)}: there already", hint="--force replaces files, --to names another place")
     bring = _say_what if dry_run else _bring
     answers = [bring(client, record, target) for record, target in zip(records, targets, strict=True)]
     if as_json:
@@ -46,8 +50,14 @@ def command(job: str, destination: Path | None, force: bool, dry_run: bool, as_j
                 say(f"would copy {', '.join(answer['outputs']) or 'nothing'} from {answer['from']} to {answer['to']}")
     lost = [f"{answer['ref']}: {fault}" for answer in answers for fault in answer.get("missing", ())]
     if lost:
-        lines = "\n  ".join(lost)
+        lines = _some(lost, "\n  ")
         raise NotFound(f"{job} has not left everything:\n  {lines}", hint=f"its files lie in {work_dir(records[0])}")
+
+
+def _some(entries: Sequence[str], between: str = ", ") -> str:
+    """Name as many as a person reads."""
+    more = [f"and {len(entries) - MOST_SHOWN:,} more"] if len(entries) > MOST_SHOWN else []
+    return between.join([*entries[:MOST_SHOWN], *more])
 
 
 def _target(record: Record, destination: Path | None, *, alone: bool) -> Path:

@@ -9,6 +9,8 @@ from hybridhpc.command import StagedFile
 from hybridhpc.model import Points
 from hybridhpc.script.quote import shell_word
 
+POINT = "point-"
+"""With a task's index behind it: the directory in the job's directory in which that point of a sweep runs."""
 POINTS = "points"
 """Name of the file in the job's directory: a line for what points are called, one for the names, one for each task."""
 _SEPARATOR = "\x1f"

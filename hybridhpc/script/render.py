@@ -14,6 +14,7 @@ from hybridhpc.script.checkpoint import checkpoint_signal
 from hybridhpc.script.container import DEFINITION, container_words, find_image
 from hybridhpc.script.fabric import Fabric, fabric_of
 from hybridhpc.script.launcher import Launch, launch, per_node
+from hybridhpc.script.points import POINT
 from hybridhpc.script.quote import assignment, home_path, sbatch_word, shell_word, shell_words
 from hybridhpc.script.secret import secret_strings
 from hybridhpc.script.task_files import TaskFile, digest_of, env_file, run_file, secrets_file, setup_file
@@ -45,7 +46,8 @@ def render_script(
         "nodes": str(spec.resources.nodes),
         "gpus": str(gpus.count if gpus else 0),
         "threads": _threads(work, spec.resources.cpus, tasks),
-        "workdir": '"$HPC_JOB_DIR"/work' if work.workdir else '"$HPC_JOB_DIR"',
+        "workdir": _directory(spec, work),
+        "points": {"copied": work.workdir is not None} if spec.points else None,
         "preamble": site.preamble.strip("\n"),
         "fabric": _fabric_strings(fabric),
         "files": [{"name": file.name, "text": file.text, "end": file.end} for file in files],
@@ -54,6 +56,13 @@ def render_script(
         **_calls(spec, work, site, started, gpus),
     }
     return render(f"{scheduler_name}.sh.j2", context).encode()
+
+
+def _directory(spec: JobSpec, work: Work) -> str:
+    """Return the shell word of the directory in which setup and run are begun."""
+    if spec.points:
+        return f'"$HPC_JOB_DIR"/{POINT}"${{SLURM_ARRAY_TASK_ID:-0}}"'
+    return '"$HPC_JOB_DIR"/work' if work.workdir else '"$HPC_JOB_DIR"'
 
 
 def _work(spec: JobSpec) -> Work:

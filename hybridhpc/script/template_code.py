@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-DIGEST = "915e84bf9d2a61d295ff605c2197a66d"
+DIGEST = "0a86bc2053cd818743062dd6bf85c59f"
 """Of the templates this was made from: with others it is not used."""
 
 Context = Mapping[str, Any]
@@ -268,7 +268,25 @@ export HPC_NAME='''
             yield '''}"
 '''
         yield '''
-cd -- "$hpc_directory" || hpc_die "$hpc_directory cannot be entered"
+'''
+        if c["points"]:
+            yield '''# Every point has a directory of its own, made once'''
+            if c["points"]["copied"]:
+                yield ''', with a copy of what was shipped'''
+            yield ''' and what an earlier attempt left.
+hpc_own_directory() {
+  local part=$hpc_directory.$$
+  mkdir -p "$part" || return
+'''
+            if c["points"]["copied"]:
+                yield '''  cp -a "$HPC_JOB_DIR"/work/. "$part" || return
+'''
+            yield '''  [ ! -d "$hpc_directory.carried" ] || cp -a "$hpc_directory.carried/." "$part" || return
+  mv "$part" "$hpc_directory"
+}
+[ -d "$hpc_directory" ] || hpc_own_directory || hpc_die "$hpc_directory cannot be made"
+'''
+        yield '''cd -- "$hpc_directory" || hpc_die "$hpc_directory cannot be entered"
 '''
         for file in c["files"]:
             yield '''

@@ -89,3 +89,17 @@ def test_logs_and_outputs_of_all_jobs_of_a_sweep_come_together(person: Person) -
     assert len(person.hpc("fetch", "say", "--to", "results").split()) == 3
     assert (person.home / "results" / f"say-2-{refs[2].rpartition(':')[2]}" / "out").read_text() == "word 2\n"
     assert person.try_hpc("why", "say").returncode == 2
+
+
+def test_each_point_runs_in_a_directory_of_its_own_and_leaves_its_outputs_there(person: Person) -> None:
+    code = person.home / "code"
+    (code / "deep").mkdir(parents=True)
+    (code / "deep" / "word").write_text("shipped")
+    run = 'test ! -e out && mkdir out && echo "$(cat deep/word) $LR" >out/r && echo mine >deep/word'
+    text = f"name: tune\n{SMALL}workdir: code\noutputs: [out/r]\nmatrix: {{LR: [a, b, c]}}\nrun: {run}\n"
+    person.hpc("submit", person.spec(text, "tune.yaml"), "--quiet", "-f")
+    brought = person.hpc("fetch", "tune", "--to", "got").split()
+    assert brought == [f"got/{point}/out/r" for point in range(3)]
+    assert [(person.home / path).read_text() for path in brought] == ["shipped a\n", "shipped b\n", "shipped c\n"]
+    assert person.try_hpc("fetch", "tune", "--to", "got").returncode == 2
+    assert (code / "deep" / "word").read_text() == "shipped"
