@@ -87,6 +87,23 @@ def test_its_checkpoint_goes_with_it_to_another_site(keeper: Keeper) -> None:
     assert not (keeper.person.home / "state" / "checkpoints" / token).exists(), "nothing is left by the way"
 
 
+def test_only_the_point_that_failed_runs_again_and_goes_on_from_its_own_checkpoint(keeper: Keeper) -> None:
+    text = (
+        f"name: points\n{SMALL}matrix: {{LR: [a, b]}}\noutputs: [out]\n"
+        "checkpoint: {dir: ckpt, grace: 1s}\nretries: {failed: 1}\n"
+        "run: |\n  mkdir -p ckpt; echo $LR >> ckpt/runs; cat ckpt/runs > out\n"
+        "  [ $LR = a ] || [ $(wc -l < ckpt/runs) = 2 ]\n"
+    )
+    answer = keeper.person.hpc("submit", keeper.person.spec(text), "--where", keeper.default, "--json")
+    token = json.loads(answer)["jobs"][0]["token"]
+    keeper.ended(token)
+    keeper.later = 61.0
+    assert keeper.run_pass() == ["failed", "submitted"]
+    assert keeper.ended(token).state is JobState.COMPLETED
+    brought = keeper.person.hpc("fetch", token, "--to", "got").split()
+    assert [(keeper.person.home / path).read_text() for path in brought] == ["a\n", "b\nb\n"]
+
+
 def test_what_is_lost_more_often_than_allowed_is_given_up_and_says_so(keeper: Keeper) -> None:
     token = keeper.submit(f"name: once\n{SMALL}run: sleep 60\n")
     lose_node(keeper, keeper.began(token))
