@@ -172,8 +172,9 @@ def torment_sweep(person: Person, place: str, counter: Path, kills: int, jobs: i
     ]
     words = [*files, "--where", place, "--quiet"]
     KILLED.clear()
-    for _ in range(kills):
-        if submit_and_kill(person, words, chance, 6.0):
+    # The first kills come before so many jobs can be through on any machine; later ones, further along.
+    for number in range(kills):
+        if submit_and_kill(person, words, chance, 0.8 * 1.6**number):
             break
     else:
         repeat(lambda: person.try_hpc("submit", *words))
