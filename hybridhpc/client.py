@@ -70,7 +70,7 @@ class Client:
         """Ask the sites that `where` (as in --where) can mean, once for as many plans as are wanted."""
         named = {word.partition("/")[0] for word in (where or "auto").split(",")}
         known = {site.name: site for site in self.sites}
-        sites = [known[name] for name in sorted(named)] if named <= set(known) else self.sites
+        sites = [known[name] for name in sorted(named)] if named <= set(known) - {"auto"} else self.sites
         own_jobs = cache(lambda: frozenset(record.ref for record in self.ledger.records(live_only=True)))
         return Planner(sites, self.env, self.clock, outcomes=self.ledger.outcomes, own_jobs=own_jobs)
 

@@ -35,7 +35,9 @@ class PassThrough(click.Command):
         return own, rest, []
 
     def _switches(self) -> set[str]:
-        flags = {name for option in self._options() if option.is_flag for name in option.opts}
+        flags = {
+            name for option in self._options() if option.is_flag for name in (*option.opts, *option.secondary_opts)
+        }
         return flags | {"--help", "-h"}
 
     def _valued(self) -> set[str]:

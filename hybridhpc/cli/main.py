@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -89,6 +90,9 @@ def main() -> None:
     """Run `hpc` and exit with the code of the error table (hybridhpc/errors.py)."""
     # Looking for garbage takes a tenth of a short command's time; one that follows a job still collects it.
     gc.set_threshold(100_000)
+    # Python has None for a stream that its caller closed.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 -- it lasts as long as the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -105,7 +109,7 @@ def _leave(exit_code: int) -> NoReturn:
             thread.join()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             stream.flush()
     os._exit(exit_code)
 

@@ -242,10 +242,11 @@ def _explained(ordered: list[Choice], goal: Goal) -> list[Choice]:
     ]
 
 
-def _by_score(choice: Choice) -> tuple[float, str]:
-    """Order by score, then name; GPU alternatives that tie keep the person's order."""
-    score = choice.score
-    return math.inf if score is None or math.isnan(score) else score, choice.candidate.name
+def _by_score(choice: Choice) -> tuple[float, float, str]:
+    """Order by score, then by who finishes sooner, then by name; GPU alternatives that tie keep the person's order."""
+    score, ends = choice.score, choice.forecast
+    soonest = ends.start.p50 + ends.run.p50 if ends else math.inf
+    return math.inf if score is None or math.isnan(score) else score, soonest, choice.candidate.name
 
 
 def _by_name(choice: Choice) -> str:

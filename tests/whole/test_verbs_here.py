@@ -318,3 +318,18 @@ def test_a_misspelt_site_is_named_with_the_nearest(person: Person) -> None:
     answer = person.try_hpc("submit", person.spec(QUICK), "--where", "hree")
     assert answer.returncode == 2
     assert "did you mean here?" in answer.stderr
+
+
+def test_streams_that_are_closed_are_no_trouble(person: Person) -> None:
+    closed = ["sh", "-c", f"{HPC} status <&- >&- 2>&-"]
+    assert subprocess.run(closed, env=person.env, cwd=person.home, timeout=60, check=False).returncode == 0
+    full = ["sh", "-c", f"{HPC} status 2>&- >/dev/null"]
+    assert subprocess.run(full, env=person.env, cwd=person.home, timeout=60, check=False).returncode == 0
+
+
+def test_a_refused_site_called_auto_hides_no_other(person: Person) -> None:
+    sites = person.home / "config" / "sites"
+    sites.mkdir(parents=True)
+    (sites / "auto.yaml").write_text("job_root: ~/jobs\n")
+    answer = person.try_hpc("plan", person.spec("run: 'true'\n"), "--where", "auto", "--no-chart")
+    assert "here" in answer.stdout, answer.stderr
