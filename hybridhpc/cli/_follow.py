@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from hybridhpc.cli._output import tell
 from hybridhpc.cli._pace import QUICK, Pace
@@ -18,6 +20,9 @@ GLANCE = 0.01
 """Seconds between looks for an exit marker, which makes the next question come at once."""
 
 
+OUTPUT_EVERY = 2.0
+FIRST_OUTPUT_EVERY = 10.0
+"""Seconds between looks at the output of a job behind ssh, while it runs and before."""
 MOST_AT_ONCE = 4 * 1024 * 1024
 """Bytes of an output read at once: however much there is, no more is held."""
 _for_a_terminal = OutputOfJobs()
@@ -53,16 +58,23 @@ def follow(client: Client, record: Record, *, task: int | None = None) -> Record
             hurry = min(2 * hurry, QUICK)
             (record,) = client.refresh([record])
         else:
-            _nap(client, record, pace.rest([record]))
+            _nap(client, record, pace.rest([record]), partial(pass_on, client, record, passed, task))
             (record,) = client.latest(pace.refresh([record]))
 
 
-def _nap(client: Client, record: Record, rest: float) -> None:
-    """Wait before the next question; shorter if the job is seen to end meanwhile."""
-    step = GLANCE if client.is_local(record) else rest
-    while rest > 0 and not (client.is_local(record) and client.has_ended(record)):
+def _nap(client: Client, record: Record, rest: float, look: Callable[[], None]) -> None:
+    """Wait before the next question; shorter if the job is seen to end meanwhile.
+
+    Behind ssh what the job has written is looked at meanwhile: that asks no scheduler. One that was pending when its
+    scheduler was asked last may have begun since.
+    """
+    local = client.is_local(record)
+    step = GLANCE if local else OUTPUT_EVERY if record.state is JobState.RUNNING else FIRST_OUTPUT_EVERY
+    while rest > 0 and not (local and client.has_ended(record)):
         pause(min(step, rest))
         rest -= step
+        if rest > 0 and not local:
+            look()
 
 
 def wait_for(

@@ -8,6 +8,9 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
+from hybridhpc.cli import _follow
 from hybridhpc.cli._pace import Pace
 from hybridhpc.client import Client
 from hybridhpc.ledger.base import Record
@@ -64,3 +67,16 @@ def test_a_silent_site_is_asked_less_and_less_often() -> None:
     wait(asked, job("a", "far"), seconds=2000)
     gaps = [later - before for before, later in pairwise(asked.questions["far"])]
     assert gaps[0] >= 60 and gaps[1] >= 120 and all(240 <= gap <= 264 for gap in gaps[2:])
+
+
+@pytest.mark.parametrize(("state", "looks"), [(JobState.RUNNING, 14), (JobState.PENDING, 2)])
+def test_between_two_questions_the_output_of_a_job_far_away_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, state: JobState, looks: int
+) -> None:
+    paused: list[float] = []
+    seen: list[float] = []
+    monkeypatch.setattr(_follow, "pause", paused.append)
+    record = cast(Record, SimpleNamespace(token="a", site="far", state=state))
+    _follow._nap(cast(Client, Asked()), record, 30.0, lambda: seen.append(sum(paused)))
+    assert sum(paused) == 30.0
+    assert len(seen) == looks
