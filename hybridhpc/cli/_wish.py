@@ -117,18 +117,22 @@ def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) 
     from hybridhpc.spec.flags import parse_goal, parse_where
 
     known = settings(client.paths, client.env)
-    if where or spec.where == ("auto",):
+    written = not where and spec.where != ("auto",)
+    if not written:
         source, text = ("--where", where) if where else (known["where"].source, known["where"].value)
         spec = replace(spec, where=parse_where(text, source))
-    _check_places(client, spec)
+    _check_places(client, spec, written=written)
     if goal or spec.goal is None:
         source, text = ("--goal", goal) if goal else (known["goal"].source, known["goal"].value)
         spec = replace(spec, goal=parse_goal(text, source))
     return spec
 
 
-def _check_places(client: Client, spec: JobSpec) -> None:
-    """Raise UsageError for a place that is no site and no label, with the nearest that is one."""
+def _check_places(client: Client, spec: JobSpec, *, written: bool) -> None:
+    """Raise for a place that is no site and no label, with the nearest that is one.
+
+    SpecError where it is `written` in the spec, UsageError where it was given beside it.
+    """
     sites = [site.name for site in client.sites]
     labels = [label for site in client.usable_sites for label in site.labels]
     for name in unknown_names(spec.where, sites, labels):
@@ -136,7 +140,10 @@ def _check_places(client: Client, spec: JobSpec) -> None:
 
         near = get_close_matches(name, [*sites, *labels, CLOUD, ONPREM, "auto"], n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(sites)}"
-        raise UsageError(f"no site and no label is called {name!r}", hint=hint)
+        message = f"no site and no label is called {name!r}"
+        if written:
+            raise SpecError((problem_of(spec, "where", message, hint),))
+        raise UsageError(message, hint=hint)
 
 
 def _wish(client: Client, spec: JobSpec, words: Sequence[str]) -> Wish:

@@ -333,3 +333,10 @@ def test_a_refused_site_called_auto_hides_no_other(person: Person) -> None:
     (sites / "auto.yaml").write_text("job_root: ~/jobs\n")
     answer = person.try_hpc("plan", person.spec("run: 'true'\n"), "--where", "auto", "--no-chart")
     assert "here" in answer.stdout, answer.stderr
+
+
+def test_a_place_that_is_none_is_named_where_it_is_written(person: Person) -> None:
+    answer = person.try_hpc("plan", person.spec("run: 'true'\nwhere: hree\n"))
+    assert answer.returncode == 3
+    assert "job.yaml:2: where: no site and no label is called 'hree' (did you mean here?)" in answer.stderr
+    assert person.try_hpc("plan", "job.yaml", "--where", "hree").returncode == 2
