@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from hybridhpc.cli._output import tell
+from hybridhpc.cli._output import NO_REASON, tell
 from hybridhpc.cli._pace import QUICK, Pace
 from hybridhpc.cli._terminal import OutputOfJobs, clean
 from hybridhpc.client import Client
@@ -104,7 +104,7 @@ def judge(record: Record) -> None:
 
 
 def _line(record: Record) -> str:
-    reason = f" ({clean(record.reason)})" if record.reason not in ("", "None") else ""
+    reason = f" ({clean(record.reason)})" if record.reason not in ("", NO_REASON) else ""
     return f"{record.ref} {clean(record.name)}: {record.state.value}{reason}"
 
 

@@ -86,6 +86,10 @@ def submit_json(record: Record) -> dict[str, object]:
     }
 
 
+NO_REASON = "None"
+"""Slurm's word (squeue(1), JOB REASON CODES) for a job of which nothing is to be said."""
+
+
 def record_row(record: Record, now: float) -> list[str]:
     """Return a line of `hpc status`."""
     return [
@@ -94,5 +98,5 @@ def record_row(record: Record, now: float) -> list[str]:
         record.state.value,
         format_duration(record.elapsed(now)) if record.started_at else "-",
         money(record.cost(now)),
-        record.reason,
+        "" if record.reason == NO_REASON else record.reason,
     ]

@@ -117,9 +117,9 @@ def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) 
     from hybridhpc.spec.flags import parse_goal, parse_where
 
     known = settings(client.paths, client.env)
-    written = not where and spec.where != ("auto",)
+    written = where is None and spec.where != ("auto",)
     if not written:
-        source, text = ("--where", where) if where else (known["where"].source, known["where"].value)
+        source, text = ("--where", where) if where is not None else (known["where"].source, known["where"].value)
         spec = replace(spec, where=parse_where(text, source))
     _check_places(client, spec, written=written)
     if goal or spec.goal is None:

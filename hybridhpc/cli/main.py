@@ -9,6 +9,7 @@ import io
 import os
 import sys
 import threading
+from errno import EDQUOT, EIO, ENOSPC
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -137,8 +138,18 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if "HPC_DEBUG" in environment():
             raise
-        return _explain(_fault(error), as_json)
+        return _explain(_unwritten(error) or _fault(error), as_json)
     return 0
+
+
+def _unwritten(error: Exception) -> HpcError | None:
+    """Say that what was printed found no room; None for anything else: an error of a file names the file."""
+    if not isinstance(error, OSError) or error.filename is not None or error.errno not in (ENOSPC, EDQUOT, EIO):
+        return None
+    return HpcError(
+        f"the output could not be written: {(error.strerror or str(error)).lower()}",
+        hint="make room where it goes, or print it elsewhere; repeat the command",
+    )
 
 
 def _fault(error: Exception) -> HpcError:
@@ -151,10 +162,13 @@ def _explain(error: HpcError, as_json: bool) -> int:
     from hybridhpc.cli._output import show_json
     from hybridhpc.cli._terminal import clean
 
+    # Where neither stream takes it, the exit code alone tells.
     if as_json:
-        show_json({"error": error_json(error)})
-    for number, line in enumerate(line for text in error.lines() for line in text.split("\n")):
-        click.echo(("hpc: " if number == 0 else "     ") + clean(line), err=True)
+        with contextlib.suppress(OSError):
+            show_json({"error": error_json(error)})
+    with contextlib.suppress(OSError):
+        for number, line in enumerate(line for text in error.lines() for line in text.split("\n")):
+            click.echo(("hpc: " if number == 0 else "     ") + clean(line), err=True)
     return error.exit_code
 
 

@@ -8,7 +8,7 @@ import click
 
 from hybridhpc import probe
 from hybridhpc.cli._context import chosen_one, json_option, new_client
-from hybridhpc.cli._output import record_json, say, show_json
+from hybridhpc.cli._output import NO_REASON, record_json, say, show_json
 from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
 from hybridhpc.following import log_path
@@ -93,7 +93,7 @@ def _order(job: QueuedJob) -> tuple[int, float, str]:
 
 
 def _ended(record: Record, now: float) -> Iterator[str]:
-    if record.reason and record.reason != "None":
+    if record.reason and record.reason != NO_REASON:
         yield record.reason
     if record.exit_code is not None or record.signal:
         yield f"ended by signal {record.signal}" if record.signal else f"exit code {record.exit_code}"

@@ -320,11 +320,35 @@ def test_a_misspelt_site_is_named_with_the_nearest(person: Person) -> None:
     assert "did you mean here?" in answer.stderr
 
 
-def test_streams_that_are_closed_are_no_trouble(person: Person) -> None:
-    closed = ["sh", "-c", f"{HPC} status <&- >&- 2>&-"]
-    assert subprocess.run(closed, env=person.env, cwd=person.home, timeout=60, check=False).returncode == 0
-    full = ["sh", "-c", f"{HPC} status 2>&- >/dev/null"]
-    assert subprocess.run(full, env=person.env, cwd=person.home, timeout=60, check=False).returncode == 0
+@pytest.mark.parametrize(
+    ("redirected", "code", "said"),
+    [
+        ("<&- >&-", 0, ""),
+        ("2>&- >/dev/null", 0, ""),
+        (">/dev/full", 1, "hpc: the output could not be written: no space left on device"),
+        ("--json >/dev/full", 1, "hpc: the output could not be written: no space left on device"),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_no_trouble(person: Person, redirected: str, code: int, said: str) -> None:
+    command = ["sh", "-c", f"{HPC} status {redirected}"]
+    answer = subprocess.run(
+        command, env=person.env, cwd=person.home, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert answer.returncode == code
+    assert answer.stderr.splitlines()[:1] == [said][: bool(said)]
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("words", ["", "--json "])
+def test_an_error_that_nobody_hears_keeps_its_exit_code(person: Person, words: str) -> None:
+    command = ["sh", "-c", f"{HPC} why {words}no-such-job >/dev/full 2>&1"]
+    assert subprocess.run(command, env=person.env, cwd=person.home, timeout=60, check=False).returncode == 9
+
+
+def test_an_empty_place_is_not_every_place(person: Person) -> None:
+    answer = person.try_hpc("plan", person.spec("run: 'true'\n"), "--where", "")
+    assert answer.returncode == 2
+    assert "--where" in answer.stderr
 
 
 def test_a_refused_site_called_auto_hides_no_other(person: Person) -> None:
@@ -332,7 +356,7 @@ def test_a_refused_site_called_auto_hides_no_other(person: Person) -> None:
     sites.mkdir(parents=True)
     (sites / "auto.yaml").write_text("job_root: ~/jobs\n")
     answer = person.try_hpc("plan", person.spec("run: 'true'\n"), "--where", "auto", "--no-chart")
-    assert "here" in answer.stdout, answer.stderr
+    assert "\nhere: not considered: " in answer.stdout, answer.stderr
 
 
 def test_a_place_that_is_none_is_named_where_it_is_written(person: Person) -> None:
