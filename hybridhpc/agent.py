@@ -240,7 +240,9 @@ class Agent:
 
     def _account_for_requeue(self, record: Record, status: JobStatus) -> None:
         """Write down that a scheduler has requeued a job itself; end what it requeues more often than is allowed."""
-        cause = recover.find_requeue(self._evidence(record, status))
+        cause = recover.find_requeue(self._evidence(record, status), self._clock())
+        if cause is None:
+            return
         cost = evidence.run_seconds(record, status, self._client.reach(record)[2]) / 3600 * record.usd_per_hour
         why = f"requeued by its scheduler, restart {status.restarts}"
         now, kind = self._clock(), cause.value

@@ -15,6 +15,8 @@ CERTAIN_AFTER = 120.0
 """Seconds for which a scheduler must not know a job before that is believed; longer than NFS hides new files (60 s)."""
 EXPIRED_AFTER = 600.0
 """Seconds after its walltime in which a run surely has ended; more than clocks differ."""
+MARKED_WITHIN = 60.0
+"""Seconds in which the exit marker of a run that was requeued appears: the script ends, and NFS shows the file."""
 MOST_UNBEGUN = 3
 """New attempts for jobs that never began: they cost nothing, and yet must not go on for ever."""
 FIRST_PAUSE = 60.0
@@ -115,13 +117,19 @@ _CAUSES = {
 }
 
 
-def find_requeue(seen: Evidence) -> Cause:
-    """Return why a scheduler has put a job back into its queue.
+def find_requeue(seen: Evidence, now: float) -> Cause | None:
+    """Return why a scheduler has put a job back into its queue; None if that cannot be known yet.
 
     Whose script could still leave an exit marker was asked to end: it was preempted, or requeued by an administrator
-    (Slurm does not say which). Whose could not has lost its node.
+    (Slurm does not say which). Whose could not has lost its node. Slurm calls a job pending before its script has
+    ended (seen on 22.05): a marker that is missing says nothing until MARKED_WITHIN has passed.
     """
-    return _loss(seen) if seen.marks and not seen.ended else Cause.PREEMPTED
+    if not seen.marks or seen.ended:
+        return Cause.PREEMPTED
+    requeued_at = seen.status.submitted_at
+    if seen.began and requeued_at is not None and now - requeued_at < MARKED_WITHIN:
+        return None
+    return _loss(seen)
 
 
 def _loss(seen: Evidence) -> Cause:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hybridhpc import agent
+from hybridhpc.decide.recover import MARKED_WITHIN
 from hybridhpc.model import JobState, Move
 from tests.fake_slurm import ordinary_programs
 from tests.keeper import Keeper
@@ -70,6 +71,8 @@ def test_slurm_requeues_what_lost_its_node_and_the_agent_counts_it_with_its_cost
     time.sleep(1.1)
     lose_node(own_lab, record.job_id)
     keeper.until(token, lambda now: now.state is JobState.PENDING)
+    assert keeper.run_pass() == [], "its script might still be ending"
+    keeper.later = MARKED_WITHIN
     assert keeper.run_pass() == ["node_fail"]
     assert keeper.run_pass() == []
     own_lab.run("scontrol", "update", f"jobid={record.job_id}", "StartTime=now")
@@ -94,9 +97,11 @@ def test_what_slurm_does_not_requeue_gets_a_new_attempt(keeper: Keeper, own_lab:
 
 def test_what_is_requeued_more_often_than_allowed_is_ended(keeper: Keeper, own_lab: Lab) -> None:
     token = keeper.submit(f"name: often\n{SMALL}retries: {{node_fail: 1}}\nrun: sleep 60\n")
-    for told in (["preempted"], ["preempted", "ended"]):
-        own_lab.run("scontrol", "requeue", keeper.began(token).job_id)
+    for restarts, told in enumerate((["preempted"], ["preempted", "ended"])):
+        record = keeper.began(token)
+        own_lab.run("scontrol", "requeue", record.job_id)
         keeper.until(token, lambda now: now.state is JobState.PENDING)
+        keeper.wait_for(Path(record.job_dir, f"exit.-.{restarts}").exists)
         assert keeper.run_pass() == told, "its script could leave an exit marker"
         own_lab.run("scontrol", "update", f"jobid={keeper.record(token).job_id}", "StartTime=now", check=False)
     assert keeper.ended(token).state is JobState.CANCELLED

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from hybridhpc.decide.recover import Cause, Evidence, Next, find_cause, find_requeue, next_step, over_allowance
+from hybridhpc.decide.recover import (
+    MARKED_WITHIN,
+    Cause,
+    Evidence,
+    Next,
+    find_cause,
+    find_requeue,
+    next_step,
+    over_allowance,
+)
 from hybridhpc.model import (
     Checkpoint,
     Goal,
@@ -79,11 +90,18 @@ def test_the_cause_follows_from_the_evidence(evidence: Evidence, cause: Cause | 
 
 def test_a_requeue_is_told_by_markers() -> None:
     pending = ended(JobState.PENDING, restarts=1)
-    assert find_requeue(Evidence(status=pending, began=False)) is Cause.BOOT_FAIL
-    assert find_requeue(Evidence(status=pending, began=True)) is Cause.NODE_FAIL
-    assert find_requeue(Evidence(status=pending, began=True, spot=True)) is Cause.PREEMPTED
-    assert find_requeue(Evidence(status=pending, began=True, ended=True)) is Cause.PREEMPTED
-    assert find_requeue(Evidence(status=pending, marks=False)) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, began=False), 1000.0) is Cause.BOOT_FAIL
+    assert find_requeue(Evidence(status=pending, began=True), 1000.0) is Cause.NODE_FAIL
+    assert find_requeue(Evidence(status=pending, began=True, spot=True), 1000.0) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, began=True, ended=True), 1000.0) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, marks=False), 1000.0) is Cause.PREEMPTED
+
+
+def test_a_requeue_is_not_judged_while_its_script_may_still_be_ending() -> None:
+    pending = replace(ended(JobState.PENDING, restarts=1), submitted_at=1000.0)
+    assert find_requeue(Evidence(status=pending, began=True), 1000.0 + MARKED_WITHIN - 1) is None
+    assert find_requeue(Evidence(status=pending, began=True), 1000.0 + MARKED_WITHIN) is Cause.NODE_FAIL
+    assert find_requeue(Evidence(status=pending, began=True, ended=True), 1001.0) is Cause.PREEMPTED
 
 
 @pytest.mark.parametrize(
