@@ -1,6 +1,7 @@
 """Every error a person can meet. Each class owns an exit code; `hpc` catches HpcError alone and prints it.
 
-HpcError                     1   something went wrong (base; never raised itself)
+HpcError                     1   something went wrong (base: a fault in hybridhpc itself, a full disk)
+├── Unprinted                1   results did not arrive where they were printed to; quiet if nobody reads on
 ├── UsageError               2   the command line is wrong
 ├── SpecError                3   the spec or the sbatch script is wrong (carries every problem found)
 ├── SiteFileError            4   a site file or a settings file is wrong
@@ -37,6 +38,10 @@ class HpcError(Exception):
     def lines(self) -> list[str]:
         """Return the text a person reads, without the `hpc:` in front."""
         return [self.message, *([f"  {self.hint}"] if self.hint else [])]
+
+
+class Unprinted(HpcError):
+    """Results did not arrive where they were printed to."""
 
 
 class UsageError(HpcError):

@@ -8,6 +8,7 @@ from functools import partial
 
 from hybridhpc.cli._output import NO_REASON, tell
 from hybridhpc.cli._pace import QUICK, Pace
+from hybridhpc.cli._streams import check_printed
 from hybridhpc.cli._terminal import OutputOfJobs, clean
 from hybridhpc.client import Client
 from hybridhpc.clock import pause
@@ -29,11 +30,14 @@ _for_a_terminal = OutputOfJobs()
 
 
 def write(content: bytes) -> None:
-    """Print a job's output: byte by byte as it is, but a terminal gets nothing that could steer it."""
+    """Print a job's output: byte by byte as it is, but a terminal gets nothing that could steer it.
+
+    Raises Unprinted where nobody reads on: there is nothing else to do.
+    """
     if sys.stdout.isatty():
-        content = _for_a_terminal.shown(content).encode(sys.stdout.encoding, "backslashreplace")
+        content = _for_a_terminal.shown(content).encode(sys.stdout.encoding, sys.stdout.errors or "strict")
     sys.stdout.buffer.write(content)
-    sys.stdout.buffer.flush()
+    check_printed()
 
 
 def follow(client: Client, record: Record, *, task: int | None = None) -> Record:

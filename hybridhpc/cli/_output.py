@@ -8,27 +8,26 @@ from collections.abc import Sequence
 
 import click
 
-from hybridhpc.cli._screen import lay_out, shown, width_of
+from hybridhpc.cli._screen import lay_out, width_of
 from hybridhpc.cli._terminal import cell, clean_lines
-from hybridhpc.config import environment
 from hybridhpc.ledger.base import Record
 from hybridhpc.units import format_duration
 
 
 def say(text: str = "") -> None:
     """Print a result. Lines are the caller's: text from elsewhere goes through `clean` or `table` first."""
-    click.echo(shown(clean_lines(text), sys.stdout, environment()))
+    click.echo(clean_lines(text), file=sys.stdout)
 
 
 def tell(text: str) -> None:
     """Print progress or a remark, to stderr. Lines are the caller's, as with `say`."""
-    click.echo(shown(clean_lines(text), sys.stderr, environment()), err=True)
+    click.echo(clean_lines(text), file=sys.stderr)
 
 
 def show_json(value: object) -> None:
     """Print the result as JSON. A command prints one document: an error that follows it goes to stderr alone."""
     if not _shown:
-        click.echo(json.dumps(value, indent=2, default=str))
+        click.echo(json.dumps(value, indent=2, default=str), file=sys.stdout)
     _shown.append(value)
 
 

@@ -38,7 +38,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._drawn and self._shown:
-            click.echo(err=True)
+            click.echo(file=sys.stderr)
 
     def __call__(self, done: int, of: int, more: str = "") -> None:
         """Show it, unless it looks as it did before."""
@@ -46,9 +46,9 @@ class Progress:
         if of < _SILENT_BELOW or line == self._shown:
             return
         if self._drawn:
-            click.echo(f"\r\x1b[K{bar(done, of)} {line}", err=True, nl=False)
+            click.echo(f"\r\x1b[K{bar(done, of)} {line}", file=sys.stderr, nl=False)
         elif done * _STEPS // of > self._step or (done == of and not self._shown):
-            click.echo(line, err=True)
+            click.echo(line, file=sys.stderr)
         else:
             return
         self._step = done * _STEPS // of

@@ -1,14 +1,13 @@
-"""What fits on a person's screen: its width, the characters it can show, and a table laid out for both."""
+"""What fits on a person's screen: its width, and a table laid out for it."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
 ROOM_TO_WRAP = 24
 """Columns that the last cell needs to be wrapped beside the others; with fewer it goes below them."""
-_ASCII = str.maketrans({"–": "-", "…": "~", "·": ".", "▒": "%", "█": "#", "░": "-"})
 
 
 def width_of(stream: TextIO) -> int | None:
@@ -18,17 +17,6 @@ def width_of(stream: TextIO) -> int | None:
     from shutil import get_terminal_size
 
     return get_terminal_size().columns
-
-
-def shown(text: str, stream: TextIO, env: Mapping[str, str]) -> str:
-    """Return text that a stream can show: plain ASCII in a locale without UTF-8 (locale(7))."""
-    locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or "UTF-8"
-    poor = stream.isatty() and "utf" not in locale.lower()
-    try:
-        text.encode("ascii" if poor else stream.encoding or "ascii")
-    except UnicodeEncodeError:
-        return text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
-    return text
 
 
 def lay_out(lines: Sequence[Sequence[str]], right: frozenset[int], width: int | None) -> str:

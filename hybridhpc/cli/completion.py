@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 INSTALL = {
@@ -25,4 +27,4 @@ def command(shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"there is no completion for {shell}")
-    click.echo(found(cli, {}, "hpc", "_HPC_COMPLETE").source())
+    click.echo(found(cli, {}, "hpc", "_HPC_COMPLETE").source(), file=sys.stdout)

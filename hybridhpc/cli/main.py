@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
-import io
 import os
 import sys
 import threading
-from errno import EDQUOT, EIO, ENOSPC
+from errno import EDQUOT, ENOSPC
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from hybridhpc import __version__
+from hybridhpc.cli._streams import hold_streams, loss
 from hybridhpc.config import environment
-from hybridhpc.errors import EXIT_INTERRUPTED, HpcError, ProblemsError, UsageError
+from hybridhpc.errors import EXIT_INTERRUPTED, HpcError, ProblemsError, Unprinted, UsageError
 
 VERBS = {
     "init": "Write a first site file and spec; finds a local Slurm by itself.",
@@ -39,8 +37,9 @@ VERBS = {
 }
 
 EXIT_CODES = (
-    "0 done; 2 usage; 3 spec; 4 site file; 5 no site fits; 6 a site cannot be reached; 7 the scheduler refused; "
-    "8 ledger; 9 not found; 10 the job did not complete; 11 undecided; 12 check found faults; 130 interrupted"
+    "0 done; 1 results could not be printed, or a fault in hybridhpc; 2 usage; 3 spec; 4 site file; 5 no site fits; "
+    "6 a site cannot be reached; 7 the scheduler refused; 8 ledger; 9 not found; 10 the job did not complete; "
+    "11 undecided; 12 check found faults; 130 interrupted"
 )
 
 
@@ -77,6 +76,13 @@ class Verbs(click.Group):
             raise UsageError(f"there is no verb {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the verb. A pipe of ours that broke is a fault: click would end without a word."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _fault(error) from error
+
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="hpc")
@@ -91,12 +97,7 @@ def main() -> None:
     """Run `hpc` and exit with the code of the error table (hybridhpc/errors.py)."""
     # Looking for garbage takes a tenth of a short command's time; one that follows a job still collects it.
     gc.set_threshold(100_000)
-    # Python has None for a stream that its caller closed.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 -- it lasts as long as the process
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    hold_streams(environment())
     _leave(run(sys.argv[1:]))
 
 
@@ -109,9 +110,11 @@ def _leave(exit_code: int) -> NoReturn:
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
+    sys.stdout.flush()
+    if lost := loss(of_readers=False):
+        exit_code = exit_code or lost.exit_code
+        _explain(lost, as_json=False)
+    sys.stderr.flush()
     os._exit(exit_code)
 
 
@@ -120,6 +123,8 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         cli.main(args=arguments, prog_name="hpc", standalone_mode=False)
+    except Unprinted:
+        return 0  # What was printed since may be lost, too: it is said at the very end.
     except HpcError as error:
         return _explain(error, as_json)
     except click.exceptions.Exit as exit_:
@@ -130,25 +135,23 @@ def run(arguments: list[str]) -> int:
         )
         return _explain(UsageError(error.format_message(), hint=hint), as_json)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("hpc: interrupted; jobs that were submitted go on (hpc status, hpc logs -f)", err=True)
+        click.echo("hpc: interrupted; jobs that were submitted go on (hpc status, hpc logs -f)", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if "HPC_DEBUG" in environment():
             raise
-        return _explain(_unwritten(error) or _fault(error), as_json)
+        return _explain(_no_room(error) or _fault(error), as_json)
     return 0
 
 
-def _unwritten(error: Exception) -> HpcError | None:
-    """Say that what was printed found no room; None for anything else: an error of a file names the file."""
-    if not isinstance(error, OSError) or error.filename is not None or error.errno not in (ENOSPC, EDQUOT, EIO):
+def _no_room(error: Exception) -> HpcError | None:
+    """Say that a file system is full; None for anything else."""
+    if not isinstance(error, OSError) or error.errno not in (ENOSPC, EDQUOT):
         return None
+    where = f" ({error.filename})" if error.filename else ""
     return HpcError(
-        f"the output could not be written: {(error.strerror or str(error)).lower()}",
-        hint="make room where it goes, or print it elsewhere; repeat the command",
+        f"a file could not be written{where}: {(error.strerror or str(error)).lower()}",
+        hint="`df -h ~ . /tmp` shows what is full; make room, then repeat the command",
     )
 
 
@@ -162,13 +165,10 @@ def _explain(error: HpcError, as_json: bool) -> int:
     from hybridhpc.cli._output import show_json
     from hybridhpc.cli._terminal import clean
 
-    # Where neither stream takes it, the exit code alone tells.
     if as_json:
-        with contextlib.suppress(OSError):
-            show_json({"error": error_json(error)})
-    with contextlib.suppress(OSError):
-        for number, line in enumerate(line for text in error.lines() for line in text.split("\n")):
-            click.echo(("hpc: " if number == 0 else "     ") + clean(line), err=True)
+        show_json({"error": error_json(error)})
+    for number, line in enumerate(line for text in error.lines() for line in text.split("\n")):
+        click.echo(("hpc: " if number == 0 else "     ") + clean(line), file=sys.stderr)
     return error.exit_code
 
 

@@ -13,6 +13,7 @@ from hybridhpc.cli._context import dry_run_option, json_option, new_client
 from hybridhpc.cli._follow import follow, judge, wait_for
 from hybridhpc.cli._output import say, show_json, submit_json, tell
 from hybridhpc.cli._plan import decisions, plan_json, show_plan
+from hybridhpc.cli._streams import check_printed
 from hybridhpc.cli._summary import summary
 from hybridhpc.cli._terminal import clean
 from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_option
@@ -99,6 +100,7 @@ def _announce(client: Client, wishes: list[Wish], ended: tuple[Ended, ...], *, a
         tell("\n".join(error.lines()))
     if errors:
         raise errors[0]
+    check_printed()
     client.announce([outcome.record for outcome in outcomes])
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import atexit, sys, threading, time
+from hybridhpc.cli._streams import hold_streams
 from hybridhpc.cli.main import _leave
+
+hold_streams({})
 
 def later():
     time.sleep(0.2)
@@ -30,6 +34,13 @@ def leave(**streams: int) -> subprocess.CompletedProcess[str]:
 def test_it_waits_calls_and_writes_what_python_would() -> None:
     done = leave(stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (7, "not flushed, the thread has ended\ncalled at exit\n")
+
+
+def test_what_is_written_last_and_finds_no_room_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = leave(stdout=full.fileno(), stderr=subprocess.PIPE)
+    assert done.returncode == 7
+    assert done.stderr.startswith("hpc: what was printed could not be written: no space left on device\n")
 
 
 def test_a_reader_that_has_gone_is_no_trouble() -> None:

@@ -1,13 +1,11 @@
-"""What a person sees: tables on narrow terminals, the chart of the candidates, locales without UTF-8."""
+"""What a person sees: tables on narrow terminals, the chart of the candidates."""
 
 from __future__ import annotations
-
-import io
 
 import pytest
 
 from hybridhpc.cli._chart import chart
-from hybridhpc.cli._screen import lay_out, shown
+from hybridhpc.cli._screen import lay_out
 from hybridhpc.decide.route import decide
 from hybridhpc.model import Quantiles
 from tests.worlds.stage import HOUR, NOW, nodes, price, running, site, snapshot, spec
@@ -16,11 +14,6 @@ HEADER = ("candidate", "start", "why")
 LONG = "refused: needs 104 CPUs per node; the largest node has 64 (it would fit with nodes: 4)"
 ROWS = (HEADER, ("onprem/batch", "1h–2h", "cheapest and soonest"), ("onprem/cpu", "-", LONG))
 NONE: frozenset[int] = frozenset()
-
-
-class Terminal(io.TextIOWrapper):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_a_wide_screen_and_a_pipe_get_one_line_per_row():
@@ -81,12 +74,3 @@ def _started(choice, start):
 def test_nothing_is_drawn_without_candidates_or_room():
     assert chart(decide(spec(count=9), [(site("lab"), snapshot("lab", nodes(1)))], now=NOW), 100) == ""
     assert chart(world(), 30) == ""
-
-
-def test_a_terminal_without_utf_8_gets_ascii_and_a_pipe_what_it_can_encode():
-    text = "1h–2h · ▒█░ …"
-    terminal = Terminal(io.BytesIO(), encoding="utf-8")
-    assert shown(text, terminal, {"LANG": "en_US.UTF-8"}) == text
-    assert shown(text, terminal, {"LC_ALL": "C", "LANG": "en_US.UTF-8"}) == "1h-2h . %#- ~"
-    assert shown(text, io.TextIOWrapper(io.BytesIO(), encoding="latin-1"), {}).isascii()
-    assert shown("é", io.TextIOWrapper(io.BytesIO(), encoding="ascii"), {}) == "\\xe9"
