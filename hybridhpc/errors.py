@@ -7,6 +7,7 @@ HpcError                     1   something went wrong (base: a fault in hybridhp
 ├── SiteFileError            4   a site file or a settings file is wrong
 ├── NoCandidate              5   no site can run this job (carries the refusals)
 ├── TransportError           6   a command could not be brought to a site or timed out
+│   ├── Unheard              6   none that answered can run this job, and a site that might gave no answer
 │   └── Undelivered          6   it was certainly not begun there
 │       └── AuthExpired      6   the site did not let the person in: keys or certificates are to be renewed
 ├── SchedulerError           7   the scheduler refused or gave an answer that cannot be read
@@ -97,6 +98,10 @@ class TransportError(HpcError):
     """A command could not be brought to a site, or it timed out: what it did there is unknown."""
 
     exit_code = 6
+
+
+class Unheard(TransportError):
+    """No site that answered can run this job, and one that might gave no answer: whether it fits is not known."""
 
 
 class Undelivered(TransportError):

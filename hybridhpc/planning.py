@@ -14,7 +14,7 @@ from hybridhpc.command import Errand
 from hybridhpc.decide.candidate import Candidate, Ranking
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.decide.route import Sighting, candidates_that_fit, decide
-from hybridhpc.errors import HpcError, NoCandidate
+from hybridhpc.errors import HpcError, NoCandidate, Unheard
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.schedulers.slurm_states import waits_for_limit
@@ -54,14 +54,20 @@ class Planned:
     """One; several if a sweep has more points than an array of its site may have; none if no site will do."""
 
     def chosen(self) -> tuple[Plan, ...]:
-        """Return the plans. Raises NoCandidate with every refusal."""
+        """Return the plans. Raises NoCandidate with every refusal, Unheard if a site gave none that might run it."""
         if self.plans:
             return self.plans
         lines = [f"{choice.candidate.name}: {choice.refused}" for choice in self.ranking.choices]
         lines += [f"{site}: {why}" for site, why in self.ranking.silent]
         near = [choice.would_admit for choice in self.ranking.choices if choice.would_admit]
         hint = f"it would fit with {near[0]}" if near else "`hpc sites` shows what there is"
-        raise NoCandidate("\n  ".join(["no site can run this job", *lines]), hint=hint)
+        unheard = self.ranking.unheard
+        if not unheard:
+            raise NoCandidate("\n  ".join(["no site can run this job", *lines]), hint=hint)
+        answered = "no site that answered can run this job, and " if self.ranking.choices else ""
+        first = f"{answered}{' and '.join(unheard)} could not be asked"
+        again = "repeat the command when it answers; `hpc check` looks for what is wrong"
+        raise Unheard("\n  ".join([first, *lines]), hint=f"{hint}; or {again}" if near else again)
 
 
 class Planner:
@@ -108,7 +114,7 @@ class Planner:
         """Return every site with what it answered."""
         answers = {name: self._with_limits(answer) for name, answer in self._answers.items()}
         if self._spared:
-            unasked = Silence(site=registry.HERE, why=ONLY_IF_NAMED)
+            unasked = Silence(site=registry.HERE, why=ONLY_IF_NAMED, asked=False)
             answers[registry.HERE] = self._here if _names_here(spec) else unasked
         return [(_with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
 

@@ -78,6 +78,8 @@ class Ranking:
     choices: tuple[Choice, ...]
     silent: tuple[tuple[str, str], ...] = ()
     """Site and why nothing is known of it."""
+    unheard: tuple[str, ...] = ()
+    """Those of them that were asked, gave no answer, and might run it for all that is known."""
 
     @property
     def winner(self) -> Choice | None:

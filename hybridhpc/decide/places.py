@@ -33,23 +33,36 @@ def is_named(entry: str, candidate: Candidate) -> bool:
 
 def misplaced(spec: JobSpec, candidate: Candidate, nodes: Sequence[Node]) -> list[Refusal]:
     """Return why a job may not go to a candidate, whatever it could run there; `nodes` are those it might get."""
-    place = f"{candidate.site.name}/{candidate.partition}"
-    found = [*_residency(spec, candidate)]
-    left_out = [entry for entry in spec.where if entry.startswith("!") and _matches(entry[1:], candidate)]
-    wanted = admitting(spec.where)
-    if left_out:
-        found.append(Refusal(reason=f"left out by where: {left_out[0]}", would_admit=f"no {left_out[0]} in where"))
-    elif wanted and not any(_matches(entry, candidate) for entry in wanted):
-        found.append(Refusal(reason=f"not named in where: {', '.join(spec.where)}", would_admit=f"--where={place}"))
-    elif candidate.site.only_listed and candidate.partition not in {each.name for each in candidate.site.partitions}:
-        found.append(
-            Refusal(reason=f"the site file of {candidate.site.name} does not list this partition (only_listed)")
-        )
+    found = [*_residency(spec, candidate), *_unplaced(spec, candidate)]
     for entry in spec.where:
         comparison = parse_comparison(entry)
         if comparison is not None and (refusal := _compared(entry, comparison, candidate, nodes)):
             found.append(refusal)
     return found
+
+
+def may_go(spec: JobSpec, site: Site) -> bool:
+    """Whether a job may go to some partition of a site that did not say which it has."""
+    listed = [partition.name for partition in site.partitions]
+    named = [entry.partition("/")[2] for entry in spec.where if entry.startswith(f"{site.name}/")]
+    names = [*listed, *(named if site.only_listed else [*named, "any"])]
+    possible = [
+        Candidate(site=site, partition=name, purchase=site.partition(name).purchase, gpus=None) for name in names
+    ]
+    return any(not [*_residency(spec, each), *_unplaced(spec, each)] for each in possible)
+
+
+def _unplaced(spec: JobSpec, candidate: Candidate) -> Iterator[Refusal]:
+    """Yield why the places of `where` do not admit a candidate."""
+    place = f"{candidate.site.name}/{candidate.partition}"
+    left_out = [entry for entry in spec.where if entry.startswith("!") and _matches(entry[1:], candidate)]
+    wanted = admitting(spec.where)
+    if left_out:
+        yield Refusal(reason=f"left out by where: {left_out[0]}", would_admit=f"no {left_out[0]} in where")
+    elif wanted and not any(_matches(entry, candidate) for entry in wanted):
+        yield Refusal(reason=f"not named in where: {', '.join(spec.where)}", would_admit=f"--where={place}")
+    elif candidate.site.only_listed and candidate.partition not in {each.name for each in candidate.site.partitions}:
+        yield Refusal(reason=f"the site file of {candidate.site.name} does not list this partition (only_listed)")
 
 
 def _matches(entry: str, candidate: Candidate) -> bool:

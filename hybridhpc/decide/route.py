@@ -12,7 +12,7 @@ from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
 from hybridhpc.decide.fit import Fit, fits
 from hybridhpc.decide.forecast import Outlook, Run, Start, forecast_run, forecast_start, makespan, outlook
 from hybridhpc.decide.learned import Lessons, learned_fraction, lessons
-from hybridhpc.decide.places import leaves, resident
+from hybridhpc.decide.places import leaves, may_go, resident
 from hybridhpc.decide.policy import Policy, apart, weigh
 from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.model import Goal, JobSpec, JobState, Quantiles
@@ -78,7 +78,11 @@ def decide(
     admitted = [choice for choice in choices if choice.refused is None]
     refused = [choice for choice in choices if choice.refused is not None]
     ordered = _explained(sorted(admitted, key=_by_score), question.goal)
-    return Ranking(choices=(*ordered, *sorted(refused, key=_by_name)), silent=_silent(spec, sites))
+    return Ranking(
+        choices=(*ordered, *sorted(refused, key=_by_name)),
+        silent=_silent(spec, sites),
+        unheard=_unheard(question, sites),
+    )
 
 
 def _sound(job: PastJob) -> bool:
@@ -112,6 +116,12 @@ def _silent(spec: JobSpec, sites: Sequence[Sighting]) -> tuple[tuple[str, str], 
     for name in unknown_names(spec.where, known, labels):
         lines.add((name, f"named in where, but there is no such site or label (there is {there})"))
     return tuple(sorted(lines))
+
+
+def _unheard(question: _Question, sites: Sequence[Sighting]) -> tuple[str, ...]:
+    """Return the sites that gave no answer and to which nothing that is known forbids the job to go."""
+    asked = [site for site, answer in sites if isinstance(site, Site) and isinstance(answer, Silence) and answer.asked]
+    return tuple(sorted(site.name for site in asked if may_go(question.spec, site) and not leaves(question.kept, site)))
 
 
 def _silence(site: Site | InvalidSite, answer: Snapshot | Silence | None) -> str:

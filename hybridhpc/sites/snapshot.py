@@ -109,6 +109,8 @@ class Silence:
     why: str
     fix: str = ""
     """What to do about it, where that is known."""
+    asked: bool = True
+    """Whether it was asked at all; False: on purpose it was not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

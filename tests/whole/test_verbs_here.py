@@ -170,8 +170,9 @@ def test_where_a_site_is_configured_this_machine_is_used_only_if_named(person: P
     folder.mkdir(parents=True)
     (folder / "lab.yaml").write_text("name: lab\nscheduler: slurm\ntransport: local\nslurm_conf: /nowhere/slurm.conf\n")
     answer = person.try_hpc("submit", person.spec(QUICK))
-    assert answer.returncode == 5
+    assert answer.returncode == 6
     assert "--where here" in answer.stderr
+    assert person.try_hpc("plan", "job.yaml", "--where", "lab", "--json").returncode == 6
 
 
 def test_a_script_that_calls_srun_is_not_run_without_a_slurm(person: Person) -> None:

@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 
 from hybridhpc.decide.route import candidates_that_fit, decide
+from hybridhpc.errors import NoCandidate, Unheard
 from hybridhpc.model import Bind, Mebibytes, Script, Work
+from hybridhpc.planning import Planned
 from hybridhpc.schedulers.slurm_options import directives
 from hybridhpc.sites.site import Partition
+from hybridhpc.sites.snapshot import Silence
 from tests.worlds.stage import NOW, native, nodes, price, site, snapshot, spec
 
 GIB = 1024
@@ -135,3 +138,51 @@ def test_a_script_that_names_what_only_one_site_has_is_refused_at_each_other_wit
         assert f"nothing says that {name} has reservation course" in said[name].refused
         assert f"nothing says that {name} has licences matlab" in said[name].refused
     assert decide(replace(reserved, where=("home",)), [home, foreign], now=NOW).winner.candidate.site.name == "home"
+
+
+MUTE = Silence(site="aws", why="gave no answer within 10 s")
+
+
+@pytest.mark.parametrize(
+    ("job", "unheard"),
+    [
+        (spec(count=9), ("aws",)),
+        (spec(count=9, where=("aws",)), ("aws",)),
+        (spec(count=9, where=("aws/gpu",)), ("aws",)),
+        (spec(count=9, where=("cloud",)), ("aws",)),
+        (spec(count=9, where=("eu", "gpu-memory>=80GiB")), ("aws",)),
+        (spec(count=9, where=("lab",)), ()),
+        (spec(count=9, where=("onprem",)), ()),
+        (spec(count=9, where=("!aws",)), ()),
+        (spec(count=9, where=("auto", "!cloud")), ()),
+        (spec(count=9, residency="onprem"), ()),
+    ],
+)
+def test_a_site_that_gave_no_answer_and_might_do_is_not_a_site_where_nothing_fits(job, unheard):
+    lab, institute, (aws, _) = world()
+    ranking = decide(job, (lab, institute, (aws, MUTE)), now=NOW)
+    assert ranking.unheard == unheard
+    with pytest.raises(Unheard if unheard else NoCandidate) as told:
+        Planned(ranking=ranking, plans=()).chosen()
+    assert told.value.exit_code == (6 if unheard else 5)
+
+
+def test_a_site_that_was_not_asked_on_purpose_or_holds_none_of_the_data_would_not_do():
+    lab, _, (aws, _) = world()
+    unasked = replace(MUTE, asked=False)
+    assert decide(spec(count=9), (lab, (aws, unasked)), now=NOW).unheard == ()
+    keeper = (replace(lab[0], resident_data=("/patients",)), lab[1])
+    reads = replace(spec(count=9), payload=Work(run="cat /patients/x"))
+    assert decide(reads, (keeper, (aws, MUTE)), now=NOW).unheard == ()
+    only = replace(aws, only_listed=True)
+    assert decide(spec(count=9, where=("aws/other",)), (lab, (only, MUTE)), now=NOW).unheard == ()
+
+
+def test_the_words_tell_who_answered_and_who_did_not():
+    lab, _, (aws, _) = world()
+    with pytest.raises(Unheard) as told:
+        Planned(ranking=decide(spec(count=9), (lab, (aws, MUTE)), now=NOW), plans=()).chosen()
+    assert told.value.message.startswith("no site that answered can run this job, and aws could not be asked\n")
+    with pytest.raises(Unheard) as told:
+        Planned(ranking=decide(spec(), ((aws, MUTE),), now=NOW), plans=()).chosen()
+    assert told.value.message.startswith("aws could not be asked\n")
