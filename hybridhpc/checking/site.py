@@ -14,10 +14,11 @@ from hybridhpc.checking.folders import folder
 from hybridhpc.client import Client
 from hybridhpc.command import Command
 from hybridhpc.document import read_document
-from hybridhpc.errors import HpcError, NotFound
+from hybridhpc.errors import HpcError, NotFound, Undelivered
 from hybridhpc.script.fabric import FABRICS
 from hybridhpc.sites.site import Price, Site
 from hybridhpc.sites.snapshot import Silence, Snapshot
+from hybridhpc.transports import ssh_config
 
 SLURM_COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel")
 _OTHERWISE = "set job_root of {} to a directory of your own"
@@ -46,10 +47,19 @@ def look_at_way(client: Client, site: Site) -> Findings:
     except NotFound as error:
         yield fault(site.name, f"transport {site.transport} cannot be used: {error.message}", error.hint)
         return
+    if site.host:
+        yield from _ssh(client, site)
     if site.scheduler == "here" and site.file is not None:
         yield from folder(_job_root(client, site), otherwise=_OTHERWISE.format(site.name), alone=True)
     elif site.scheduler == "slurm" and site.transport == "local":
         yield from _slurm_here(client, site)
+
+
+def _ssh(client: Client, site: Site) -> Findings:
+    try:
+        ssh_config.require(site)
+    except Undelivered as error:
+        yield fault(site.name, error.message, error.hint)
 
 
 def _slurm_here(client: Client, site: Site) -> Findings:
@@ -194,7 +204,13 @@ def look_at_here(client: Client, site: Site, answer: Snapshot) -> Findings:
         yield fine(site.name, memory_hold())
 
 
-LOOKS: tuple[Callable[[Client, Site], Findings], ...] = (look_at_job_root, look_at_jobs)
+def look_at_ssh_configuration(client: Client, site: Site) -> Findings:
+    """Say what of the person's ssh configuration the site's transport does not read."""
+    if site.transport == "ssh" and (unread := ssh_config.unread_by_paramiko(ssh_config.own_file(site, client.env))):
+        yield warning(site.name, unread, f"write transport: openssh into {site.file}, unless the site needs none of it")
+
+
+LOOKS: tuple[Callable[[Client, Site], Findings], ...] = (look_at_job_root, look_at_jobs, look_at_ssh_configuration)
 """What can be seen from this machine."""
 ANSWER_LOOKS: tuple[Callable[[Client, Site, Snapshot], Findings], ...] = (
     look_at_answer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from typing import Any
 
 from hybridhpc.document import Document, read_document
@@ -24,7 +25,8 @@ def parse_site(text: bytes, path: str) -> Site | InvalidSite:
         problems = [*_stem_problems(document, stem), *_contradictions(document, values)]
     if problems:
         return InvalidSite(name=stem, file=path, problems=in_order(problems))
-    return _site(values, stem, path)
+    lines = tuple((str(key[0]), line) for key, line in document.lines.items() if len(key) == 1)
+    return replace(_site(values, stem, path), lines=lines)
 
 
 def _stem_problems(document: Document, stem: str) -> list[Problem]:

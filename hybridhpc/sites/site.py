@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from hybridhpc.errors import Problem
 from hybridhpc.model import Mebibytes, Seconds, UsdPerHour
 from hybridhpc.values import dataclass
@@ -79,6 +81,13 @@ class Site:
     """Value for `srun --mpi=`."""
     poll_interval: Seconds = Seconds(30)
     probe_deadline: Seconds = Seconds(10)
+    lines: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    """Of the keys at the top level of its file."""
+
+    def place_of(self, key: str) -> str:
+        """Say where a key stands: `FILE:LINE: KEY:`."""
+        line = dict(self.lines).get(key)
+        return f"{self.file}{f':{line}' if line else ''}: {key}:" if self.file else f"{key}:"
 
     def partition(self, name: str) -> Partition:
         """Return what the file says about `name`, the site's price if nothing."""

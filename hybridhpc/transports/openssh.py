@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.script.quote import shell_words
 from hybridhpc.sites.site import Site
-from hybridhpc.transports import ssh_faults
+from hybridhpc.transports import ssh_config, ssh_faults
 from hybridhpc.transports.errands import BOOTSTRAP
 from hybridhpc.transports.local import private_directory
 from hybridhpc.transports.remote import RemoteTransport, host_and_port
@@ -24,6 +25,8 @@ from hybridhpc.transports.talk import Child, Line, Talk
 
 _ATTEMPTS = 3
 """Connections that a busy sshd drops before it has asked who we are (MaxStartups) are made again."""
+_ASKED_WITHIN = 5.0
+"""Seconds for an ssh that is asked why another one failed."""
 _ENFORCED = (
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
@@ -37,6 +40,7 @@ _ENFORCED = (
 )
 """ssh_config(5). These win over the person's own configuration; what that says of the rest wins over our defaults."""
 _DEFAULTS = """\
+StrictHostKeyChecking yes
 Include "{config}"
 Host {host}
   ControlPath "{shared}"
@@ -60,8 +64,9 @@ class OpenSshTransport(RemoteTransport):
         self._shared = shared_path(site, env)
         options = [word for option in _ENFORCED for word in ("-o", option)]
         file = str(configuration(site, self._shared))
-        there = destination(self._host)
-        self._argv = ("ssh", "-F", file, *options, *there, BOOTSTRAP)
+        there = ssh_config.destination(self._host)
+        self._ssh = ("ssh", "-F", file, *options)
+        self._argv = (*self._ssh, *there, BOOTSTRAP)
         self._log_in = shell_words(("ssh", "-F", file, *there, "true"))
 
     def _line(self, within: float) -> Line:
@@ -78,29 +83,60 @@ class OpenSshTransport(RemoteTransport):
         listening: bool = True,
     ) -> HpcError | None:
         """See RemoteTransport._carry."""
+        try:
+            ssh_config.require(self._site)
+        except HpcError as error:
+            return error
         until = time.monotonic() + within
         for attempt in range(1, _ATTEMPTS + 1):
             talk = Talk(self._line(until - time.monotonic()), send, hear, listening=listening)
             if talk.hold(until - time.monotonic(), idle=idle):
                 return None
-            wrong = self._fault(talk)
+            wrong = self._fault(talk, until - time.monotonic())
             if attempt == _ATTEMPTS or not isinstance(send, Sequence) or not ssh_faults.is_passing(wrong):
                 break
             time.sleep(max(0.0, min(0.2 * 2**attempt * (0.5 + os.urandom(1)[0] / 256), until - time.monotonic())))
         return wrong
 
-    def _fault(self, talk: Talk) -> HpcError:
+    def _fault(self, talk: Talk, left: float) -> HpcError:
         """Say why a conversation ended before its end."""
-        if not talk.late:
-            return ssh_faults.fault(self._site, talk.words, delivered=talk.delivered, log_in=self._log_in)
-        kind = TransportError if talk.delivered else Undelivered
-        return kind(f"{self._host} gave no answer in time", hint="is it up? `hpc sites` asks")
+        if talk.late:
+            kind = TransportError if talk.delivered else Undelivered
+            return kind(f"{self._host} gave no answer in time", hint="is it up? `hpc sites` asks")
+        words = talk.words
+        if not talk.delivered and ssh_faults.is_cut(words):
+            words = self._jump_host_s_words(left) or words
+        return ssh_faults.fault(
+            self._site, words, delivered=talk.delivered, log_in=self._log_in, options_of=self._options_of
+        )
 
+    def _jump_host_s_words(self, left: float) -> str:
+        """Return what keeps a jump host from carrying us; with ControlPersist ssh keeps it to itself (seen: 9.2)."""
+        own = self._options_of(self._host)
+        jumps = [jump for jump in own.get("proxyjump", "none").split(",") if jump != "none"]
+        goal = f"[{own.get('hostname')}]:{own.get('port')}"
+        for number, jump in enumerate(jumps):
+            way = ("-J", ",".join(jumps[:number])) if number else ()
+            told = self._ask_ssh((*way, "-W", goal, *ssh_config.destination(jump)), min(left, _ASKED_WITHIN))
+            if told.returncode:
+                return told.stderr.decode("utf-8", "replace")
+        return ""
 
-def destination(host: str) -> tuple[str, ...]:
-    """Return a site's host, [USER@]HOST[:PORT], as arguments for ssh."""
-    name, port = host_and_port(host)
-    return ("-p", port, name) if port else (name,)
+    def _options_of(self, host: str) -> dict[str, str]:
+        """Return what ssh itself takes the configuration to say of a host; nothing if it does not tell."""
+        told = self._ask_ssh(("-G", *ssh_config.destination(host)), _ASKED_WITHIN)
+        words = (line.partition(" ") for line in told.stdout.decode("utf-8", "replace").splitlines())
+        return {name: value for name, _, value in words}
+
+    def _ask_ssh(self, words: Sequence[str], within: float) -> subprocess.CompletedProcess[bytes]:
+        """Run ssh for a question of ours; one that takes too long said nothing."""
+        argv = (*self._ssh, *words)
+        try:
+            return subprocess.run(
+                argv, env=self._env, stdin=subprocess.DEVNULL, capture_output=True, timeout=within, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return subprocess.CompletedProcess(argv, 0, b"", b"")
 
 
 def shared_path(site: Site, env: Mapping[str, str]) -> Path:

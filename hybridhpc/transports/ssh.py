@@ -1,6 +1,6 @@
 """The transport by paramiko: connections of this very process, pooled and kept alive. For what asks often and long.
 
-It reads the same configuration as ssh (but for `Include`); what only ssh can do, `openssh` does.
+It reads the same configuration as ssh (but for `Include` and `Match exec`); what only ssh can do, `openssh` does.
 """
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import paramiko
 
@@ -18,12 +16,11 @@ from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports import ssh_faults
 from hybridhpc.transports.errands import BOOTSTRAP
-from hybridhpc.transports.remote import RemoteTransport, host_and_port
+from hybridhpc.transports.remote import RemoteTransport
+from hybridhpc.transports.ssh_login import Login
 
 _CONNECT = 10.0
 """Seconds for each step of making a connection; a slow banner counts."""
-_ALIVE = 15
-"""Seconds between signs of life on an idle connection."""
 _SESSIONS = 8
 """Sessions at once over one connection: sshd's MaxSessions is 10."""
 _GLANCE = 0.2
@@ -33,10 +30,6 @@ _CHUNK = 1 << 16
 
 class ParamikoTransport(RemoteTransport):
     """See RemoteTransport. Transports to the same host in one process share their connections."""
-
-    def __init__(self, site: Site, env: Mapping[str, str]) -> None:
-        super().__init__(site, env)
-        self._pool = _pool_of(site, env)
 
     def _carry(
         self,
@@ -50,7 +43,7 @@ class ParamikoTransport(RemoteTransport):
         """See RemoteTransport._carry."""
         until = time.monotonic() + within
         try:
-            with self._pool.session(within) as channel:
+            with _pool_of(self._site, self._env).session(within) as channel:
                 return _Conversation(self._site, channel, within, until, idle).hold(send, hear, listening)
         except HpcError as error:
             return error
@@ -121,7 +114,7 @@ class _Pool:
 
     def __init__(self, site: Site, env: Mapping[str, str]) -> None:
         self._site = site
-        self._config = _configuration(site, env)
+        self._login = Login(site, env)
         self._free = threading.Lock()
         self._making = threading.Lock()
         self._clients: dict[paramiko.SSHClient, int] = {}
@@ -159,7 +152,7 @@ class _Pool:
             client = self._take()
             if client is not None:
                 return client
-            client = _connect(self._site, self._config, self._site.host or "", min(within, _CONNECT))
+            client = self._login.connect(min(within, _CONNECT))
             with self._free:
                 self._clients[client] = 1
             return client
@@ -187,115 +180,3 @@ def _pool_of(site: Site, env: Mapping[str, str]) -> _Pool:
         if key not in _POOLS:
             _POOLS[key] = _Pool(site, env)
         return _POOLS[key]
-
-
-def _configuration(site: Site, env: Mapping[str, str]) -> paramiko.SSHConfig:
-    """Read the configuration. Raises Undelivered if it is broken; one that is missing is empty."""
-    file = Path(site.ssh_config) if site.ssh_config else Path(env.get("HOME", "/")) / ".ssh" / "config"
-    try:
-        return paramiko.SSHConfig.from_path(str(file))
-    except FileNotFoundError:
-        return paramiko.SSHConfig()
-    except (OSError, paramiko.SSHException) as error:
-        raise Undelivered(
-            f"{file} cannot be read: {error}", hint="transport: openssh reads all that ssh does"
-        ) from error
-
-
-def _connect(
-    site: Site, config: paramiko.SSHConfig, host: str, within: float, sock: paramiko.Channel | None = None
-) -> paramiko.SSHClient:
-    """Log in to a host, through others where the configuration says so. Raises Undelivered, AuthExpired among them."""
-    user, target = _target(config, host)
-    found = config.lookup(host_and_port(host.rpartition("@")[2])[0])
-    client = paramiko.SSHClient()
-    client.set_missing_host_key_policy(_Refuse())
-    try:
-        for file in _known_hosts(found):
-            with contextlib.suppress(FileNotFoundError):
-                client.load_system_host_keys(str(file))
-        client.connect(
-            *target,
-            username=user,
-            key_filename=list(found.get("identityfile", [])) or None,  # type: ignore[arg-type]
-            look_for_keys="identityfile" not in found,
-            allow_agent=found.get("identityagent") != "none",
-            sock=sock or _way(site, config, found, client, target, within),
-            timeout=within,
-            banner_timeout=within,
-            auth_timeout=within,
-        )
-    except (OSError, EOFError, paramiko.SSHException) as error:
-        client.close()
-        raise _refused(site, error, target) from error
-    link = client.get_transport()
-    if link is not None:
-        link.set_keepalive(_ALIVE)
-    return client
-
-
-def _target(config: paramiko.SSHConfig, host: str) -> tuple[str | None, tuple[str, int]]:
-    """Return user and address of [USER@]HOST[:PORT] as the configuration knows it."""
-    user, _, address = host.rpartition("@")
-    name, port = host_and_port(address)
-    found = config.lookup(name)
-    return user or found.get("user"), (
-        str(found["hostname"]),
-        int(port or found.get("port", str(paramiko.config.SSH_PORT))),
-    )
-
-
-def _known_hosts(found: paramiko.SSHConfigDict) -> list[Path]:
-    words = found.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
-    words += found.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
-    return [Path(word).expanduser() for word in words]
-
-
-_HOPS: weakref.WeakKeyDictionary[paramiko.SSHClient, paramiko.SSHClient] = weakref.WeakKeyDictionary()
-"""Jump hosts, by the connection that goes through them: they stay as long as it does."""
-
-
-def _way(
-    site: Site,
-    config: paramiko.SSHConfig,
-    found: paramiko.SSHConfigDict,
-    client: paramiko.SSHClient,
-    target: tuple[str, int],
-    within: float,
-) -> paramiko.Channel | paramiko.ProxyCommand | None:
-    """Return what carries the connection: a channel of a jump host, a command, or None for the network itself."""
-    jumps = [jump for jump in found.get("proxyjump", "none").split(",") if jump != "none"]
-    channel = None
-    for jump, after in zip(jumps, [*jumps[1:], ""], strict=False):
-        hop = _connect(site, config, jump, within, channel)
-        link = hop.get_transport()
-        if link is None:
-            raise EOFError(f"jump host {jump} ended the connection")
-        if channel is not None:
-            _HOPS[hop] = _HOPS[client]
-        _HOPS[client] = hop
-        goal = _target(config, after)[1] if after else target
-        channel = link.open_channel("direct-tcpip", goal, ("127.0.0.1", 0), timeout=within)
-    command = found.get("proxycommand", "none")
-    return channel or (None if command == "none" else paramiko.ProxyCommand(command))
-
-
-class _Refuse(paramiko.MissingHostKeyPolicy):
-    """Says what ssh says, so that one place knows what to do about it."""
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        raise paramiko.SSHException(f"No {key.get_name()} host key is known for {hostname} and it is wanted")
-
-
-def _refused(site: Site, error: Exception, target: tuple[str, int]) -> HpcError:
-    """Return the error for a connection that was not made."""
-    name = target[0] if target[1] == paramiko.config.SSH_PORT else f"[{target[0]}]:{target[1]}"
-    if isinstance(error, HpcError):
-        return error
-    if isinstance(error, paramiko.BadHostKeyException):
-        return ssh_faults.fault(site, f"Host key for {name} has changed", delivered=False)
-    if isinstance(error, paramiko.PasswordRequiredException):
-        return ssh_faults.denied(site, "the key has a passphrase, and no agent holds it: add it with ssh-add")
-    if isinstance(error, paramiko.AuthenticationException):
-        return ssh_faults.denied(site, str(error).rstrip("."))
-    return ssh_faults.fault(site, str(error) or type(error).__name__, delivered=False)

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from hybridhpc.errors import AuthExpired, TransportError, Undelivered
+from hybridhpc.script.quote import shell_word, shell_words
 from hybridhpc.sites.site import Site
+from hybridhpc.transports.ssh_config import destination
+
+OptionsOf = Callable[[str], Mapping[str, str]]
+"""Returns what the configuration says of a host, by option in lower case, as `ssh -G HOST` does. Raises nothing."""
 
 _CHANGED = r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for .* has changed|HOST IDENTIFICATION"
 _UNKNOWN = r"No \S+ host key is known for|Host key verification failed|authenticity of host"
 _DENIED = r"Permission denied|Too many authentication failures|No more authentication methods|Authentication failed"
 _PASSING = r"kex_exchange_identification|Connection (?:closed|reset) by|banner exchange"
-_KNOWN_AS = re.compile(r"ssh-keygen -f (\S+) -R (\S+)|host key is known for (\S+)|[Hh]ost key for (\S+) has changed")
+_KNOWN_AS = re.compile(r"host key is known for (\S+)|[Hh]ost key for (\S+) has changed")
+_HELD_BY = re.compile(r"^Offending .*\bkey in (.+):\d+\s*$", re.MULTILINE)
 
 
 def is_passing(error: Exception) -> bool:
     """Whether a connection was dropped before anything was sent, as a busy sshd does: worth another attempt."""
-    return isinstance(error, Undelivered) and re.search(_PASSING, str(error)) is not None
+    return isinstance(error, Undelivered) and is_cut(str(error))
 
 
-def fault(site: Site, words: str, *, delivered: bool, log_in: str = "") -> TransportError:
+def is_cut(words: str) -> bool:
+    """Whether ssh says no more than that a connection was dropped."""
+    return re.search(_PASSING, words) is not None
+
+
+def _nothing_known(_: str) -> Mapping[str, str]:
+    return {}
+
+
+def fault(
+    site: Site, words: str, *, delivered: bool, log_in: str = "", options_of: OptionsOf = _nothing_known
+) -> TransportError:
     """Return the error for what ssh said.
 
     `delivered`: the site may have got everything that was sent, so that what it did is unknown. `log_in`: a command
@@ -32,7 +50,7 @@ def fault(site: Site, words: str, *, delivered: bool, log_in: str = "") -> Trans
     if re.search(_CHANGED, words):
         return _changed_key(site, words)
     if re.search(_UNKNOWN, words):
-        return _unknown_key(site, words)
+        return _unknown_key(site, words, options_of)
     if re.search(_DENIED, words):
         return denied(site, said, log_in)
     hint = f"try it by hand: {_by_hand(site)}"
@@ -52,37 +70,64 @@ def denied(site: Site, said: str, log_in: str = "") -> AuthExpired:
 
 
 def _changed_key(site: Site, words: str) -> Undelivered:
-    file, name = _known_as(site, words)
-    where = f" -f {file}" if file else ""
+    held = _HELD_BY.search(words)
+    where = f" -f {shell_word(held[1])}" if held else ""
     return Undelivered(
         f"{site.host} shows another host key than the one known for it: somebody may be listening in",
-        hint=f"ask its administrator whether the key was changed; only then: ssh-keygen{where} -R '{name}'",
+        hint="ask its administrator whether the key was changed; "
+        f"only then: ssh-keygen{where} -R {shell_word(_known_as(words) or _named(site))}",
     )
 
 
-def _unknown_key(site: Site, words: str) -> Undelivered:
-    _, name = _known_as(site, words)
-    host, _, port = name.removeprefix("[").partition("]:")
-    at = f"-p {port} {host}" if port else name
+def _unknown_key(site: Site, words: str, options_of: OptionsOf) -> Undelivered:
+    """The key is added by ssh itself: it alone knows under which name, in which file, and by which jump hosts."""
+    host, options = _whose(site, _known_as(words), options_of)
+    config = ("-F", site.ssh_config) if site.ssh_config else ()
+    command = shell_words(("ssh", *config, "-o", "StrictHostKeyChecking=ask", *destination(host), "true"))
+    files = options.get("userknownhostsfile", "~/.ssh/known_hosts").split()
+    kept = next((file for file in files if file not in ("none", "/dev/null")), "")
+    if kept:
+        hint = f"`{command}` shows its fingerprint: compare it with what its administrator publishes, and say yes only "
+        hint += f"if it is the same; the key is then in {kept}"
+    else:
+        everybodys = options.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()[0]
+        hint = f"your ssh configuration keeps no host keys (UserKnownHostsFile {files[0]}): name a file there and run "
+        hint += f"`{command}`, or have this machine's administrator add the key to {everybodys}"
     return Undelivered(
-        f"the host key of {site.host} is not known, so whether it is the right machine cannot be told",
-        hint=f"see it with `ssh-keyscan {at} | ssh-keygen -lf -`, ask its administrator whether it is right; "
-        f"then: ssh-keyscan {at} >> ~/.ssh/known_hosts",
+        f"the host key of {host} is not known, so whether it is the right machine cannot be told", hint=hint
     )
 
 
-def _known_as(site: Site, words: str) -> tuple[str, str]:
-    """Return the file of known hosts and the name under which the host stands or would stand in it."""
-    plain = words.replace('"', "").replace("'", "")
-    file = name = ""
-    for found in _KNOWN_AS.finditer(plain):
-        file, name = found[1] or file, found[2] or found[3] or found[4] or name
-    return file, name or (site.host or "").rpartition("@")[2]
+def _whose(site: Site, name: str, options_of: OptionsOf) -> tuple[str, Mapping[str, str]]:
+    """Return the host that is known by a name, the site's own or a jump host on the way, and what is said of it."""
+    own = options_of(site.host or "")
+    jumps = [jump for jump in own.get("proxyjump", "none").split(",") if jump != "none"]
+    for jump in jumps:
+        options = options_of(jump)
+        if name and _known_name(options) == name.lower():
+            return jump, options
+    return site.host or "", own
+
+
+def _known_name(options: Mapping[str, str]) -> str:
+    """Return the name of a host in files of known hosts: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT."""
+    host, port = options.get("hostname", ""), options.get("port", "22")
+    return options.get("hostkeyalias") or (host if port == "22" else f"[{host}]:{port}").lower()
+
+
+def _known_as(words: str) -> str:
+    """Return the name under which a host stands or would stand in a file of known hosts; empty if none is said."""
+    found = [match[1] or match[2] for match in _KNOWN_AS.finditer(words)]
+    return found[-1] if found else ""
+
+
+def _named(site: Site) -> str:
+    return (site.host or "").rpartition("@")[2]
 
 
 def _by_hand(site: Site) -> str:
-    config = f" -F {site.ssh_config}" if site.ssh_config else ""
-    return f"ssh{config} {site.host}"
+    config = ("-F", site.ssh_config) if site.ssh_config else ()
+    return shell_words(("ssh", *config, *destination(site.host or "")))
 
 
 def _essence(words: str) -> str:

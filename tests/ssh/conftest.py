@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 
@@ -55,13 +56,11 @@ def new_server(tmp_path: Path) -> Iterator[Callable[..., Loopback]]:
 def reach(request: pytest.FixtureRequest) -> Callable[..., Transport]:
     """Give what makes a transport to a server."""
 
-    def make(server: Loopback, **site: str) -> Transport:
-        described = {"host": server.host, "ssh_config": str(server.config), **site}
+    def make(server: Loopback, **site: Any) -> Transport:
+        described: dict[str, Any] = {"file": None, "host": server.host, "ssh_config": str(server.config), **site}
         env = environment() | {"XDG_RUNTIME_DIR": str(server.place)}
         env.pop("SSH_AUTH_SOCK", None)
-        return registry.transport(
-            Site(name="s", file=None, scheduler="slurm", transport=request.param, **described), env
-        )
+        return registry.transport(Site(name="s", scheduler="slurm", transport=request.param, **described), env)
 
     return make
 

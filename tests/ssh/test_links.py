@@ -138,26 +138,6 @@ def test_a_port_where_nobody_listens_is_not_reached(server: Loopback, reach: Rea
         reach(server, ssh_config=str(tmp_path / "config")).run(HELLO)
 
 
-def test_another_host_key_is_refused_with_the_fix(new_server: Callable[..., Loopback], reach: Reach) -> None:
-    server = new_server()
-    new_key(server.place / "other")
-    server.know(server.place / "other")
-    with pytest.raises(Undelivered, match="another host key") as caught:
-        reach(server).run(HELLO)
-    assert "administrator" in caught.value.hint
-    assert f"-R '[127.0.0.1]:{server.port}'" in caught.value.hint
-
-
-def test_an_unknown_host_key_is_refused_with_the_fix(new_server: Callable[..., Loopback], reach: Reach) -> None:
-    server = new_server()
-    server.known.write_text("")
-    server.configure("User root", f"IdentityFile {server.key}", "StrictHostKeyChecking no")
-    with pytest.raises(Undelivered, match="is not known") as caught:
-        reach(server).run(HELLO)
-    assert f"ssh-keyscan -p {server.port} 127.0.0.1" in caught.value.hint
-    assert server.known.read_text() == ""
-
-
 def test_a_wrong_key_names_what_renews_it(new_server: Callable[..., Loopback], reach: Reach) -> None:
     server = new_server()
     (server.place / "authorized_keys").write_text("")
