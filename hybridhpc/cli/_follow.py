@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from hybridhpc.cli._output import NO_REASON, tell
+from hybridhpc.cli._output import NO_REASON, end_words, tell
 from hybridhpc.cli._pace import QUICK, Pace
 from hybridhpc.cli._streams import check_printed
 from hybridhpc.cli._terminal import OutputOfJobs, clean
@@ -101,10 +101,9 @@ def judge(record: Record) -> None:
     """Raise JobFailed unless the job COMPLETED."""
     if record.state is JobState.COMPLETED:
         return
-    code = f", exit code {record.exit_code}" if record.exit_code else ""
-    code += f", signal {record.signal}" if record.signal else ""
-    reason = f": {record.reason}" if record.reason else ""
-    raise JobFailed(f"{record.ref} ended {record.state.value}{code}{reason}", hint=f"its output: hpc logs {record.ref}")
+    words = "".join(f", {word}" for word in end_words(record))
+    hint = f"`hpc why {record.ref}` says why, `hpc logs {record.ref}` what it wrote"
+    raise JobFailed(f"{record.ref} ended {record.state.value}{words}", hint=hint)
 
 
 def _line(record: Record) -> str:

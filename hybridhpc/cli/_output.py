@@ -11,6 +11,8 @@ import click
 from hybridhpc.cli._screen import lay_out, width_of
 from hybridhpc.cli._terminal import cell, clean_lines
 from hybridhpc.ledger.base import Record
+from hybridhpc.model import JobState
+from hybridhpc.schedulers.endings import exit_words, reason_words
 from hybridhpc.units import format_duration
 
 
@@ -89,6 +91,18 @@ NO_REASON = "None"
 """Slurm's word (squeue(1), JOB REASON CODES) for a job of which nothing is to be said."""
 
 
+def end_words(record: Record) -> tuple[str, ...]:
+    """Return in a few words how a job ended that did not complete: its script's own end, and its scheduler's reason."""
+    words = exit_words(record.state, record.exit_code, record.signal)
+    return tuple(filter(None, (words, reason_words(record.reason))))
+
+
+def _reason(record: Record) -> str:
+    if record.state.final and record.state is not JobState.COMPLETED:
+        return ", ".join(end_words(record))
+    return "" if record.reason == NO_REASON else record.reason
+
+
 def record_row(record: Record, now: float) -> list[str]:
     """Return a line of `hpc status`."""
     return [
@@ -97,5 +111,5 @@ def record_row(record: Record, now: float) -> list[str]:
         record.state.value,
         format_duration(record.elapsed(now)) if record.started_at else "-",
         money(record.cost(now)),
-        "" if record.reason == NO_REASON else record.reason,
+        _reason(record),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hybridhpc.cli._output import money, table
+from hybridhpc.cli._output import end_words, money, table
 from hybridhpc.client import Client
 from hybridhpc.following import log_path
 from hybridhpc.ledger.base import Record
@@ -16,7 +16,7 @@ def summary(client: Client, record: Record) -> str:
     now = client.clock()
     rows = [
         ["job", f"{record.ref} ({record.name})"],
-        ["state", record.state.value + (f" ({record.reason})" if record.reason else "")],
+        ["state", ", ".join([record.state.value, *end_words(record)])],
         ["elapsed", format_duration(record.elapsed(now))],
         ["cost", money(record.cost(now))],
         ["log", log_path(record, None)],

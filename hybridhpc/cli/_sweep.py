@@ -11,6 +11,7 @@ from hybridhpc.cli._progress import bar
 from hybridhpc.client import Client
 from hybridhpc.ledger.base import SWEEP_BYTES, Record
 from hybridhpc.model import JobState, JobStatus
+from hybridhpc.schedulers.endings import reason_words
 from hybridhpc.schedulers.fold import ORDER
 from hybridhpc.script.points import POINTS, parse_points
 from hybridhpc.units import format_duration
@@ -139,9 +140,11 @@ def show_sweep(records: Sequence[Record], points: Sequence[Point], now: float) -
 
 
 def _row(point: Point, names: Sequence[str]) -> tuple[str, ...]:
-    ended = "-" if point.exit_code is None else str(point.exit_code)
-    code = f"signal {point.signal}" if point.signal else ended
-    return (point.ref, point.state.value, code, *(point.parameters.get(name, "") for name in names), point.reason)
+    # Slurm has an exit code, mostly 0, for what its script did not end, too.
+    own = point.state is JobState.FAILED
+    code = f"signal {point.signal}" if point.signal else "-" if point.exit_code is None else str(point.exit_code)
+    values = (point.parameters.get(name, "") for name in names)
+    return (point.ref, point.state.value, code if own else "-", *values, reason_words(point.reason))
 
 
 def sweep_json(records: Sequence[Record], points: Sequence[Point], now: float) -> dict[str, object]:

@@ -8,15 +8,22 @@ import click
 
 from hybridhpc import probe
 from hybridhpc.cli._context import chosen_one, json_option, new_client
-from hybridhpc.cli._output import NO_REASON, record_json, say, show_json
+from hybridhpc.cli._output import record_json, say, show_json
 from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
-from hybridhpc.following import log_path
+from hybridhpc.errors import HpcError
+from hybridhpc.following import as_known, log_path
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState
+from hybridhpc.schedulers.endings import explain_end
 from hybridhpc.schedulers.reasons import explain_reason
 from hybridhpc.sites.snapshot import QueuedJob, Silence, Snapshot
 from hybridhpc.units import format_duration
+
+MOST_READ = 1024 * 1024
+"""Bytes of an output that are read for its last line."""
+LONGEST = 300
+"""Characters of it that are shown."""
 
 
 @click.command()
@@ -47,9 +54,11 @@ def _words(client: Client, record: Record) -> Iterator[str]:
     elif record.state is JobState.PENDING:
         yield from _pending(client, record, now)
     elif record.state is JobState.RUNNING:
-        yield f"it has run for {format_duration(record.elapsed(now))} of {_walltime(record)}"
+        yield f"it has run for {_time(record, now)}"
+        if record.unwanted:
+            yield "`hpc cancel` has asked for its end"
     elif record.state.final:
-        yield from _ended(record, now)
+        yield from _ended(client, record, now)
     else:
         yield record.reason or "nothing more is known"
 
@@ -59,9 +68,9 @@ def _native(record: Record) -> str:
     return f" (the scheduler says {record.native_state})" if differs else ""
 
 
-def _walltime(record: Record) -> str:
+def _time(record: Record, now: float) -> str:
     asked = record.plan.resources.walltime
-    return format_duration(asked) if asked else "its partition's limit"
+    return format_duration(record.elapsed(now)) + (f" of {format_duration(asked)}" if asked else "")
 
 
 def _pending(client: Client, record: Record, now: float) -> Iterator[str]:
@@ -92,14 +101,25 @@ def _order(job: QueuedJob) -> tuple[int, float, str]:
     return (-job.priority, job.submitted_at or 0.0, job.job_id)
 
 
-def _ended(record: Record, now: float) -> Iterator[str]:
-    if record.reason and record.reason != NO_REASON:
-        yield record.reason
-    if record.exit_code is not None or record.signal:
-        yield f"ended by signal {record.signal}" if record.signal else f"exit code {record.exit_code}"
-    yield f"it ran for {format_duration(record.elapsed(now))} of {_walltime(record)}"
-    if record.state is JobState.OUT_OF_MEMORY:
-        yield "it used more memory than it asked for: raise `memory` in the spec (--mem of a script)"
-    if record.state is JobState.TIMEOUT:
-        yield "it reached its walltime: raise `time`, or name a `checkpoint` and continue from it"
+def _ended(client: Client, record: Record, now: float) -> Iterator[str]:
+    yield from explain_end(as_known(record), wanted=not record.unwanted)
+    if record.started_at is None:
+        return
+    yield f"it ran for {_time(record, now)}"
+    last = _last_line(client, record) if record.state is JobState.FAILED else ""
+    if last:
+        yield f"the last line of its output: {last}"
     yield f"its output: {log_path(record, None)}"
+
+
+def _last_line(client: Client, record: Record) -> str:
+    """Return what a job wrote last; empty if it wrote much, nothing, or to several files."""
+    try:
+        paths = client.log_files(record, None)
+        content = client.read_log(record, paths[0], limit=MOST_READ) if len(paths) == 1 else None
+    except HpcError:
+        return ""
+    if content is None or len(content) == MOST_READ:
+        return ""
+    lines = content.decode("utf-8", "replace").replace("\r", "\n").split("\n")
+    return next((line.strip()[:LONGEST] for line in reversed(lines) if line.strip()), "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -144,6 +145,15 @@ def test_why_says_in_words_what_a_pending_job_waits_for(person: Person) -> None:
     assert "PENDING" in words
     assert "waited" in words
     person.hpc("cancel", first, second)
+
+
+def test_why_says_in_words_how_a_job_ended_and_what_it_wrote_last(person: Person) -> None:
+    ref = submit(person, "run: pyhton train.py\n")
+    person.try_hpc("wait", ref)
+    words = person.hpc("why", ref)
+    assert "exit code 127 (command not found): a name is misspelt" in words
+    assert re.search("the last line of its output: .*pyhton: command not found", words)
+    assert "exit code 127 (command not found)" in person.hpc("status", ref)
 
 
 def test_sites_have_their_stable_keys(person: Person) -> None:

@@ -1,0 +1,101 @@
+"""How a job ended, in words: what its state, exit code, signal and reason mean, and do not mean. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from signal import Signals
+
+from hybridhpc.model import JobState, JobStatus
+from hybridhpc.schedulers.reasons import explain_reason
+
+_CODES = {126: "cannot be executed", 127: "command not found"}
+"""Exit codes of a shell (sh(1p), EXIT STATUS)."""
+_ADVICE = {
+    126: "a file it called lacks the permission to be executed, or is a program for another machine",
+    127: "a name is misspelt, or a module or an environment is not loaded there",
+}
+_SIGNALS = {
+    "SIGILL": "the processor lacks an instruction: the program was built for another one",
+    "SIGBUS": "it may have filled a memory file system such as /dev/shm",
+    "SIGSEGV": "the program touched memory that it does not have",
+    "SIGKILL": "it was killed by hand, or by the kernel where memory ran out",
+    "SIGTERM": "it was asked to end",
+}
+_SHELLS = 128
+"""A shell says 128 + n of a command that signal n ended."""
+_SAID_BY_THE_STATE = re.compile(
+    r"(?:None|NonZeroExitCode|TimeLimit|OutOfMemory|RaisedSignal\S*|NodeFail|cancelled(?: while pending)?)(?= \(|$) ?"
+)
+"""Reasons (squeue(1), JOB REASON CODES) that say no more than state and exit code do. `(3 FAILED)` may follow."""
+_BY = re.compile(r"CANCELLED by (\d+)")
+
+
+def exit_words(state: JobState, code: int | None, signal: int | None) -> str:
+    """Return in a few words what ended a job's own script; empty if it did not fail by itself.
+
+    Slurm has an exit code for jobs that others ended, too: 0 where a node failed, signal 125 where memory ran out.
+    """
+    if state is not JobState.FAILED:
+        return ""
+    if signal:
+        name = _name(signal)
+        return f"signal {signal}" + (f" ({name})" if name else "")
+    what = _CODES.get(code or 0) or _name((code or 0) - _SHELLS)
+    return "" if code is None else f"exit code {code}" + (f" ({what})" if what else "")
+
+
+def reason_words(reason: str) -> str:
+    """Return what the scheduler gave as the reason of an end, without what the state says already."""
+    words = _SAID_BY_THE_STATE.sub("", reason, count=1)
+    return words[1:-1] if words.startswith("(") and words.endswith(")") else words
+
+
+def explain_end(status: JobStatus, *, wanted: bool) -> Iterator[str]:
+    """Yield sentences: what ended the job and what can be done. `wanted`: the person did not cancel it."""
+    if status.state is JobState.CANCELLED:
+        yield _cancelled(status, wanted)
+    if words := exit_words(status.state, status.exit_code, status.signal):
+        code = status.exit_code or 0
+        advice = _ADVICE.get(code) or _SIGNALS.get(_name(status.signal or code - _SHELLS), "")
+        yield f"{words}: {advice}" if advice else words
+    native = status.native_state.split(" ")[0].rstrip("+")
+    if words := _NATIVE.get(native) or _STATES.get(status.state, ""):
+        yield words
+    if reason := reason_words(status.reason):
+        explained = explain_reason(reason) if status.state is JobState.CANCELLED else ""
+        yield f"reason {reason}: {explained}" if explained else f"reason: {reason}"
+
+
+_STATES = {
+    JobState.TIMEOUT: "it reached its walltime: raise `time` (--time of a script), or name a "
+    "`checkpoint` and continue from it",
+    JobState.OUT_OF_MEMORY: "it used more memory than it asked for: raise `memory` (--mem of a script)",
+    JobState.NODE_FAIL: "a node it ran on failed, and its scheduler did not start it again: submit it again, or "
+    "have it done (`retries: {node_fail: 3}` in a spec)",
+    JobState.PREEMPTED: "it had to make room for another job, and its scheduler did not start it again: submit it "
+    "again, or have it done (`retries: {preempted: 20}` in a spec)",
+}
+_NATIVE = {
+    "BOOT_FAIL": "its nodes did not boot, so its script never ran: submit it again",
+    "DEADLINE": "it could not end before its --deadline",
+    "REVOKED": "its sibling runs in another cluster of the federation",
+}
+"""Words of Slurm that say more than the state they stand for."""
+
+
+def _cancelled(status: JobStatus, wanted: bool) -> str:
+    when = "" if status.started_at else " before it began"
+    if not wanted:
+        return f"you cancelled it{when}"
+    match = _BY.search(status.native_state)
+    who = f"user id {match[1]} of its site" if match else "its site, or somebody there, and not `hpc cancel`,"
+    return f"{who}{' (root)' if match and match[1] == '0' else ''} cancelled it{when}"
+
+
+def _name(signal: int) -> str:
+    """Return what a signal is called; empty if there is none, or it has no name."""
+    try:
+        return Signals(signal).name
+    except ValueError:
+        return ""
