@@ -171,7 +171,11 @@ def _checked(request: Request) -> Request:
     if not directory.is_dir():
         raise Refusal(f"the job's directory {directory} does not exist")
     check_owner(directory)
-    for place in (cwd, *_directories(request)):
+    if not cwd.is_dir():
+        raise Refusal(
+            f"there is no directory {cwd} to work in: it is named by --chdir, else it is where you submit from"
+        )
+    for place in _directories(request):
         if not place.is_dir():
             raise Refusal(f"the directory {place} does not exist")
     try:

@@ -72,6 +72,14 @@ def _own_places(script: Script) -> tuple[str, ...]:
     return tuple(f"--{name}={value}" for name, value in said.items() if value)
 
 
+def _working_directory(script: Script, site: Site, cwd: str) -> str:
+    """Return where a script is submitted from: as with sbatch the person's directory, which another machine need not
+    have; there it is the one that the script or the person names for the job.
+    """
+    named = script.chdir or ""
+    return named if site.transport != "local" and named.startswith("/") else cwd
+
+
 def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: float, cwd: str) -> Plan:
     """Return the Plan for a placement. `cwd` is the person's working directory, which an sbatch script keeps."""
     payload = spec.payload
@@ -91,7 +99,7 @@ def make_plan(spec: JobSpec, candidate: Candidate, made: Draft, usd_per_hour: fl
         return replace(
             plan,
             args=payload.args,
-            cwd=cwd,
+            cwd=_working_directory(payload, candidate.site, cwd),
             hold=payload.hold,
             waits=payload.waits,
             script_path=payload.path if home else None,

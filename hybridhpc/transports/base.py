@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from hybridhpc.command import Command, CommandResult, Errand, StagedFile
-from hybridhpc.errors import HpcError
+from hybridhpc.errors import HpcError, Undelivered
 
 MAX_OUTPUT = 64 * 1024 * 1024
 """Bytes of standard output kept; what comes after is cut and said so (`truncated`)."""
@@ -26,6 +26,15 @@ def question_environment(env: Mapping[str, str]) -> dict[str, str]:
     """
     kept = {key: value for key, value in env.items() if key == "SLURM_CONF" or not key.startswith(_SCRUBBED)}
     return {**kept, "LC_ALL": "C", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
+
+
+def no_directory(site: str, cwd: str) -> Undelivered:
+    """Return the error for a command whose working directory a site lacks."""
+    return Undelivered(
+        f"{site} has no directory {cwd} to work in",
+        hint="an sbatch script works where it is submitted from (cwd), or where its --chdir says: make that directory "
+        f"there, or name one that {site} has: --chdir=DIR",
+    )
 
 
 class Transport(Protocol):

@@ -24,7 +24,7 @@ from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.ownership import exchangeable
 from hybridhpc.shipped import shipped
 from hybridhpc.sites.site import Site
-from hybridhpc.transports.base import MAX_OUTPUT, question_environment
+from hybridhpc.transports.base import MAX_OUTPUT, no_directory, question_environment
 
 _CHUNK = 1 << 16
 _SIDE_BY_SIDE = 8
@@ -36,6 +36,7 @@ class LocalTransport:
 
     def __init__(self, site: Site, env: Mapping[str, str]) -> None:
         self._env = dict(env)
+        self._name = site.name
         self._slurm_conf = site.slurm_conf
         if site.slurm_conf:
             self._env["SLURM_CONF"] = site.slurm_conf
@@ -58,6 +59,9 @@ class LocalTransport:
                 start_new_session=True,
             )
         except OSError as error:
+            # Popen names the program, or else the directory that it could not enter.
+            if cwd is not None and error.filename == cwd and not Path(cwd).is_dir():
+                raise no_directory(self._name, cwd) from error
             reason = (error.strerror or str(error)).lower()
             raise Undelivered(f"{command.argv[0]}: {reason}", hint="`hpc check` looks for what is missing") from error
         try:

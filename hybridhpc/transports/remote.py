@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from hybridhpc.command import Command, CommandResult, Errand, StagedFile
 from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.sites.site import Site
-from hybridhpc.transports.base import MAX_OUTPUT
+from hybridhpc.transports.base import MAX_OUTPUT, no_directory
 from hybridhpc.transports.errands import Answers, batches, new_mark, pack
 
 if TYPE_CHECKING:
@@ -95,7 +95,14 @@ class RemoteTransport(ABC):
             return answers.all(error)
         if answers.home is not None:
             _HOMES[self._whose] = (answers.user, answers.home)
-        return answers.all(wrong or TransportError(f"{self._host} left part of its answers out"))
+        told = answers.all(wrong or TransportError(f"{self._host} left part of its answers out"))
+        return [self._explained(errand, answer) for errand, answer in zip(errands, told, strict=True)]
+
+    def _explained(self, errand: Errand, answer: CommandResult | HpcError) -> CommandResult | HpcError:
+        """Say of a directory that is missing at the site what it was wanted for."""
+        cwd = errand.cwd or ""
+        is_missing = isinstance(answer, Undelivered) and answer.message == f"{cwd}: no such directory"
+        return no_directory(self._site.name, cwd) if is_missing else answer
 
     @property
     def _whose(self) -> tuple[str, str]:

@@ -104,6 +104,14 @@ def test_endless_output_is_cut_and_said_so(transport: Transport) -> None:
     assert len(answer.stdout) == MAX_OUTPUT
 
 
+def test_a_missing_directory_is_told_from_a_missing_program(transport: Transport, tmp_path: Path) -> None:
+    with pytest.raises(Undelivered, match=f"has no directory {tmp_path}/none to work in") as caught:
+        transport.run(Command(argv=("true",)), cwd=f"{tmp_path}/none")
+    assert "--chdir=DIR" in caught.value.hint
+    with pytest.raises(Undelivered, match="no-such-program: "):
+        transport.run(Command(argv=("no-such-program",)), cwd=str(tmp_path))
+
+
 def test_questions_are_asked_in_a_fixed_environment(transport: Transport, tmp_path: Path) -> None:
     names = ("SQUEUE_STATES", "SBATCH_ACCOUNT", "SLURM_CLUSTERS", "LC_ALL", "TZ", "SLURM_TIME_FORMAT", "SLURM_CONF")
     program = f"import os; print([os.environ.get(name) for name in {names!r}])"

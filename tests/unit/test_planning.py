@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from hybridhpc.decide.candidate import Candidate
+from hybridhpc.model import JobSpec, Resources, Script
 from hybridhpc.planning import Planner
+from hybridhpc.script.make import Draft, make_plan
 from hybridhpc.sites.snapshot import Silence
-from tests.worlds.stage import NOW, nodes, pending, snapshot
+from tests.worlds.stage import NOW, nodes, pending, site, snapshot
 
 
 def test_own_jobs_that_wait_for_a_limit_stand_before_a_new_one_and_strangers_do_not():
@@ -19,3 +26,20 @@ def test_own_jobs_that_wait_for_a_limit_stand_before_a_new_one_and_strangers_do_
     assert [job.blocked for job in found.jobs] == [False, True, True]
     mute = Silence(site="lab", why="no answer")
     assert planner._with_limits(mute) is mute
+
+
+@pytest.mark.parametrize(
+    ("chdir", "transport", "cwd"),
+    [
+        ("/scratch/a", "openssh", "/scratch/a"),
+        ("deep", "openssh", "/home/a"),
+        (None, "openssh", "/home/a"),
+        ("/scratch/a", "local", "/home/a"),
+    ],
+)
+def test_a_script_is_submitted_from_a_directory_that_its_site_may_have(chdir, transport, cwd):
+    """The person's own directory need not exist elsewhere."""
+    script = Script(content=b"#!/bin/sh\n", path="/home/a/job.sh", chdir=chdir)
+    spec = JobSpec(name="job", file=script.path, digest="", resources=Resources(), payload=script)
+    there = Candidate(site=replace(site("lab"), transport=transport), partition="gpu", purchase="owned", gpus=None)
+    assert make_plan(spec, there, Draft(script=b"", options=()), 0.0, "/home/a").cwd == cwd
