@@ -22,6 +22,7 @@ from hybridhpc.ledger.base import AGENT, Event, Phase, Record
 from hybridhpc.model import JobState, JobStatus, Move
 from hybridhpc.moving import Mover, longest_first
 from hybridhpc.planning import Planner
+from hybridhpc.units import format_duration
 
 HELD = "JobHeld"
 LEASE_LASTS = 300.0
@@ -44,8 +45,6 @@ class Memory:
     """When the lease was taken or renewed last."""
     asked: dict[str, float] = field(default_factory=dict)
     """By site: when its jobs were asked about last."""
-    absent_since: dict[str, float] = field(default_factory=dict)
-    """By token: since when its scheduler has not known it."""
     looked: dict[str, float] = field(default_factory=dict)
     """By token: when placing it anew was thought of last."""
 
@@ -150,11 +149,12 @@ class Agent:
 
     def _absent_for(self, record: Record, status: JobStatus) -> float:
         """Return for how long its scheduler has not known a job; not to be reached is another thing."""
-        since = self._memory.absent_since
-        if status.state is not JobState.UNKNOWN or status.reason != following.GONE:
-            since.pop(record.token, None)
-            return 0.0
-        return self._clock() - since.setdefault(record.token, self._clock())
+        now = self._clock()
+        gone = status.state is JobState.UNKNOWN and status.reason == following.GONE
+        since = (record.absent_since or now) if gone else None
+        if since != record.absent_since:
+            self._ledger.absent(record, since)
+        return now - since if since is not None else 0.0
 
     def _go_on_moving(self, record: Record, status: JobStatus) -> None:
         """Carry on where a move was cut."""
@@ -170,6 +170,7 @@ class Agent:
     def _judge(self, record: Record, status: JobStatus, absent_for: float) -> None:
         """Find out why an attempt is over, and do what follows."""
         if record.phase is Phase.REFUSED and record.attempt == 1:
+            self._client.forget_secrets([record])
             self._ledger.settle([record.token])
             return
         seen = None if record.phase is Phase.REFUSED else self._evidence(record, status, absent_for)
@@ -186,8 +187,15 @@ class Agent:
         step = recover.next_step(cause, self._attempts.spec(record), past, spent, wanted=not record.unwanted)
         if step.next is Next.GIVE_UP:
             self._settle(record, cause.value, step.why)
-        elif self._clock() >= (status.ended_at or 0.0) + step.pause:
+        elif self._has_rested(record, step):
             self._try_again(record, cause, step)
+
+    def _has_rested(self, record: Record, step: Step) -> bool:
+        """Whether the pause before a new attempt is over, by this machine's clock: a site's may differ by minutes."""
+        if not step.pause:
+            return True
+        since = self._journal.tell_once(record, "waits", f"{step.why}, after {format_duration(step.pause)}")
+        return self._clock() - since >= step.pause
 
     def _was_done(self, record: Record, status: JobStatus) -> None:
         """Settle a job whose work was done when its node, its controller or its walltime came in between."""
@@ -206,6 +214,7 @@ class Agent:
         self._was_done(record, status)
 
     def _settle(self, record: Record, kind: str, why: str) -> None:
+        self._client.forget_secrets([record])
         self._journal.tell(record, kind, why)
         self._ledger.settle([record.token])
 
@@ -233,8 +242,7 @@ class Agent:
         return True
 
     def _no_site(self, record: Record, cause: Cause, step: Step) -> None:
-        self._journal.tell_once(record, "no_site", f"{step.why}; no site takes it now")
-        since = [event.at for event in self._ledger.events(record.token) if event.kind == "no_site"][-1]
+        since = self._journal.tell_once(record, "no_site", f"{step.why}; no site takes it now")
         if self._clock() - since > NO_SITE_FOR:
             self._settle(record, cause.value, "given up: no site took it for a day")
 

@@ -81,9 +81,16 @@ class Attempts:
         """Make a new attempt of a job whose last one is over; None if the person cancelled it meanwhile."""
         if not self._propose(record, plan):
             return None
-        begun = self.client.ledger.begin(record, kind=kind, why=why, now=self.client.clock())
+        begun = self._begin(record, kind, why)
         if begun is None:
             self.client.ledger.drop_proposal(record)
+        return begun
+
+    def _begin(self, record: Record, kind: str, why: str) -> Record | None:
+        """Begin the attempt that is proposed to follow one that is over; None if the person cancelled it meanwhile."""
+        self.client.forget_secrets([record])
+        begun = self.client.ledger.begin(record, kind=kind, why=why, now=self.client.clock())
+        if begun is None:
             return None
         self.journal.last(record)
         return self.carry_on(begun)
@@ -117,10 +124,8 @@ class Attempts:
         if found.taken is Taken.ABSENT and never_began and not gone:
             return None
         if (found.taken is Taken.BACK or gone) and (never_began or record.restarts):
-            begun = ledger.begin(record, kind="moved", why=found.why, now=self.client.clock())
-            if begun is not None:
-                self.journal.last(record)
-                return self.carry_on(begun)
+            if begun := self._begin(record, "moved", found.why):
+                return begun
             self.journal.tell(record, "dropped", "it was taken back, and you cancelled it meanwhile")
         else:
             self.journal.tell(record, "unable" if found.taken is Taken.UNABLE else "stayed", found.why)

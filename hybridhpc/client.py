@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -135,9 +136,11 @@ class Client:
         certain = [
             (by_token[token], status) for token, status in statuses.items() if status.state is not JobState.UNKNOWN
         ]
+        # Before their ends are written down: who is killed in between asks, and does this, again.
+        with suppress(HpcError):
+            self.forget_secrets([record for record, status in certain if status.state.final])
         if certain:
             self.ledger.seen(certain)
-        self._forget_secrets([record for record in records if _ends(statuses.get(record.token))])
         return statuses
 
     def over(self, records: Sequence[Record]) -> list[bool]:
@@ -167,13 +170,23 @@ class Client:
         """Ask about a job that has ended as far as is known, and write nothing down."""
         return following.ask([replace(record, state=JobState.UNKNOWN)], self.sites, self.env)[record.token]
 
-    def _forget_secrets(self, ended: Sequence[Record]) -> None:
+    def forget_secrets(self, over: Sequence[Record]) -> None:
+        """Remove what attempts that are over were killed too soon to remove. Repeating it is harmless.
+
+        Raises HpcError if a site cannot be reached.
+        """
         by_site: dict[str, list[Record]] = {}
-        for record in ended:
+        for record in over:
             if record.plan.secrets:
                 by_site.setdefault(record.site, []).append(record)
+        faults = []
         for records in by_site.values():
-            forget(self.reach(records[0])[2], [record.job_dir for record in records])
+            try:
+                forget(self.reach(records[0])[2], [record.job_dir for record in records])
+            except HpcError as fault:
+                faults.append(fault)
+        if faults:
+            raise faults[0]
 
     def cancel(self, records: Sequence[Record]) -> tuple[Record, ...]:
         """Cancel jobs, pending or running, those of a site together. Final ones stay as they are; none is tried anew.
@@ -262,7 +275,3 @@ def _bring(there: Sequence[tuple[Transport, str]], output: str, target: Path) ->
     except TransportError as error:
         return error.message
     return "" if found else "there is none"
-
-
-def _ends(status: JobStatus | None) -> bool:
-    return status is not None and status.state.final

@@ -21,17 +21,19 @@ class Journal:
     clock: Clock
     report: Callable[[Event], None]
 
-    def tell(self, record: Record, kind: str, text: str) -> None:
-        """Write down an event: one word for it, and why."""
+    def tell(self, record: Record, kind: str, text: str) -> float:
+        """Write down an event, one word for it and why; return when that was."""
         now = self.clock()
         self.ledger.tell(record, kind, text, now=now)
         self.report(Event(token=record.token, attempt=record.attempt, at=now, kind=kind, text=text))
+        return now
 
-    def tell_once(self, record: Record, kind: str, text: str) -> None:
-        """Write an event down unless it is the last that was said of this kind about this attempt."""
+    def tell_once(self, record: Record, kind: str, text: str) -> float:
+        """Write an event down unless it is the last of its kind about this attempt; return when it was told."""
         said = [event for event in self.ledger.events(record.token) if event.kind == kind]
-        if not said or (said[-1].text, said[-1].attempt) != (text, record.attempt):
-            self.tell(record, kind, text)
+        if said and (said[-1].text, said[-1].attempt) == (text, record.attempt):
+            return said[-1].at
+        return self.tell(record, kind, text)
 
     def last(self, record: Record) -> None:
         """Report what the ledger itself wrote down last about a job."""

@@ -9,8 +9,9 @@ from hybridhpc.client import Client
 from hybridhpc.decide import move
 from hybridhpc.decide.candidate import Choice
 from hybridhpc.decide.move import Advice, Waiting
+from hybridhpc.decide.recover import Cause
 from hybridhpc.journal import Journal
-from hybridhpc.ledger.base import Record
+from hybridhpc.ledger.base import Event, Record
 from hybridhpc.model import JobSpec, JobState, Move, Work
 from hybridhpc.planning import Planner
 from hybridhpc.sites.site import Site
@@ -19,6 +20,9 @@ from hybridhpc.values import dataclass
 
 MOST_LOOKED_AT = 50
 """Pending jobs thought of in one pass, those that wait longest first."""
+
+QUEUED = {"submitted", Cause.PREEMPTED.value, Cause.NODE_FAIL.value, Cause.BOOT_FAIL.value}
+"""Events after which a job waits anew: it was placed, or its scheduler requeued it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +42,14 @@ class Mover:
         moving = (spec.move if spec else None) or self.moving
         if spec is None or moving is Move.OFF or record.state is not JobState.PENDING or record.unwanted:
             return
-        waiting = self._waiting(record, spec)
+        events = self.client.ledger.events(record.token)
+        waiting = self._waiting(record, spec, events)
         advice = move.STAY if move.stays_for(waiting) else self._advice(record, waiting)
         if advice.to is None:
             return
         if moving is Move.ON:
             self._move(record, advice)
-        elif not self._is_said(record, advice.to):
+        elif not _is_said(events, advice.to):
             self.journal.tell(record, "advice", f"{advice.to.candidate.name} would be better: {advice.why}")
 
     def _move(self, record: Record, advice: Advice) -> None:
@@ -56,27 +61,23 @@ class Mover:
             if current is not None and current.attempt == record.attempt and not current.state.final:
                 self.attempts.move(current, plan, advice.why)
 
-    def _is_said(self, record: Record, to: Choice) -> bool:
-        """Whether that place was the last one advised: figures change with every look."""
-        said = [event for event in self.client.ledger.events(record.token) if event.kind == "advice"]
-        return bool(said) and said[-1].text.startswith(f"{to.candidate.name} ")
-
-    def _waiting(self, record: Record, spec: JobSpec) -> Waiting:
-        moves = sum(event.kind == "moved" for event in self.client.ledger.events(record.token))
+    def _waiting(self, record: Record, spec: JobSpec, events: Sequence[Event]) -> Waiting:
+        # By this machine's clock alone: a site's may differ by minutes.
+        since = max([record.created_at, *(event.at for event in events if event.kind in QUEUED)])
         return Waiting(
             spec=spec,
             site=record.site,
             partition=record.partition,
             job_id=record.job_id,
             reason=record.reason,
-            waited=self.client.clock() - (record.submitted_at or record.created_at),
-            moves=moves,
-            tied=self._tied(record, spec),
+            waited=self.client.clock() - since,
+            moves=sum(event.kind == "moved" for event in events),
+            tied=self._tied(record, spec, events),
         )
 
-    def _tied(self, record: Record, spec: JobSpec) -> str:
+    def _tied(self, record: Record, spec: JobSpec, events: Sequence[Event]) -> str:
         """Say what binds a job to its place."""
-        for event in self.client.ledger.events(record.token):
+        for event in events:
             if event.kind == "unable" and event.attempt == record.attempt:
                 return event.text
         if record.restarts and not (isinstance(spec.payload, Work) and spec.payload.checkpoint):
@@ -96,6 +97,12 @@ class Mover:
         history = self.client.ledger.history()
         staying = move.waits_where(waiting, *found[record.site], history, self.client.clock())
         return move.judge(waiting, staying, self.planner.rank(wish.spec, history))
+
+
+def _is_said(events: Sequence[Event], to: Choice) -> bool:
+    """Whether that place was the last one advised: figures change with every look."""
+    said = [event for event in events if event.kind == "advice"]
+    return bool(said) and said[-1].text.startswith(f"{to.candidate.name} ")
 
 
 def longest_first(records: Sequence[Record]) -> list[Record]:

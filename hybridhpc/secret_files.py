@@ -6,7 +6,6 @@ They are no part of a Plan: the ledger, the script and whatever is printed hold 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from hybridhpc import registry
 from hybridhpc.command import Command, StagedFile
@@ -62,14 +61,15 @@ def hidden_names(secrets: Secrets) -> tuple[str, ...]:
 
 
 def forget(transport: Transport, job_dirs: Sequence[str]) -> None:
-    """Remove what jobs that have ended were killed too soon to remove. It may be repeated; raises nothing.
+    """Remove what jobs that are over were killed too soon to remove. It may be repeated. Raises TransportError.
 
-    A site that cannot be reached now keeps the files, in a directory that only the person can enter.
+    A site that cannot be reached keeps the files meanwhile, in a directory that only the person can enter.
     """
     for at in range(0, len(job_dirs), _AT_ONCE):
         places = [f"{job_dir}/{DIRECTORY}" for job_dir in job_dirs[at : at + _AT_ONCE]]
-        with suppress(TransportError):
-            transport.run(Command(argv=("rm", "-rf", "--", *places)))
+        removed = transport.run(Command(argv=("rm", "-rf", "--", *places)))
+        if not removed.ok:
+            raise TransportError(f"a secret of a job that is over cannot be removed: {removed.complaint}")
 
 
 def _value(reference: Reference, env: Mapping[str, str]) -> bytes | None:

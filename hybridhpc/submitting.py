@@ -7,16 +7,18 @@ again. Each job has an outcome of its own: what goes wrong with one says nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from hybridhpc import registry
 from hybridhpc.clock import Clock
 from hybridhpc.command import CommandResult, Errand
 from hybridhpc.errands import Place, errand
-from hybridhpc.errors import HpcError, NotFound, SchedulerError, Undelivered
+from hybridhpc.errors import HpcError, NotFound, SchedulerError, TransportError, Undelivered
 from hybridhpc.ledger.base import Intent, Ledger, Phase, Record
 from hybridhpc.schedulers.base import Scheduler, Submitted
 from hybridhpc.script.plan import Plan, demand
+from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 from hybridhpc.values import dataclass
@@ -123,13 +125,13 @@ class Submitter:
             )
             unheard = [Undelivered(_NOT_TRIED)] * len(chunk)
             answers = _answers(place, chunk, hold=hold, fresh=fresh, trusted=trusted) if answering else unheard
-            found = self._settle(chunk, answers, fresh=fresh)
+            found = self._settle(place, chunk, answers, fresh=fresh)
             answering = any(isinstance(ended, Outcome | SchedulerError | NotFound) for ended in found.values())
             accepted |= {demands[token] for token, ended in found.items() if isinstance(ended, Outcome)}
             yield found
 
     def _settle(
-        self, records: Sequence[Record], answers: Sequence[Submitted | HpcError], *, fresh: bool
+        self, place: Place, records: Sequence[Record], answers: Sequence[Submitted | HpcError], *, fresh: bool
     ) -> dict[str, Outcome | HpcError]:
         """Write down what became of jobs: all ids in one go, all refusals in another."""
         by_token = {record.token: answer for record, answer in zip(records, answers, strict=True)}
@@ -137,6 +139,8 @@ class Submitter:
         submitted = {token: answer for token, answer in by_token.items() if isinstance(answer, Submitted)}
         refused = {token: error.message for token, error in errors.items() if _is_refusal(error, fresh=fresh)}
         if refused:
+            with suppress(TransportError):  # an agent tries again
+                forget(place.transport, [job.job_dir for job in records if job.token in refused and job.plan.secrets])
             self._ledger.refused(refused, now=self._clock())
         known = self._ledger.submitted(submitted, now=self._clock()) if submitted else ()
         return {**errors, **{job.token: Outcome(record=job, notes=submitted[job.token].notes) for job in known}}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 
@@ -21,7 +24,6 @@ class Keeper:
         self.person = person
         self.later = 0.0
         self.told: list[Event] = []
-        self.memory = Memory(owner="test")
         self.default = next(iter(sites))
         folder = person.home / "config" / "sites"
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,10 +33,9 @@ class Keeper:
 
     def run_pass(self, moving: Move = Move.ADVISE) -> list[str]:
         """Let the agent do what is due; return what it did."""
-        self.memory.asked.clear()
-        self.memory.led_at = 0.0
+        memory = Memory(owner="test")  # as cron starts it: it remembers nothing
         before = len(self.told)
-        assert Agent(self.client.anew(), self.memory, self.told.append, moving).run_pass()
+        assert Agent(self.client.anew(), memory, self.told.append, moving).run_pass()
         return [event.kind for event in self.told[before:]]
 
     def submit(self, text: str, *, where: str = "") -> str:
@@ -72,3 +73,30 @@ class Keeper:
         while not true():
             assert time.monotonic() < end
             time.sleep(0.05)
+
+
+SITE = (
+    "name: {name}\nscheduler: here\ntransport: local\njob_root: {root}\npoll_interval: 1s\nnode_price: {price} USD/h\n"
+)
+
+
+def with_two_sites(person: Person) -> Keeper:
+    """Return somebody's keeper with two sites on this machine: `one`, and `two`, which costs more."""
+    prices = {"one": 0, "two": 0.1}
+    texts = {name: SITE.format(name=name, root=person.home / name, price=price) for name, price in prices.items()}
+    return Keeper(person, texts)
+
+
+def lose_node(keeper: Keeper, record: Record) -> None:
+    """Kill the supervisor of a job that runs on this machine, as a node that vanishes would end it."""
+    with sqlite3.connect(keeper.person.home / record.site / "here.sqlite") as database:
+        (pid,) = database.execute("SELECT supervisor FROM tasks WHERE job = ?", (record.job_id,)).fetchone()
+    os.kill(pid, signal.SIGKILL)
+    assert keeper.ended(record.token).state is JobState.NODE_FAIL
+
+
+def forget_job(keeper: Keeper, record: Record) -> None:
+    """Let a site on this machine know nothing of a job any more."""
+    with sqlite3.connect(keeper.person.home / record.site / "here.sqlite") as database:
+        database.execute("DELETE FROM tasks WHERE job = ?", (record.job_id,))
+        database.execute("DELETE FROM jobs WHERE id = ?", (record.job_id,))

@@ -127,7 +127,8 @@ def find_requeue(seen: Evidence, now: float) -> Cause | None:
     if not seen.marks or seen.ended:
         return Cause.PREEMPTED
     requeued_at = seen.status.submitted_at
-    if seen.began and requeued_at is not None and now - requeued_at < MARKED_WITHIN:
+    # By the site's clock; where that differs by more than a minute, nothing is waited for.
+    if seen.began and requeued_at is not None and abs(now - requeued_at) < MARKED_WITHIN:
         return None
     return _loss(seen)
 

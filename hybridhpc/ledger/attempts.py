@@ -37,6 +37,14 @@ class Attempts(ABC):
         """See Ledger.current."""
         return tuple(record for token in tokens for record in self._select("j.token = ?", (token,)))
 
+    def absent(self, record: Record, since: float | None) -> None:
+        """See Ledger.absent."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE attempts SET absent_since = ? WHERE token = ? AND attempt = ?",
+                (since, record.token, record.attempt),
+            )
+
     def correct(self, record: Record, status: JobStatus) -> None:
         """See Ledger.correct."""
         known = (status.state.value, status.native_state, status.ended_at, status.exit_code, status.signal)

@@ -88,6 +88,8 @@ class Record:
     ended_at: float | None
     exit_code: int | None
     signal: int | None
+    absent_since: float | None
+    """Since when, by this machine's clock, its scheduler has answered that it does not know it; None: it does."""
     restarts: int
     """How often its scheduler had requeued this attempt when that was last accounted for."""
     restarted: int
@@ -182,6 +184,10 @@ class Ledger(Protocol):
 
     def records(self, *, live_only: bool = False, limit: int = 1000) -> tuple[Record, ...]:
         """Return the latest jobs, newest first."""
+        ...
+
+    def absent(self, record: Record, since: float | None) -> None:
+        """Write down since when its scheduler has not known an attempt; None: that is not so, or cannot be asked."""
         ...
 
     def current(self, tokens: Sequence[str]) -> tuple[Record, ...]:

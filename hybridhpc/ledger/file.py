@@ -80,6 +80,8 @@ CREATE TABLE forecasts (
 CREATE INDEX forecasts_by_age ON forecasts (made_at);
 ALTER TABLE attempts ADD COLUMN restarted INTEGER NOT NULL DEFAULT 0;
 """,
+    # An agent that cron starts remembers nothing from one time to the next.
+    "ALTER TABLE attempts ADD COLUMN absent_since REAL;",
 )
 """What makes each schema the next one, beginning with schema 1: a new ledger passes through all of them."""
 SCHEMA = 1 + len(_UPGRADES)

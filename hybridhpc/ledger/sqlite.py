@@ -28,7 +28,7 @@ from hybridhpc.sites.snapshot import PastJob
 _COLUMNS = """
     j.token, a.attempt, j.name, j.sweep, a.phase, j.announced, a.site, a.partition, a.tasks, a.usd_per_hour, a.job_dir,
     a.job_id, a.log, j.created_at, a.state, a.native_state, a.reason, a.submitted_at, a.started_at, a.ended_at,
-    a.exit_code, a.signal, a.restarts, a.restarted, a.spent, j.settled, j.unwanted"""
+    a.exit_code, a.signal, a.absent_since, a.restarts, a.restarted, a.spent, j.settled, j.unwanted"""
 _BOTH = "FROM jobs j JOIN attempts a ON a.token = j.token AND a.attempt = j.attempt"
 _JOBS = f"SELECT {_COLUMNS} {_BOTH}"
 _ATTEMPTS = f"SELECT {_COLUMNS} FROM jobs j JOIN attempts a ON a.token = j.token"  # noqa: S608
@@ -286,6 +286,7 @@ def _status_columns(status: JobStatus) -> dict[str, object]:
         "signal": status.signal,
         "started_at": status.started_at,
         "ended_at": status.ended_at,
+        "absent_since": None,
     }
     # Accounting does not always say that a job was restarted, and squeue forgets it.
     known = {"submitted_at": status.submitted_at, "restarted": int(status.restarts > 0)}

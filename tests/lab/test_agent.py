@@ -139,6 +139,7 @@ def test_what_had_ended_and_is_requeued_behind_our_back_is_followed_again(keeper
     )
     record = keeper.ended(token)
     assert record.state is JobState.FAILED
+    assert keeper.run_pass() == ["waits"]
     trace.touch()
     own_lab.run("scontrol", "requeue", record.job_id)
     keeper.later = 61.0

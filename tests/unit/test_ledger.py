@@ -213,6 +213,15 @@ def test_a_requeue_is_accounted_for_once(ledger: SqliteLedger) -> None:
     assert len(ledger.events(record.token)) == 1
 
 
+def test_since_when_a_scheduler_does_not_know_a_job_is_kept_until_it_does(ledger: SqliteLedger) -> None:
+    record = made(ledger, "1")
+    ledger.absent(record, 50.0)
+    missed = ledger.find(record.token)
+    assert missed.absent_since == 50.0
+    ledger.seen([(missed, status(JobState.PENDING))])
+    assert ledger.find(record.token).absent_since is None
+
+
 def test_one_holder_of_a_lease_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "state" / "ledger.sqlite"
     one, two = SqliteLedger(path), SqliteLedger(path)
@@ -364,7 +373,7 @@ def test_a_ledger_of_the_first_schema_is_brought_to_ours_and_a_copy_is_kept(tmp_
             database.execute(f"DROP {undo}")
         for column in ("sweep", "settled", "unwanted"):
             database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-        for column in ("tasks", "usd_per_hour", "restarts", "spent", "restarted"):
+        for column in ("tasks", "usd_per_hour", "restarts", "spent", "restarted", "absent_since"):
             database.execute(f"ALTER TABLE attempts DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 1")
     found = SqliteLedger(path).find(token)

@@ -102,6 +102,7 @@ def test_a_requeue_is_not_judged_while_its_script_may_still_be_ending() -> None:
     assert find_requeue(Evidence(status=pending, began=True), 1000.0 + MARKED_WITHIN - 1) is None
     assert find_requeue(Evidence(status=pending, began=True), 1000.0 + MARKED_WITHIN) is Cause.NODE_FAIL
     assert find_requeue(Evidence(status=pending, began=True, ended=True), 1001.0) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, began=True), 400.0) is Cause.NODE_FAIL, "its clock is ahead of ours"
 
 
 @pytest.mark.parametrize(

@@ -15,32 +15,16 @@ import pytest
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, Move
 from hybridhpc.schedulers.base import Taken
-from tests.keeper import Keeper
+from tests.keeper import Keeper, forget_job, lose_node, with_two_sites
 from tests.people import Person
 
-SITE = (
-    "name: {name}\nscheduler: here\ntransport: local\njob_root: {root}\npoll_interval: 1s\nnode_price: {price} USD/h\n"
-)
 SMALL = "resources: {cpus: 1, memory: 20MiB}\ntime: 5m\n"
 WHOLE = "resources: {cpus: 4, memory: 20MiB}\ntime: 5h\n"
 
 
 @pytest.fixture
 def keeper(person: Person) -> Keeper:
-    """Two sites, `one` and `two`."""
-    prices = {"one": 0, "two": 0.1}
-    return Keeper(
-        person,
-        {name: SITE.format(name=name, root=person.home / name, price=price) for name, price in prices.items()},
-    )
-
-
-def lose_node(keeper: Keeper, record: Record) -> None:
-    """Kill the supervisor of a running job, as a node that vanishes would end it."""
-    with sqlite3.connect(keeper.person.home / record.site / "here.sqlite") as database:
-        (pid,) = database.execute("SELECT supervisor FROM tasks WHERE job = ?", (record.job_id,)).fetchone()
-    os.kill(pid, signal.SIGKILL)
-    assert keeper.ended(record.token).state is JobState.NODE_FAIL
+    return with_two_sites(person)
 
 
 def test_a_job_that_lost_its_node_goes_on_from_its_checkpoint_as_often_as_is_allowed(keeper: Keeper) -> None:
@@ -97,6 +81,7 @@ def test_only_the_point_that_failed_runs_again_and_goes_on_from_its_own_checkpoi
     answer = keeper.person.hpc("submit", keeper.person.spec(text), "--where", keeper.default, "--json")
     token = json.loads(answer)["jobs"][0]["token"]
     keeper.ended(token)
+    assert keeper.run_pass() == ["waits"]
     keeper.later = 61.0
     assert keeper.run_pass() == ["failed", "submitted"]
     assert keeper.ended(token).state is JobState.COMPLETED
@@ -115,8 +100,11 @@ def test_what_is_lost_more_often_than_allowed_is_given_up_and_says_so(keeper: Ke
 def test_a_job_that_fails_by_itself_is_tried_again_after_a_pause(keeper: Keeper) -> None:
     token = keeper.submit(f"name: flaky\n{SMALL}retries: {{failed: 1}}\nrun: exit 3\n")
     keeper.ended(token)
+    assert keeper.run_pass() == ["waits"]
+    assert keeper.told[-1].text == "it failed by itself; new attempt 1 of 1 (retries.failed), after 1m"
+    keeper.later = 59.0
     assert keeper.run_pass() == []
-    keeper.later = 61.0
+    keeper.later = 62.0
     assert keeper.run_pass() == ["failed", "submitted"]
     keeper.ended(token)
     assert keeper.run_pass() == ["failed"]
@@ -245,6 +233,7 @@ def test_of_an_array_only_the_tasks_that_failed_run_again(keeper: Keeper) -> Non
         f"run: n=$SLURM_ARRAY_TASK_ID; echo $n >> {trace}; [ $HPC_RESTART_COUNT = 1 ] || [ $((n % 2)) = 0 ]\n"
     )
     assert keeper.ended(token).state is JobState.FAILED
+    assert keeper.run_pass() == ["waits"]
     keeper.later = 61.0
     assert keeper.run_pass() == ["failed", "submitted"]
     assert keeper.ended(token).state is JobState.COMPLETED
@@ -286,3 +275,20 @@ def test_a_setting_of_the_agent_that_is_none_is_refused(keeper: Keeper) -> None:
     answer = keeper.person.try_hpc("agent", "--once")
     assert answer.returncode == 2
     assert "off, advise, on" in answer.stderr
+
+
+def test_what_never_began_and_its_scheduler_has_not_known_for_minutes_is_submitted_anew(keeper: Keeper) -> None:
+    """Between two passes nothing is remembered but in the ledger, as where cron starts the agent."""
+    blocker = keeper.submit(f"name: blocker\n{WHOLE}run: sleep 60\n")
+    keeper.running(blocker)
+    token = keeper.submit(f"name: forgotten\n{SMALL}run: echo ran >> {keeper.person.home}/ran\n")
+    forget_job(keeper, keeper.record(token))
+    keeper.person.hpc("cancel", blocker)
+    keeper.ended(blocker)
+    assert "unknown" in keeper.run_pass()
+    keeper.later = 119.0
+    assert keeper.run_pass() == []
+    keeper.later = 121.0
+    assert keeper.run_pass() == ["lost", "submitted"]
+    assert keeper.ended(token).attempt == 2
+    assert (keeper.person.home / "ran").read_text() == "ran\n"

@@ -12,10 +12,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hybridhpc.client import Client
+from hybridhpc.errors import SchedulerError
+from hybridhpc.ledger.base import Phase
 from tests.job_scripts import await_true
 from tests.lab.lab import Lab
 from tests.people import Person
@@ -179,6 +183,20 @@ def test_a_requeued_job_still_has_it_and_a_cancelled_one_leaves_none(lab_person:
     lab_person.hpc("cancel", ref)
     lab_person.try_hpc("wait", ref)
     assert holders(jobs) == set()
+
+
+@pytest.mark.lab
+def test_what_its_scheduler_refuses_leaves_none(lab_person: Person) -> None:
+    lab_person.env["MY_TOKEN"] = VALUE
+    lab_person.hpc("submit", lab_person.spec(spec(run="run: 'true'\n")), "--where", "onprem")
+    lab_person.hpc("wait", "s")
+    client = Client(lab_person.env, str(lab_person.home))
+    plan = client.ledger.find("s").plan
+    refused = replace(plan, options=(*plan.options, "--partition=nowhere"))
+    (ended,) = client.submit([(refused, "another")])
+    assert isinstance(ended, SchedulerError)
+    assert [record.phase for record in client.ledger.records()] == [Phase.REFUSED, Phase.SUBMITTED]
+    assert holders(jobs_of(lab_person, "onprem")) == set()
 
 
 def test_the_last_task_of_an_array_takes_it_along(person: Person) -> None:
