@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
 import time
 from dataclasses import replace
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridhpc.ledger.base import Phase, Record
+from hybridhpc.ledger.base import Phase
 from hybridhpc.model import JobState, Move
 from hybridhpc.schedulers.base import Taken
 from tests.keeper import Keeper, forget_job, lose_node, with_two_sites
