@@ -84,14 +84,18 @@ def _nap(client: Client, record: Record, rest: float, look: Callable[[], None]) 
 def wait_for(
     client: Client, records: tuple[Record, ...], *, any_one: bool, until: float | None, told: Told | None = None
 ) -> tuple[Record, ...]:
-    """Wait until all (or any one) are final, or the time has come; return them as they are then."""
+    """Wait until all (or any one) are final, or the time has come; return them as they are then.
+
+    When the time has come all are asked once more: what was heard last may be older than what `told` shows.
+    """
     pace = Pace(client)
     while True:
-        records = client.latest(pace.refresh(records))
+        late = until is not None and client.clock() >= until
+        records = client.latest(client.refresh(records) if late else pace.refresh(records))
         done = client.over(records)
         if told:
             told(sum(done), len(done))
-        if all(done) or (any_one and any(done)) or (until is not None and client.clock() >= until):
+        if late or all(done) or (any_one and any(done)):
             return records
         rest = QUICK if all(record.state.final for record in records) else pace.rest(records)
         pause(rest if until is None else min(rest, max(0.0, until - client.clock())))

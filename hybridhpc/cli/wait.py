@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import compress
 
 import click
 
@@ -19,6 +20,9 @@ from hybridhpc.units import parse_walltime
 
 ASK_TASKS_EVERY = 3.0
 """Seconds between questions about the tasks of arrays, which only the progress needs."""
+
+MOST_NAMED = 3
+"""Jobs that are named one by one."""
 
 
 @click.command()
@@ -42,11 +46,21 @@ def command(jobs: tuple[str, ...], any_one: bool, timeout: str | None, as_json: 
     else:
         for record in after:
             say(f"{record.ref} {record.state.value}")
-    final = [record for record in after if record.state.final]
-    for record in final:
+    over = client.over(after)
+    for record in compress(after, over):
         judge(record)
-    if not final or (len(final) < len(after) and not any_one):
-        raise Undecided(f"not final within {timeout}", hint="`hpc why` says what they wait for")
+    if not (any(over) if any_one else all(over)):
+        raise _undecided([record for record, ended in zip(after, over, strict=True) if not ended], timeout or "")
+
+
+def _undecided(records: list[Record], timeout: str) -> Undecided:
+    """Say which jobs are not final. One that has ended is, unless an agent may make a new attempt of it."""
+    named = ", ".join(f"{record.ref or record.token} is {record.state.value}" for record in records[:MOST_NAMED])
+    more = f" and {len(records) - MOST_NAMED:,} more" if len(records) > MOST_NAMED else ""
+    hint = "`hpc why` says what it waits for; `hpc wait` may be repeated"
+    if records[0].state.final:
+        hint = f"an agent looks after it and may make a new attempt: `hpc events {records[0].ref}`"
+    return Undecided(f"not final within {timeout}: {named}{more}", hint=hint)
 
 
 def _by_task(client: Client, records: tuple[Record, ...], progress: Progress) -> Told:

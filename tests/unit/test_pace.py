@@ -80,3 +80,31 @@ def test_between_two_questions_the_output_of_a_job_far_away_is_looked_at(
     _follow._nap(cast(Client, Asked()), record, 30.0, lambda: seen.append(sum(paused)))
     assert sum(paused) == 30.0
     assert len(seen) == looks
+
+
+@dataclass
+class Late(Asked):
+    """A client that is told only when the time to wait is over that the job has ended."""
+
+    def refresh(self, records: Sequence[Record]) -> tuple[Record, ...]:
+        asked = super().refresh(records)
+        state = JobState.RUNNING if len(self.questions["far"]) < 2 else JobState.COMPLETED
+        return tuple(SimpleNamespace(**{**vars(record), "state": state}) for record in asked)  # type: ignore[misc]
+
+    def latest(self, records: Sequence[Record]) -> tuple[Record, ...]:
+        return tuple(records)
+
+    def over(self, records: Sequence[Record]) -> list[bool]:
+        return [record.state.final for record in records]
+
+
+def test_when_the_time_to_wait_is_over_all_are_asked_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Late()
+
+    def pause(seconds: float) -> None:
+        client.time += seconds
+
+    monkeypatch.setattr(_follow, "pause", pause)
+    (record,) = _follow.wait_for(cast(Client, client), (job("a", "far"),), any_one=False, until=10.0)
+    assert record.state is JobState.COMPLETED
+    assert client.questions["far"] == [0.0, 10.0]

@@ -156,6 +156,13 @@ def test_why_says_in_words_how_a_job_ended_and_what_it_wrote_last(person: Person
     assert "exit code 127 (command not found)" in person.hpc("status", ref)
 
 
+def test_what_is_not_final_in_time_is_named(person: Person) -> None:
+    ref = submit(person, "resources: {memory: 20MiB}\nrun: sleep 60\n")
+    answer = person.try_hpc("wait", ref, "--timeout", "1s")
+    assert (answer.returncode, f"not final within 1s: {ref} is " in answer.stderr) == (11, True)
+    person.hpc("cancel", ref)
+
+
 def test_sites_have_their_stable_keys(person: Person) -> None:
     (site,) = json.loads(person.hpc("sites", "--json"))
     assert (site["site"], site["ok"], site["error"]) == ("here", True, "")
