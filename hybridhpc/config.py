@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hybridhpc.errors import NotFound, Problem, SiteFileError
+from hybridhpc.readers import nearest
 from hybridhpc.values import dataclass
 
 SYSTEM_DIR = Path("/etc/hybridhpc")
@@ -86,6 +87,8 @@ class Setting:
 
     value: str
     source: str
+    """The default, a variable, or `FILE:LINE: KEY`."""
+    line: int = 0
 
 
 DEFAULTS = {"goal": "balanced", "where": "auto", "move": "advise"}
@@ -113,17 +116,32 @@ def _read_settings(file: Path) -> dict[str, Setting]:
         raise _wrong(
             file, None, f"cannot be read: {reason}", "make it a file that you can read, or remove it"
         ) from error
-    found = {}
+    found: dict[str, Setting] = {}
     for number, line in enumerate(lines, 1):
-        key, colon, value = line.partition(":")
+        written, colon, value = line.partition(":")
+        key = written.strip()
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if not colon or key.strip() not in DEFAULTS:
-            known = ", ".join(sorted(DEFAULTS))
-            raise _wrong(file, number, f"{line.strip()[:80]!r} is no setting", f"write `key: value`; keys are {known}")
-        value = value.partition(" #")[0].strip().strip("'\"")
-        found[key.strip()] = Setting(value=value, source=f"{file}:{number}")
+        if not colon or key not in DEFAULTS:
+            raise _wrong(file, number, f"{line.strip()[:80]!r} is no setting", _how_to_write(key))
+        if key in found:
+            raise _wrong(file, number, f"{key} stands twice, first on line {found[key].line}", "keep one of them")
+        found[key] = Setting(value=_plain(value), source=f"{file}:{number}: {key}", line=number)
     return found
+
+
+def _how_to_write(key: str) -> str:
+    known = ", ".join(sorted(DEFAULTS))
+    meant = nearest(key, DEFAULTS)
+    return f"did you mean {meant}? keys are {known}" if meant else f"write `key: value`; keys are {known}"
+
+
+def _plain(value: str) -> str:
+    """Return a value without comment and quotes; a list of YAML as words with commas."""
+    text = value.partition(" #")[0].strip()
+    if text.startswith("[") and text.endswith("]"):
+        return ", ".join(word.strip().strip("'\"") for word in text[1:-1].split(","))
+    return text.strip("'\"")
 
 
 def _wrong(file: Path, line: int | None, message: str, hint: str) -> SiteFileError:

@@ -106,7 +106,7 @@ def nearest(text: str, known: Iterable[str]) -> str | None:
     """Return the known word that was probably meant."""
     import difflib  # wanted only where something is wrong
 
-    spelled = {name.casefold(): name for name in known}
+    spelled = {name.casefold().replace("-", "_"): name for name in known}
     wanted = text[:60].casefold().replace("-", "_")
     close = difflib.get_close_matches(wanted, spelled, n=1)
     close += [name for name in spelled if len(name) > 2 and wanted.startswith(name)]

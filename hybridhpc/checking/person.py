@@ -68,9 +68,9 @@ def look_at_settings(client: Client) -> Findings:
     yield from _settings_files(client.paths.config)
     for name, setting in settings(client.paths, client.env).items():
         try:
-            _READERS[name](setting.value, name)
+            _READERS[name](setting.value, setting.source)
         except HpcError as error:
-            yield fault(setting.source, error.message, error.hint)
+            yield fault(setting.source, error.message.removeprefix(f"{setting.source}: "), error.hint)
             continue
         yield fine("settings", f"{name} = {setting.value} ({setting.source})")
         if name == "where":
@@ -89,7 +89,7 @@ def _unknown_places(client: Client, where: str, source: str) -> Findings:
     sites = [site.name for site in client.sites]
     labels = [label for site in client.usable_sites for label in site.labels]
     for name in unknown_names([word.strip() for word in where.split(",") if word.strip()], sites, labels):
-        yield fault(source, f"where names {name!r}, which is no site and no label", f"known are {', '.join(sites)}")
+        yield fault(source, f"names {name!r}, which is no site and no label", f"known are {', '.join(sites)}")
 
 
 def look_at_environment(client: Client) -> Findings:

@@ -15,7 +15,6 @@ from hybridhpc.client import Client
 from hybridhpc.command import Command
 from hybridhpc.document import read_document
 from hybridhpc.errors import HpcError, NotFound, Undelivered
-from hybridhpc.script.fabric import FABRICS
 from hybridhpc.sites.site import Price, Site
 from hybridhpc.sites.snapshot import Silence, Snapshot
 from hybridhpc.transports import ssh_config
@@ -113,8 +112,6 @@ def look_at_description(client: Client, site: Site, answer: Snapshot) -> Finding
         if partition.name not in there:
             fix = f"it has {', '.join(there) or 'none'}; correct partitions in {site.file}"
             yield fault(site.name, f"the scheduler has no partition {partition.name!r}", fix)
-    if site.fabric not in FABRICS:
-        yield fault(site.name, f"no fabric is called {site.fabric!r}", f"write one of {', '.join(FABRICS)}")
     yield from _gpus(site, sorted({node.gpu_kind for node in answer.nodes if node.gpu_kind}))
     yield from _prices(site, there)
 

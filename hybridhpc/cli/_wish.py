@@ -117,21 +117,21 @@ def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) 
     from hybridhpc.spec.flags import parse_goal, parse_where
 
     known = settings(client.paths, client.env)
-    written = where is None and spec.where != ("auto",)
-    if not written:
+    source = ""
+    if where is not None or spec.where == ("auto",):
         source, text = ("--where", where) if where is not None else (known["where"].source, known["where"].value)
         spec = replace(spec, where=parse_where(text, source))
-    _check_places(client, spec, written=written)
+    _check_places(client, spec, source)
     if goal or spec.goal is None:
         source, text = ("--goal", goal) if goal else (known["goal"].source, known["goal"].value)
         spec = replace(spec, goal=parse_goal(text, source))
     return spec
 
 
-def _check_places(client: Client, spec: JobSpec, *, written: bool) -> None:
+def _check_places(client: Client, spec: JobSpec, source: str) -> None:
     """Raise for a place that is no site and no label, with the nearest that is one.
 
-    SpecError where it is `written` in the spec, UsageError where it was given beside it.
+    UsageError where it was given beside the spec, by `source`; SpecError where it is written in the spec.
     """
     sites = [site.name for site in client.sites]
     labels = [label for site in client.usable_sites for label in site.labels]
@@ -141,9 +141,9 @@ def _check_places(client: Client, spec: JobSpec, *, written: bool) -> None:
         near = get_close_matches(name, [*sites, *labels, CLOUD, ONPREM, "auto"], n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(sites)}"
         message = f"no site and no label is called {name!r}"
-        if written:
+        if not source:
             raise SpecError((problem_of(spec, "where", message, hint),))
-        raise UsageError(message, hint=hint)
+        raise UsageError(f"{source}: {message}", hint=hint)
 
 
 def _wish(client: Client, spec: JobSpec, words: Sequence[str]) -> Wish:

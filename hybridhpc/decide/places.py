@@ -19,11 +19,11 @@ _AT_HOME = ("onprem", "here")
 def labels_of(candidate: Candidate) -> frozenset[str]:
     """Return the labels of a candidate: its site's, and `cloud` or `onprem`.
 
-    A partition whose nodes are bought is in the cloud wherever its Slurm is; so is a site that calls itself so.
+    A partition whose nodes are bought is in the cloud wherever its Slurm is.
     """
     site = candidate.site
-    bought = site.provider not in _AT_HOME or candidate.purchase != "owned" or CLOUD in site.labels
-    return frozenset({*site.labels} - {CLOUD, ONPREM} | {CLOUD if bought else ONPREM})
+    bought = site.provider not in _AT_HOME or candidate.purchase != "owned"
+    return frozenset({*site.labels, CLOUD if bought else ONPREM})
 
 
 def is_named(entry: str, candidate: Candidate) -> bool:

@@ -57,9 +57,23 @@ def _contradictions(document: Document, values: dict[str, Any]) -> list[Problem]
         found.append(
             document.problem(("transport",), "scheduler: here runs on this machine only", "leave transport out")
         )
+    if values.get("name", "") == "here" and scheduler != "here":
+        found.append(document.problem(("name",), "'here' is this machine without a scheduler", "write another name"))
+    for key in ("gres", "gpu_memory", "gpu_speed"):
+        found += _twice(document, key, [word for word, _ in values.get(key, ())])
     if values.get("only_listed") and not values.get("partitions"):
         found.append(document.problem(("only_listed",), "lists no partition, so nothing could run", "list partitions"))
     return found
+
+
+def _twice(document: Document, key: str, words: list[str]) -> list[Problem]:
+    """Find GPUs that stand twice: their case does not matter."""
+    first: dict[str, str] = {}
+    return [
+        document.problem((key, word), f"means the same as {first[word.lower()]!r}", "keep one of them")
+        for word in words
+        if first.setdefault(word.lower(), word) != word
+    ]
 
 
 def _default_transport(values: dict[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hybridhpc.model import Native, Seconds
 from hybridhpc.readers import Fault, choice, decimal, matching, printable, quoted, truth
 from hybridhpc.schema import Form, Schema, record, several, table, then, word
 from hybridhpc.sites.options import options
-from hybridhpc.units import parse_memory, parse_price, parse_walltime
+from hybridhpc.units import parse_memory, parse_price, parse_walltime, spell_time
 
 WRITE = {
     "name": "name: dgx",
@@ -81,14 +82,44 @@ _TOKEN = matching(r"[A-Za-z0-9][A-Za-z0-9_./+-]{0,63}", "plain word")
 _HOST = matching(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}", "host name")
 _LABEL = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "label: letters, digits, '.', '_' and '-', at most 64")
 _VERSION = matching(r"[0-9]{2}\.[0-9]{2}(?:[.-][0-9A-Za-z]+)*", "Slurm version, as in 24.11 or 24.11.5")
-_VARIABLES = ("HOME", "USER")
+PROVIDERS = ("onprem", "aws", "azure", "gcp", "cloud")
+"""`cloud` is any other whose nodes are rented."""
+FABRICS = ("ib", "ib-dgx-h100", "ib-ndv5", "efa", "tcpx", "tcpxo", "gib", "none")
+"""What each sets is script/fabric.py's."""
+_MEANT = {
+    "auto": "every site",
+    "cloud": "every partition whose nodes are bought",
+    "onprem": "every partition whose nodes are your own",
+}
+"""Words of `where` that no label can be."""
+_VARIABLE = re.compile(r"\$(?:HOME|USER|\{HOME\}|\{USER\})(?![A-Za-z0-9_])")
+_MAX_PORT = 65535
 
 
 def read_site_name(text: str) -> str:
     """Read the name of a site: it becomes part of refs (`site:jobid`) and of `--where`. Raises Fault."""
     if text == "auto":
-        raise Fault("'auto' means every site and can be no site's name", "write name: dgx")
+        raise Fault(f"'auto' means {_MEANT[text]} and can be no site's name", "write name: dgx")
     return str(_NAME(text))
+
+
+def _label(text: str) -> str:
+    if text == "auto":
+        raise Fault(f"'auto' means {_MEANT[text]} and can be no label", "leave it out")
+    if text in _MEANT:
+        hint = "leave it out, and write provider: aws, or purchase: on-demand below a partition, if it is a cloud's"
+        raise Fault(f"{text!r} means {_MEANT[text]}, which provider and purchase say", hint)
+    return str(_LABEL(text))
+
+
+def _host(text: str) -> str:
+    found = str(_HOST(text))
+    port = found.rpartition(":")[2]
+    if found.count(":") == 1 and not (port.isdecimal() and 1 <= int(port) <= _MAX_PORT):
+        raise Fault(
+            f"{quoted(text)} has no port behind its ':'", f"write host: login.example.org:22, up to {_MAX_PORT}"
+        )
+    return found
 
 
 def _directory(text: str) -> str:
@@ -96,9 +127,8 @@ def _directory(text: str) -> str:
     printable(text)
     if not text.startswith(("/", "~/", "$HOME/", "${HOME}/")):
         raise Fault(f"{quoted(text)} is not absolute", "begin it with /, ~/ or $HOME/")
-    for part in text.split("$")[1:]:
-        if not part.removeprefix("{").startswith(_VARIABLES):
-            raise Fault(f"{quoted(text)} holds a variable that is not expanded", "use $HOME or $USER, or write it out")
+    if "$" in _VARIABLE.sub("", text):
+        raise Fault(f"{quoted(text)} holds a variable that is not expanded", "use $HOME or $USER, or write it out")
     return text
 
 
@@ -113,18 +143,22 @@ def _gres(text: str) -> str:
     return str(_KIND(text.removeprefix("gpu:")))
 
 
+def _resident(text: str) -> str:
+    if not _absolute(text).strip("/."):
+        raise Fault(f"{quoted(text)} is every directory", "name those whose data may not leave")
+    return text
+
+
 def _within(low: int, high: int) -> Any:  # noqa: ANN401 -- a reader
+    bounds = f"write a time from {spell_time(low)} to {spell_time(high)}"
+
     def read(text: str) -> Seconds:
-        seconds = parse_walltime(text)
+        seconds = Seconds(0) if re.fullmatch(r"0+\s*[smhdw]?", text) else parse_walltime(text)
         if not low <= seconds <= high:
-            raise Fault(f"{text} is out of range", f"write a time from {low}s to {high}s")
+            raise Fault(f"{quoted(text)} is too {'short' if seconds < low else 'long'}", bounds)
         return seconds
 
     return read
-
-
-def _delay(text: str) -> Seconds:
-    return Seconds(0) if text in ("0", "0s", "0m") else parse_walltime(text)
 
 
 def _pairs(found: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -142,7 +176,7 @@ def _prices() -> dict[str, Schema]:
 _PARTITION_ENTRY = record(
     **_prices(),
     purchase=word(choice("owned", "on-demand", "spot")),
-    boot_delay=word(_delay),
+    boot_delay=word(_within(0, 86400)),
     account=word(_TOKEN),
     qos=word(_TOKEN),
     slurm=options({"account": "write account: ml below the partition", "qos": "write qos: normal below the partition"}),
@@ -155,10 +189,10 @@ SITE = Form(
         name=word(read_site_name),
         scheduler=word(choice("slurm", "here")),
         transport=word(choice("local", "ssh", "openssh")),
-        host=word(_HOST),
+        host=word(_host),
         ssh_config=word(_absolute),
         renew=word(printable),
-        provider=word(_TOKEN),
+        provider=word(choice(*PROVIDERS)),
         slurm_conf=word(_absolute),
         version=word(_VERSION),
         job_root=word(_directory, longest=1000),
@@ -170,13 +204,13 @@ SITE = Form(
         account=word(_TOKEN),
         qos=word(_TOKEN),
         names=then(table(choice(*Native.__slots__), table(printable, word(printable))), _triples),
-        labels=several(word(_LABEL)),
-        resident_data=several(word(_absolute, longest=1000)),
+        labels=several(word(_label)),
+        resident_data=several(word(_resident, longest=1000)),
         slurm=options(_OWN),
         preamble=word(str, longest=MAX_TEXT),
         container_runtime=word(choice("apptainer", "singularity")),
         image_dir=word(_directory, longest=1000),
-        fabric=word(_TOKEN),
+        fabric=word(choice(*FABRICS)),
         mpi=word(_TOKEN),
         poll_interval=word(_within(1, 86400)),
         probe_deadline=word(_within(1, 600)),

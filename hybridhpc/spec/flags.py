@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hybridhpc.errors import UsageError
 from hybridhpc.model import Goal, Move
+from hybridhpc.readers import nearest
 from hybridhpc.spec.places import places, read_place
 from hybridhpc.spec.values import GOALS, read_worth
 
@@ -28,7 +31,9 @@ def parse_goal(text: str, source: str) -> Goal:
     try:
         return Goal(value_of_time=read_worth(text))
     except ValueError as error:
-        raise UsageError(f"{source}: {error}", hint=f"write {', '.join(GOALS)} or 30 USD/h") from error
+        raise UsageError(
+            f"{source}: {str(error).partition('; write ')[0]}", hint=_hint(text, GOALS, "30 USD/h")
+        ) from error
 
 
 def parse_move(text: str, source: str) -> Move:
@@ -36,5 +41,12 @@ def parse_move(text: str, source: str) -> Move:
     try:
         return Move(text)
     except ValueError as error:
-        known = ", ".join(move.value for move in Move)
-        raise UsageError(f"{source}: move: {text!r} is none of {known}", hint="write move: advise") from error
+        known = [move.value for move in Move]
+        raise UsageError(f"{source}: {text!r} is none of {', '.join(known)}", hint=_hint(text, known)) from error
+
+
+def _hint(text: str, words: Iterable[str], *others: str) -> str:
+    meant = nearest(text, words)
+    return (
+        f"did you mean {meant}?" if meant else f"write {', '.join(words)}{''.join(f' or {other}' for other in others)}"
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hybridhpc.script.fabric import FABRICS
+from hybridhpc.sites import schema
 from hybridhpc.sites.catalog import parse_site
 from hybridhpc.sites.schema import WRITE
 from hybridhpc.sites.site import InvalidSite, Partition, Price, Site
@@ -45,7 +46,8 @@ def test_an_example_of_the_documentation_can_be_read(text: str) -> None:
 
 def test_the_documentation_names_every_key_and_every_fabric() -> None:
     assert {key.rpartition(".")[2] for key in WRITE} - {"*"} <= set(re.findall(r"[a-z_]+", DOCS))
-    assert all(f"`{fabric}`" in DOCS for fabric in FABRICS)
+    assert set(FABRICS) == set(schema.FABRICS)
+    assert all(f"`{word}`" in DOCS for word in (*FABRICS, *schema.PROVIDERS))
 
 
 @pytest.mark.parametrize("key", [key for key in WRITE if "." not in key])
@@ -77,7 +79,7 @@ gpu_speed: {H100: 1.0, A100: 0.45}
 account: ml
 qos: normal
 names: {account: {ml: proj-42}, partition: {gpu: p5}}
-labels: [cloud, eu]
+labels: [eu]
 resident_data: [/data/patients]
 slurm: [--comment=site]
 preamble: |
@@ -119,7 +121,7 @@ probe_deadline: 5s
         account="ml",
         qos="normal",
         names=(("account", "ml", "proj-42"), ("partition", "gpu", "p5")),
-        labels=("cloud", "eu"),
+        labels=("eu",),
         resident_data=("/data/patients",),
         slurm=(("comment", "site"),),
         preamble="module load apptainer\n",
@@ -186,7 +188,24 @@ def test_a_partition_that_gives_one_price_gives_all_of_its_own() -> None:
         ("names: {account: ml}", "must be a mapping, not text"),
         ("slurm: {account: ml}", "write account: ml at the top level"),
         ("slurm: {time: 3}", "--time is set by a key of its own"),
-        ("poll_interval: 2d", "write a time from 1s to 86400s"),
+        ("poll_interval: 2d", "'2d' is too long (write a time from 1s to 1d)"),
+        ("poll_interval: 0s", "'0s' is too short (write a time from 1s to 1d)"),
+        ("probe_deadline: 0", "'0' is too short (write a time from 1s to 10m)"),
+        ("poll_interval: 30", "has no unit"),
+        ("partitions: {a: {boot_delay: 3d}}", "write a time from 0s to 1d"),
+        ("provider: ibm", "'ibm' is none of onprem, aws, azure, gcp, cloud"),
+        ("provider: azur", "did you mean azure?"),
+        ("fabric: ib-dgx", "did you mean ib-dgx-h100?"),
+        ("fabric: ethernet", "is none of ib, ib-dgx-h100,"),
+        ("labels: [eu, auto]", "'auto' means every site"),
+        ("labels: cloud", "which provider and purchase say"),
+        ("name: auto", "can be no site's name"),
+        ("name: here", "is this machine without a scheduler"),
+        ("host: login:ssh", "has no port behind its ':'"),
+        ("host: login:70000", "has no port behind its ':'"),
+        ("job_root: /scratch/$USERNAME/jobs", "a variable that is not expanded"),
+        ("resident_data: [/]", "is every directory"),
+        ("gpu_memory: {H100: 80GiB, h100: 94GiB}", "means the same as 'H100'"),
         ("password: hunter2", "its text is not shown"),
         ("nodes: 3", "is asked from the scheduler"),
         ("jobroot: ~/x", "did you mean job_root?"),

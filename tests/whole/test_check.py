@@ -301,7 +301,9 @@ SEEDS = (
         "gpu_price",
         level="warning",
     ),
-    Seed("a fabric that is none", site("fabric: token-ring\n"), "dgx: no fabric is called 'token-ring'", "efa"),
+    Seed(
+        "a fabric that is none", site("fabric: token-ring\n"), r"dgx\.yaml:\d+: fabric: 'token-ring' is none of", "efa"
+    ),
     Seed("a preamble that is no shell", site("preamble: 'if true'\n"), "dgx: the preamble is no shell", "preamble in"),
     Seed(
         "another version than pinned",
@@ -429,7 +431,19 @@ SEEDS = (
         "a setting that is none",
         lambda well: write(well.config / "config.yaml", "gaol: cheap\n"),
         r"config\.yaml:1: 'gaol: cheap' is no setting",
-        "keys are goal, move, where",
+        r"did you mean goal\? keys are goal, move, where",
+    ),
+    Seed(
+        "a setting that stands twice",
+        lambda well: write(well.config / "config.yaml", "where: [here, dgx]\nwhere: here\n"),
+        r"config\.yaml:2: where stands twice, first on line 1",
+        "keep one of them",
+    ),
+    Seed(
+        "a setting with a typing mistake",
+        lambda well: write(well.config / "config.yaml", "move: avdise\n"),
+        r"config\.yaml:1: move: 'avdise' is none of off, advise, on",
+        r"did you mean advise\?",
     ),
     Seed(
         "a setting that makes no sense",
@@ -449,17 +463,17 @@ SEEDS = (
         r"config\.yml: is not read",
         r"mv .*config\.yml .*config\.yaml",
     ),
-    Seed("an HPC_GOAL that is none", env(HPC_GOAL="gratis"), "environment HPC_GOAL: goal: 'gratis'", "write cheap"),
+    Seed("an HPC_GOAL that is none", env(HPC_GOAL="gratis"), "environment HPC_GOAL: 'gratis'", "write cheap"),
     Seed(
         "an HPC_WHERE that is none",
         env(HPC_WHERE="a b"),
-        "environment HPC_WHERE: where: 'a b' is no place",
+        "environment HPC_WHERE: 'a b' is no place",
         "write auto",
     ),
     Seed(
         "an HPC_WHERE that nobody knows",
         env(HPC_WHERE="dgx,mars/red"),
-        "environment HPC_WHERE: where names 'mars'",
+        "environment HPC_WHERE: names 'mars'",
         "known are dgx, here",
     ),
     Seed(
