@@ -126,8 +126,7 @@ class Array:
 
     text: str
     tasks: int
-    throttle: int | None = None
-    """At most so many run at once."""
+    throttle: int | None = None  # at most so many run at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,14 +262,14 @@ class JobSpec:
     array: Array | None = None
     points: Points | None = None
     """It is a sweep: task i of the array gets the i-th of them."""
-    parallel: int | None = None
-    """At most so many points of a sweep run at once."""
+    parallel: int | None = None  # at most so many points of a sweep run at once
     after: tuple[After, ...] = ()
     native: Native = Native()
     where: tuple[str, ...] = ("auto",)
     """auto, or sites, site/partitions and labels: any of them; `!` excludes, a comparison narrows."""
     residency: str | None = None
     """A label that a candidate must have for the data's sake; None: the data may go anywhere."""
+    leads_to: tuple[str, ...] = ()  # of `resident_data`, by links on the machine where it was read
     goal: Goal | None = None
     move: Move | None = None  # None: as the agent's settings say
     lines: tuple[tuple[str, int], ...] = field(default=(), compare=False)  # of the keys at its top level

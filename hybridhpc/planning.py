@@ -13,6 +13,7 @@ from hybridhpc.clock import Clock
 from hybridhpc.command import Errand
 from hybridhpc.decide.candidate import Candidate, Ranking
 from hybridhpc.decide.promise import Outcome
+from hybridhpc.decide.residence import resident
 from hybridhpc.decide.route import Sighting, candidates_that_fit, decide
 from hybridhpc.errors import HpcError, NoCandidate, Unheard
 from hybridhpc.model import JobSpec, Work
@@ -125,7 +126,7 @@ class Planner:
         decided: dict[object, Planned] = {}
         found = []
         for wish in wishes:
-            key = (shape(wish.spec), wish.dependencies, wish.cwd)
+            key = (shape(wish.spec), resident(wish.spec, self._usable), wish.dependencies, wish.cwd)
             first = decided.get(key)
             found.append(
                 replace(first, plans=self._make(wish, first.ranking))

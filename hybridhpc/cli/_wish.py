@@ -15,6 +15,7 @@ import click
 
 from hybridhpc.client import Client
 from hybridhpc.config import read_file, settings
+from hybridhpc.decide.residence import led_to
 from hybridhpc.errors import NotFound, SpecError, UsageError
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.planning import Wish
@@ -125,7 +126,7 @@ def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) 
     if goal or spec.goal is None:
         source, text = ("--goal", goal) if goal else (known["goal"].source, known["goal"].value)
         spec = replace(spec, goal=parse_goal(text, source))
-    return spec
+    return replace(spec, leads_to=led_to(spec, client.usable_sites, str(client.paths.home), os.path.realpath))
 
 
 def _check_places(client: Client, spec: JobSpec, source: str) -> None:

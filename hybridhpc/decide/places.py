@@ -1,13 +1,12 @@
-"""Whom `where`, `residency` and data that may not leave admit: a reason for every no. Pure."""
+"""Whom `where` and `residency` admit: a reason for every no. Pure."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from hybridhpc.decide.candidate import Candidate
 from hybridhpc.decide.native import Refusal
-from hybridhpc.model import JobSpec, Script
+from hybridhpc.model import JobSpec
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node
 from hybridhpc.spec.places import CLOUD, ONPREM, Comparison, admitting, parse_comparison
@@ -112,36 +111,3 @@ def _figures(site: Site, figure: str) -> Iterator[tuple[str, float]]:
     for kind, value in table:
         yield kind.lower(), float(value)
         yield site.native_gpu(kind).lower(), float(value)
-
-
-def resident(spec: JobSpec, sites: Iterable[Site]) -> Mapping[str, frozenset[str]]:
-    """Return the directories a job names whose data may not leave, each with the sites that hold it."""
-    holders: dict[str, set[str]] = {}
-    for site in sites:
-        for directory in site.resident_data:
-            holders.setdefault(directory.rstrip("/"), set()).add(site.name)
-    text = "\n".join(_texts(spec)) if holders else ""
-    return {directory: frozenset(held) for directory, held in holders.items() if _mentions(text, directory)}
-
-
-def leaves(kept: Mapping[str, frozenset[str]], site: Site) -> str:
-    """Say which data would leave if the job went to a site; empty if none."""
-    for directory, holders in sorted(kept.items()):
-        if site.name not in holders:
-            return f"it names {directory}, whose data may not leave {' or '.join(sorted(holders))} (resident_data)"
-    return ""
-
-
-def _mentions(text: str, directory: str) -> bool:
-    return re.search(rf"(?<![\w./-]){re.escape(directory)}(?![\w.-])", text) is not None
-
-
-def _texts(spec: JobSpec) -> Iterator[str]:
-    payload = spec.payload
-    if isinstance(payload, Script):
-        yield from (payload.content.decode("utf-8", "replace"), payload.path, payload.chdir or "", *payload.args)
-        yield from payload.flags
-        return
-    yield from (payload.run, payload.setup, payload.workdir or "", payload.image or "")
-    yield from (bind.source for bind in payload.binds)
-    yield from (value for _, value in payload.env)

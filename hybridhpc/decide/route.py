@@ -12,9 +12,10 @@ from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
 from hybridhpc.decide.fit import Fit, fits
 from hybridhpc.decide.forecast import Outlook, Run, Start, forecast_run, forecast_start, makespan, outlook
 from hybridhpc.decide.learned import Lessons, learned_fraction, lessons
-from hybridhpc.decide.places import leaves, may_go, resident
+from hybridhpc.decide.places import may_go
 from hybridhpc.decide.policy import Policy, apart, weigh
 from hybridhpc.decide.promise import Outcome, Promise
+from hybridhpc.decide.residence import Kept, leaves, resident
 from hybridhpc.model import Goal, JobSpec, JobState, Quantiles
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
@@ -36,7 +37,7 @@ class _Question:
     history: Sequence[PastJob]
     fraction: float
     lessons: Lessons
-    kept: Mapping[str, frozenset[str]]
+    kept: tuple[Kept, ...]
     sites: Mapping[str, Site]
     policy: Policy
     now: float

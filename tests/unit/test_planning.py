@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from hybridhpc.decide.candidate import Candidate
-from hybridhpc.model import JobSpec, Resources, Script
-from hybridhpc.planning import Planner
+from hybridhpc.model import JobSpec, Resources, Script, Work
+from hybridhpc.planning import Planner, Wish
 from hybridhpc.script.make import Draft, make_plan
 from hybridhpc.sites.snapshot import Silence
-from tests.worlds.stage import NOW, nodes, pending, site, snapshot
+from tests.worlds.stage import HOUR, NOW, nodes, pending, running, site, snapshot, spec
 
 
 def test_own_jobs_that_wait_for_a_limit_stand_before_a_new_one_and_strangers_do_not():
@@ -43,3 +43,18 @@ def test_a_script_is_submitted_from_a_directory_that_its_site_may_have(chdir, tr
     spec = JobSpec(name="job", file=script.path, digest="", resources=Resources(), payload=script)
     there = Candidate(site=replace(site("lab"), transport=transport), partition="gpu", purchase="owned", gpus=None)
     assert make_plan(spec, there, Draft(script=b"", options=()), 0.0, "/home/a").cwd == cwd
+
+
+def test_jobs_that_look_alike_are_not_placed_alike_if_one_names_data_that_may_not_leave():
+    keeper, cloud = site("keeper", resident_data=("/patients",), scheduler="here"), site("cloud", scheduler="here")
+    planner = Planner([keeper, cloud], {}, lambda: NOW)
+    planner.__dict__["_answers"] = {
+        "keeper": snapshot("keeper", nodes(1), [running("1", ["n0"], ends_in=99 * HOUR)]),
+        "cloud": snapshot("cloud", nodes(1)),
+    }
+    wishes = [
+        Wish(spec=replace(spec(), payload=Work(run=run)), request="", cwd="/") for run in ("true", "cat /patients/1")
+    ]
+    free, kept = planner.plan_all(wishes, ())
+    assert free.ranking.winner.candidate.site.name == "cloud"
+    assert kept.ranking.winner.candidate.site.name == "keeper"
