@@ -45,7 +45,10 @@ def _partition(name: str, nodes: Sequence[Node]) -> Iterator[str]:
     for kind, count in kinds.most_common(_MOST_KINDS):
         yield f"  # {count} {'node' if count == 1 else 'nodes'}: {kind}"
     yield f"  {_word(name)}:"
-    yield f"    # {'gpu' if any(node.gpus for node in nodes) else 'node'}_price: 1.00 USD/h"
+    if any(node.gpus for node in nodes):
+        yield "    # gpu_price: 1.00 USD/h  # who takes CPUs alone pays for the GPUs that this blocks"
+    else:
+        yield "    # node_price: 1.00 USD/h"
 
 
 def _spelled(node: Node) -> str:

@@ -53,6 +53,8 @@ class Quote:
     per_hour: UsdPerHour
     """Dollars per hour of running, all tasks of an array together."""
     source: str
+    blocked: float = 0.0
+    """GPUs that it is charged for beyond those it gets, since its CPUs or memory keep them from others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ NO_PRICE = Price().source
 """What a price says that nobody gave."""
 THIS_MACHINE = "this machine"
 GPUS_ALONE = ", which prices GPUs alone"
-"""Said behind the source of a price by which a job without GPUs costs nothing."""
+"""Said behind the source of a price by which a job on nodes without GPUs costs nothing."""
 
 
 def price_of(fit: Fit) -> Price:
@@ -28,16 +28,28 @@ def price_of(fit: Fit) -> Price:
     return price
 
 
-def _hourly(price: Price, fit: Fit) -> tuple[float, float]:
-    """Return what a task costs per hour: on the smallest nodes that could hold it, and on the largest.
+def _charged(price: Price, fit: Fit) -> tuple[tuple[int, float], ...]:
+    """Return the CPUs and GPUs that a task is charged for on each kind of node that could hold it.
 
-    Where jobs get whole nodes, whole nodes are priced.
+    Where jobs get whole nodes, whole nodes are; where GPUs alone have a price, the share of a node's CPUs or memory
+    that is taken counts as that share of its GPUs: nobody else gets them (decisions/0012).
     """
     need = fit.need
-    shares = {(need.cpus, need.gpus)}
-    if need.whole:
-        shares = {(node.cpus, node.gpus) for node in fit.nodes} or shares
-    hourly = [need.nodes * (price.per_node + price.per_cpu * cpus + price.per_gpu * gpus) for cpus, gpus in shares]
+    kinds = {(node.cpus, int(node.memory), node.gpus) for node in fit.nodes}
+    if need.whole and kinds:
+        return tuple({(cpus, float(gpus)) for cpus, _, gpus in kinds})
+    if price.per_gpu and not price.per_node and price.per_cpu is None and kinds:
+        shares = ((max(need.cpus / max(1, cpus), need.memory / max(1, memory)), gpus) for cpus, memory, gpus in kinds)
+        return tuple({(need.cpus, max(float(need.gpus), min(1.0, share) * gpus)) for share, gpus in shares})
+    return ((need.cpus, float(need.gpus)),)
+
+
+def _hourly(price: Price, fit: Fit) -> tuple[float, float]:
+    """Return what a task costs per hour: where that is least, and where most."""
+    per_cpu = price.per_cpu or 0.0
+    hourly = [
+        fit.need.nodes * (price.per_node + per_cpu * cpus + price.per_gpu * gpus) for cpus, gpus in _charged(price, fit)
+    ]
     return max(0.0, min(hourly)), max(0.0, *hourly)
 
 
@@ -61,8 +73,14 @@ def quote(spec: JobSpec, fit: Fit, task: Quantiles, whole: Quantiles, boot: floa
     usd = usual * (tasks * task.p50 + at_once * boot) / HOUR
     most = highest * (tasks * float(fit.walltime or MAX_WALLTIME) + at_once * boot) / HOUR
     together = tasks * task.p50 / whole.p50 if whole.p50 > 0 else 1.0
-    source = f"{price.source}{GPUS_ALONE}" if price.per_gpu and not highest else price.source
-    return Quote(usd=Usd(usd), most=Usd(max(usd, most)), per_hour=UsdPerHour(usual * together), source=source)
+    blocked = 0.0 if fit.need.whole else min(gpus for _, gpus in _charged(price, fit)) - fit.need.gpus
+    return Quote(
+        usd=Usd(usd),
+        most=Usd(max(usd, most)),
+        per_hour=UsdPerHour(usual * together),
+        source=f"{price.source}{GPUS_ALONE}" if price.per_gpu and not usual else price.source,
+        blocked=fit.need.nodes * max(0.0, blocked),
+    )
 
 
 def over_budget(spec: JobSpec, fit: Fit, quoted: Quote, task: Quantiles, boot: float, ceiling: float) -> Refusal | None:

@@ -106,6 +106,8 @@ def remarks(choice: Choice, goal: Goal, late: float, overrun: float, now: float)
         found.append("no price given")
     if choice.quote and choice.quote.source.endswith(GPUS_ALONE):
         found.append("only GPUs have a price there")
+    if choice.quote and choice.quote.blocked >= 0.05:
+        found.append(f"its CPUs or memory keep {choice.quote.blocked:.1f} GPUs from others, which it is charged for")
     if choice.candidate.purchase == "spot":
         found.append("spot: it may be interrupted, which is not priced")
     if overrun > 0.5:

@@ -15,7 +15,8 @@ class Price:
 
     per_gpu: UsdPerHour = UsdPerHour(0.0)
     per_node: UsdPerHour = UsdPerHour(0.0)
-    per_cpu: UsdPerHour = UsdPerHour(0.0)
+    per_cpu: UsdPerHour | None = None
+    """None: not given. Where GPUs alone have a price, CPUs then cost as many GPUs as they keep from others."""
     source: str = "no price given"
 
 

@@ -18,6 +18,7 @@ from hybridhpc.model import (
     Gpus,
     JobSpec,
     JobState,
+    Mebibytes,
     Native,
     Resources,
     Script,
@@ -33,7 +34,7 @@ from hybridhpc.sites.snapshot import (
     Snapshot,
     StartEstimate,
 )
-from tests.worlds.stage import DAY, HOUR, NOW, nodes, past, pending, price, running, site, snapshot, spec
+from tests.worlds.stage import DAY, HOUR, NOW, TIB, nodes, past, pending, price, running, site, snapshot, spec
 
 laws = settings(max_examples=60, deadline=None)
 
@@ -117,6 +118,23 @@ def test_a_higher_price_never_makes_a_site_win(world, job, which, more):
     before, after = decide(job, world, now=NOW).winner, decide(job, raised, now=NOW).winner
     if after is not None and after.candidate.site.name == place.name:
         assert before is not None and before.candidate.site.name == place.name
+
+
+@laws
+@given(st.integers(0, 8), st.integers(1, 64), st.integers(1, TIB), st.floats(0, 20), st.sampled_from([None, 0.0, 0.1]))
+def test_who_takes_more_of_a_node_never_pays_less(gpus, cpus, memory, per_gpu, per_cpu):
+    """Nor more than for all of it."""
+    place = site("ash", cost=price(per_gpu=per_gpu, per_cpu=per_cpu))
+
+    def hourly(gpus, cpus, memory):
+        job = spec(gpus=(f"H100:{gpus}",) if gpus else (), cpus=cpus, memory=Mebibytes(memory))
+        (choice,) = decide(job, [(place, snapshot("ash", nodes(1)))], now=NOW).choices
+        return choice.quote.per_hour
+
+    here = hourly(gpus, cpus, memory)
+    more = [hourly(min(8, gpus + 1), cpus, memory), hourly(gpus, min(64, cpus + 9), memory)]
+    more += [hourly(gpus, cpus, min(TIB, memory + 9999)), hourly(8, 64, TIB)]
+    assert here <= min(more) + 1e-9
 
 
 @laws

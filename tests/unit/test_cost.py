@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hybridhpc.decide.cost import dollars, over_budget, quote
 from hybridhpc.decide.fit import fits
-from hybridhpc.model import Quantiles, Seconds
+from hybridhpc.decide.route import decide
+from hybridhpc.model import Mebibytes, Quantiles, Seconds
 from hybridhpc.sites.site import Partition, Price
 from hybridhpc.sites.snapshot import QueuePartition
-from tests.worlds.stage import DAY, HOUR, array, nodes, price, site, snapshot, spec
+from tests.worlds.stage import DAY, HOUR, NOW, array, nodes, price, site, snapshot, spec
 
 TASK = Quantiles(p50=2 * HOUR, p90=4 * HOUR)
 
@@ -107,8 +110,36 @@ def test_amounts_are_spelled_for_people():
     assert spelled == ["$0", "$0", "$3.20", "$99.99", "$310", "$12,400", "-$5.00"]
 
 
-def test_a_job_without_gpus_where_gpus_alone_have_a_price_is_free_and_says_so():
-    found = quoted(spec(gpus=(), cpus=8), price(per_gpu=2.0))
+def test_cpus_and_memory_of_gpu_nodes_cost_the_gpus_that_they_keep_from_others():
+    """The nodes have 64 CPUs, 1 TiB and 8 GPUs."""
+    alone = price(per_gpu=2.0)
+    assert quoted(spec(gpus=(), cpus=8), alone).per_hour == pytest.approx(2.0)
+    assert quoted(spec(gpus=(), cpus=8, count=3), alone).blocked == pytest.approx(3.0)
+    assert quoted(spec(gpus=(), memory=Mebibytes(512 * 1024)), alone).per_hour == pytest.approx(8.0)
+    assert quoted(spec(gpus=("H100:1",), cpus=8), alone) == quoted(spec(gpus=("H100:1",)), alone)
+    assert quoted(spec(gpus=("H100:1",), cpus=64), alone).per_hour == quoted(spec(), alone).per_hour == 16.0
+    assert quoted(spec(gpus=(), cpus=8), alone, exclusive=True).blocked == 0
+
+
+def test_who_prices_cpus_or_nodes_has_said_what_they_cost():
+    assert quoted(spec(gpus=(), cpus=8), price(per_gpu=2.0, per_cpu=0.1)).per_hour == pytest.approx(0.8)
+    assert quoted(spec(gpus=(), cpus=8), price(per_gpu=2.0, per_cpu=0.0)).per_hour == 0
+    assert quoted(spec(gpus=(), cpus=8), price(per_gpu=2.0, per_node=1.0)).per_hour == 1.0
+
+
+def test_on_nodes_without_gpus_a_price_for_gpus_alone_is_none_and_says_so():
+    place, job = site("lab", cost=price(per_gpu=2.0)), spec(gpus=(), cpus=8)
+    (fit,) = fits(job, place, snapshot("lab", nodes(2, gpus=0)))
+    found = quote(job, fit, TASK, TASK, 0)
     assert (found.usd, found.source) == (0, "list price 2026-11, which prices GPUs alone")
-    assert quoted(spec(gpus=(), cpus=8), price(per_gpu=2.0, per_cpu=0.1)).source == "list price 2026-11"
-    assert quoted(spec(gpus=("H100:1",)), price(per_gpu=2.0)).source == "list price 2026-11"
+
+
+def test_a_job_without_gpus_goes_to_the_nodes_without():
+    gpu = Partition(name="gpu", price=price(per_gpu=2.0))
+    cpu = Partition(name="cpu", price=price(per_cpu=0.012))
+    place = replace(site("lab"), partitions=(gpu, cpu))
+    seen = snapshot("lab", (*nodes(2), *nodes(2, prefix="c", partitions=("cpu",), gpus=0)))
+    seen = replace(seen, partitions=(*seen.partitions, replace(seen.partitions[0], name="cpu")))
+    first, second = decide(spec(gpus=(), cpus=8), [(place, seen)], now=NOW).choices
+    assert (first.candidate.partition, second.candidate.partition) == ("cpu", "gpu")
+    assert "keep 1.0 GPUs from others, which it is charged for" in second.reason

@@ -26,8 +26,9 @@ DAY = 24 * HOUR
 TIB = 1024 * 1024
 
 
-def price(per_gpu=0.0, per_node=0.0, per_cpu=0.0, source="list price 2026-11"):
-    return Price(per_gpu=UsdPerHour(per_gpu), per_node=UsdPerHour(per_node), per_cpu=UsdPerHour(per_cpu), source=source)
+def price(per_gpu=0.0, per_node=0.0, per_cpu=None, source="list price 2026-11"):
+    cpu = None if per_cpu is None else UsdPerHour(per_cpu)
+    return Price(per_gpu=UsdPerHour(per_gpu), per_node=UsdPerHour(per_node), per_cpu=cpu, source=source)
 
 
 SUNK = price(source="sunk cost")
