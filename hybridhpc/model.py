@@ -244,6 +244,8 @@ class Script:
     error: str | None = None
     chdir: str | None = None
     """Where it writes and works if it says so; a site that is no Slurm must be told."""
+    asked: tuple[tuple[str, str], ...] = ()
+    """Options of sbatch by their full names, with the values that count (flags over environment over script)."""
     calls_slurm: str = ""
     """The first command of Slurm's that it calls (srun, scontrol ...); empty: none was seen."""
 
@@ -273,6 +275,7 @@ class JobSpec:
     goal: Goal | None = None
     move: Move | None = None  # None: as the agent's settings say
     lines: tuple[tuple[str, int], ...] = field(default=(), compare=False)  # of the keys at its top level
+    aliases: tuple[tuple[str, str], ...] = field(default=(), compare=False)  # own name of a key: as it was spelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

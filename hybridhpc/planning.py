@@ -60,8 +60,12 @@ class Planned:
             return self.plans
         lines = [f"{choice.candidate.name}: {choice.refused}" for choice in self.ranking.choices]
         lines += [f"{site}: {why}" for site, why in self.ranking.silent]
-        near = [choice.would_admit for choice in self.ranking.choices if choice.would_admit]
-        hint = f"it would fit with {near[0]}" if near else "`hpc sites` shows what there is"
+        near = [choice for choice in self.ranking.choices if choice.would_admit]
+        hint = "`hpc sites` shows what there is"
+        if near:
+            least = min(near, key=lambda choice: choice.effort)
+            at = f" at {least.candidate.name}" if len(self.ranking.choices) > 1 else ""
+            hint = f"it would fit{at} with {least.would_admit}"
         unheard = self.ranking.unheard
         if not unheard:
             raise NoCandidate("\n  ".join(["no site can run this job", *lines]), hint=hint)

@@ -68,7 +68,9 @@ class Choice:
     """Dollars: price plus the worth of the time until it is finished. Lower is better."""
     refused: str | None = None
     would_admit: str | None = None
-    """For a near miss: the one change that would admit it."""
+    """For a near miss: the fewest and smallest changes that would admit it, in words."""
+    effort: int = 0
+    """How much those change; for telling which of several places the job misses by the least."""
     reason: str = ""
     """Why it won or lost against the winner, in words."""
 

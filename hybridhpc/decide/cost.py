@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from hybridhpc.decide.candidate import Quote
 from hybridhpc.decide.fit import Fit
-from hybridhpc.decide.native import Refusal
 from hybridhpc.decide.policy import HOUR
-from hybridhpc.decide.spelling import spelled_time
+from hybridhpc.decide.refusal import Change, Refusal, to_time
 from hybridhpc.model import JobSpec, Quantiles, Usd, UsdPerHour
 from hybridhpc.sites.site import Price
 from hybridhpc.units import MAX_WALLTIME, format_walltime
@@ -91,11 +93,16 @@ def over_budget(spec: JobSpec, fit: Fit, quoted: Quote, task: Quantiles, boot: f
     tasks, at_once = _tasks(spec)
     highest = _hourly(price_of(fit), fit)[1]
     enough = (ceiling * HOUR / highest - at_once * boot) / tasks if highest > 0 else 0.0
-    fix = f"max_cost: {quoted.most:.2f} USD"
+    dearer = math.ceil(quoted.most * 100 - 1e-6) / 100
+    way = Change(what="max_cost", words=f"max_cost: {dearer:.2f} USD", spec=_with_ceiling(spec, dearer))
     if enough >= max(60.0, task.p90):
-        fix = f"{spelled_time(spec, int(enough) // 60 * 60)} or less"
+        way = to_time(spec, int(enough) // 60 * 60)
     reason = f"may cost up to {dollars(quoted.most)} {until}; the ceiling is {dollars(ceiling)}"
-    return Refusal(reason=reason, would_admit=fix)
+    return Refusal(reason=reason, ways=(way,))
+
+
+def _with_ceiling(spec: JobSpec, usd: float) -> JobSpec:
+    return replace(spec, goal=replace(spec.goal, max_cost=Usd(usd))) if spec.goal else spec
 
 
 def dollars(amount: float) -> str:

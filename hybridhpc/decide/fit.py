@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from hybridhpc.decide.candidate import Candidate
 from hybridhpc.decide.limits import Case, gpus_on, native_kind, over_limits, walltime_of
-from hybridhpc.decide.native import Refusal, node_names, on_here, on_slurm, with_features
+from hybridhpc.decide.native import node_names, on_here, on_slurm, with_features
 from hybridhpc.decide.places import is_named, misplaced
 from hybridhpc.decide.profile import Need
+from hybridhpc.decide.refusal import Refusal
 from hybridhpc.model import Gpus, JobSpec, Mebibytes, Seconds
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition, Snapshot
@@ -35,7 +36,7 @@ class Fit:
 def fits(spec: JobSpec, site: Site, snapshot: Snapshot) -> list[Fit]:
     """Judge every candidate of a site: each partition with each GPU alternative."""
     alternatives = tuple(dict.fromkeys(gpus for gpus in spec.resources.gpus if gpus.count > 0)) or (None,)
-    return [_fit(spec, candidate, snapshot) for candidate in _candidates(spec, site, snapshot, alternatives)]
+    return [judge(spec, candidate, snapshot) for candidate in _candidates(spec, site, snapshot, alternatives)]
 
 
 def _candidates(
@@ -51,7 +52,8 @@ def _candidates(
     ]
 
 
-def _fit(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> Fit:
+def judge(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> Fit:
+    """Judge one candidate."""
     partition = snapshot.partition(candidate.partition)
     if partition is None:
         return _absent(candidate, snapshot)

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from hybridhpc.decide.candidate import Candidate
-from hybridhpc.decide.native import Refusal, missing_nodes
-from hybridhpc.decide.spelling import spelled, spelled_gpus, spelled_memory, spelled_time
+from hybridhpc.decide.native import missing_nodes
+from hybridhpc.decide.refusal import (
+    Change,
+    Refusal,
+    in_site_file,
+    to_cpus,
+    to_gpus,
+    to_indices,
+    to_memory,
+    to_nodes,
+    to_time,
+    ways,
+)
 from hybridhpc.model import Gpus, JobSpec, Seconds
 from hybridhpc.sites.snapshot import Node, QueuePartition, Snapshot
 from hybridhpc.units import format_memory, format_walltime
@@ -62,7 +74,7 @@ def _time(case: Case) -> Refusal | None:
         return None
     return Refusal(
         reason=f"walltime {format_walltime(asked)} is over the partition's limit of {format_walltime(limit)}",
-        would_admit=f"{spelled_time(case.spec, limit)} or less",
+        ways=(to_time(case.spec, limit),) if limit > 0 else (),
     )
 
 
@@ -71,8 +83,8 @@ def _node_limit(case: Case) -> Refusal | None:
     if limit is None or asked <= limit:
         return None
     return Refusal(
-        reason=f"needs {asked} nodes; partition {case.partition.name} gives a job at most {limit}",
-        would_admit=spelled(case.spec, "nodes", str(limit)) if limit > 0 else None,
+        reason=f"needs {_nodes(asked)}; partition {case.partition.name} gives a job at most {limit}",
+        ways=ways(to_nodes(case.spec, limit)),
     )
 
 
@@ -86,7 +98,7 @@ def _array(case: Case) -> Refusal | None:
         return None
     return Refusal(
         reason=f"array index {last} is over the largest index {limit - 1} (MaxArraySize {limit})",
-        would_admit=f"array indices up to {limit - 1}" if limit > 0 else None,
+        ways=ways(to_indices(case.spec, limit)),
     )
 
 
@@ -104,22 +116,46 @@ def _shape(case: Case) -> Refusal | None:
         what = f"with constraint {case.spec.native.constraint}" if case.spec.native.constraint else "that may be used"
         return Refusal(reason=f"partition {name} has no node {what}")
     if not case.able:
-        share = [refusal for check in (_gpu_share, _cpu_share, _memory_share) if (refusal := check(case)) is not None]
-        together = f"no node has {_spell(case)} at once"
-        return Refusal(
-            reason="; ".join(refusal.reason for refusal in share) or together,
-            would_admit=share[0].would_admit if len(share) == 1 else None,
-        )
+        share = [why for check in (_gpu_share, _cpu_share, _memory_share) if (why := check(case))]
+        kinds = _other_kinds(case) if _most_gpus(case) == 0 else ()
+        return Refusal(reason="; ".join(share) or f"no node has {_spell(case)} at once", ways=kinds or _smaller(case))
     usable = sum(node.usable for node in case.able)
     if usable >= case.spec.resources.nodes:
         return None
     down = len(case.able) - usable
     like = "" if len(case.able) == len(case.nodes) else f" with {_spell(case)}"
     return Refusal(
-        reason=f"needs {case.spec.resources.nodes} nodes{like}; partition {name} has {len(case.able)}"
+        reason=f"needs {_nodes(case.spec.resources.nodes)}{like}; partition {name} has {len(case.able)}"
         + (f" ({down} down)" if down else ""),
-        would_admit=spelled(case.spec, "nodes", str(usable)) if usable else None,
+        ways=ways(to_nodes(case.spec, usable)) + _smaller(case),
     )
+
+
+def _smaller(case: Case) -> tuple[Change, ...]:
+    """Return a smaller share in each figure alone: what enough nodes have that hold the other two.
+
+    Where too few nodes are left for the job, it is what all of those have; then the number of nodes must change, too.
+    """
+    gpus, spec = case.candidate.gpus, case.spec
+    wanted = gpus.count if gpus else 0
+    usable = [(gpus_on(case.candidate, node), node.cpus, node.memory) for node in case.nodes if node.usable]
+
+    def most(figure: int, *others: tuple[int, int]) -> int:
+        holding = (node[figure] for node in usable if all(node[at] >= least for at, least in others))
+        found = sorted(holding, reverse=True)[: max(1, spec.resources.nodes)]
+        return found[-1] if found else 0
+
+    fewer, narrower = most(0, (1, case.cpus), (2, case.memory)), most(1, (0, wanted), (2, case.memory))
+    less = most(2, (0, wanted), (1, case.cpus))
+    return ways(
+        to_gpus(spec, Gpus(count=fewer, kind=gpus.kind), fewer=True) if gpus and fewer < wanted else None,
+        to_cpus(spec, narrower) if narrower < case.cpus else None,
+        to_memory(spec, less) if less < case.memory else None,
+    )
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'' if count == 1 else 's'}"
 
 
 def _spell(case: Case) -> str:
@@ -134,48 +170,50 @@ def _spell_gpus(gpus: Gpus) -> str:
     return f"{gpus.count} x {gpus.kind}" if gpus.kind else f"{gpus.count} GPUs"
 
 
-def _gpu_share(case: Case) -> Refusal | None:
-    gpus = case.candidate.gpus
-    if gpus is None:
-        return None
-    most = max(gpus_on(case.candidate, node) for node in case.nodes)
-    if most >= gpus.count:
-        return None
+def _most_gpus(case: Case) -> int | None:
+    """Return the most GPUs of the kind asked for that a node has; None if none are asked for."""
+    return max(gpus_on(case.candidate, node) for node in case.nodes) if case.candidate.gpus else None
+
+
+def _gpu_share(case: Case) -> str:
+    gpus, most = case.candidate.gpus, _most_gpus(case)
+    if gpus is None or most is None or most >= gpus.count:
+        return ""
     if most > 0:
-        reason = f"needs {_spell_gpus(gpus)} per node; the largest node has {most}"
-        return Refusal(reason=reason, would_admit=f"{spelled_gpus(case.spec, most, gpus.kind)} or fewer")
-    return _gpu_kind(case, gpus)
+        return f"needs {_spell_gpus(gpus)} per node; the largest node has {most}"
+    kinds = sorted({node.gpu_kind or "GPUs without a type" for node in case.nodes if node.gpus > 0})
+    return f"no node has GPUs of kind {gpus.kind} (it has {', '.join(kinds)})" if kinds else "no node has GPUs"
 
 
-def _gpu_kind(case: Case, gpus: Gpus) -> Refusal:
-    holding = [node for node in case.nodes if node.gpus > 0]
-    if not holding:
-        return Refusal(reason="no node has GPUs")
-    kinds = sorted({node.gpu_kind or "GPUs without a type" for node in holding})
-    reason = f"no node has GPUs of kind {gpus.kind} (it has {', '.join(kinds)})"
-    word = (gpus.kind or "").lower()
-    alike = next((kind for kind in kinds if word in re.split("[_-]", kind.lower())), None)
+def _other_kinds(case: Case) -> tuple[Change, ...]:
+    """Return the scheduler's word that seems to mean the kind asked for, else the kinds of which a node has enough."""
+    gpus, site = case.candidate.gpus, case.candidate.site
+    if gpus is None or gpus.kind is None:
+        return ()
+    word, kind = gpus.kind.lower(), gpus.kind
+    holding = [node for node in case.nodes if node.gpu_kind and node.gpus > 0]
+    alike = next((own for own in sorted({node.gpu_kind or "" for node in holding}) if _means(own, word)), None)
     if alike:
-        return Refusal(reason=reason, would_admit=f"`gres: {{{gpus.kind}: {alike}}}` in the site file")
-    typed = [node.gpu_kind for node in holding if node.gpu_kind and node.gpus >= gpus.count]
-    near = f"{min(typed)}:{gpus.count}" if typed else ""
-    return Refusal(reason=reason, would_admit=spelled(case.spec, "gpus", near) if near else None)
+        mapped = replace(site, gres=((kind, alike), *site.gres))
+        return (in_site_file(case.spec, "gres", f"gres: {{{kind}: {alike}}}", mapped, ""),)
+    enough = sorted({node.gpu_kind or "" for node in holding if node.gpus >= gpus.count})
+    return ways(*(to_gpus(case.spec, Gpus(kind=own, count=gpus.count), fewer=False) for own in enough))
 
 
-def _cpu_share(case: Case) -> Refusal | None:
+def _means(native: str, word: str) -> bool:
+    return word in re.split("[_-]", native.lower())
+
+
+def _cpu_share(case: Case) -> str:
     most = max(node.cpus for node in case.nodes)
-    if case.cpus <= most:
-        return None
-    reason = f"needs {case.cpus} CPUs per node; the largest node has {most}"
-    return Refusal(reason=reason, would_admit=f"{most} CPUs per node or fewer" if most > 0 else None)
+    return f"needs {case.cpus} CPUs per node; the largest node has {most}" if case.cpus > most else ""
 
 
-def _memory_share(case: Case) -> Refusal | None:
+def _memory_share(case: Case) -> str:
     most = max(node.memory for node in case.nodes)
     if case.memory <= most:
-        return None
-    reason = f"needs {format_memory(case.memory)} per node; the largest node has {format_memory(most)}"
-    return Refusal(reason=reason, would_admit=f"{spelled_memory(case.spec, most)} or less")
+        return ""
+    return f"needs {format_memory(case.memory)} per node; the largest node has {format_memory(most)}"
 
 
 _CHECKS: tuple[Callable[[Case], Refusal | None], ...] = (_up, _time, _node_limit, _array, _listed, _shape)

@@ -9,26 +9,16 @@ import re
 from collections.abc import Iterable
 
 from hybridhpc.decide.profile import split_names
-from hybridhpc.decide.spelling import OPTIONS, spelled
+from hybridhpc.decide.refusal import Refusal, to_name, to_place, ways, without_names
+from hybridhpc.decide.spelling import spelled
 from hybridhpc.model import JobSpec, Native
 from hybridhpc.schedulers.slurm_text import parse_hosts
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition
-from hybridhpc.values import dataclass
 
 _WORDS = {"qos": "QOS", "licenses": "licences", "nodelist": "nodes by name"}
 _INVISIBLE = ("reservation", "licenses", "cluster")
 """No snapshot shows these: the site file, an explicit `where` or the scheduler itself must vouch for them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why a job cannot run somewhere; `would_admit` is the one change that would remove this reason."""
-
-    reason: str
-    would_admit: str | None = None
-    doubtful: bool = False
-    """The scheduler may know better: if its start estimate accepts the job, this reason falls away."""
 
 
 def own_name(site: Site, kind: str, word: str) -> str | None:
@@ -49,7 +39,7 @@ def on_slurm(
     `known` are the site's partitions; `explicit` says that the person named this site in `where`.
     """
     native = spec.native
-    found = [_partition(native, site, partition, known)]
+    found = [_partition(spec, site, partition, known)]
     notes: list[str] = []
     defaults = {"account": site.account_for(partition.name), "qos": site.qos_for(partition.name)}
     for kind, allowed in (("account", partition.allowed_accounts), ("qos", partition.allowed_qos)):
@@ -66,7 +56,7 @@ def on_slurm(
         if explicit:
             notes.append(f"{_word(kind)} {value} could not be checked")
         else:
-            found.append(_unknown(kind, value, site.name))
+            found.append(_unknown(spec, kind, value, site))
     return [refusal for refusal in found if refusal is not None], notes
 
 
@@ -79,9 +69,9 @@ def on_here(spec: JobSpec, site: Site, partition: str) -> list[Refusal]:
     if not given:
         return []
     options = [spelled(spec, kind, value) for kind, value in given.items()]
-    near = " and ".join(f"no {option}" for option in options)
     kinds = ", ".join(_word(kind) + ("" if kind in ("qos", "licenses", "nodelist") else "s") for kind in given)
-    return [Refusal(reason=f"{site.name} has no {kinds}; the job names {' and '.join(options)}", would_admit=near)]
+    reason = f"{site.name} has no {kinds}; the job names {' and '.join(options)}"
+    return [Refusal(reason=reason, ways=(without_names(spec, given),))]
 
 
 def with_features(native: Native, site: Site, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
@@ -113,7 +103,8 @@ def _word(kind: str) -> str:
     return _WORDS.get(kind, kind)
 
 
-def _partition(native: Native, site: Site, partition: QueuePartition, known: Iterable[str]) -> Refusal | None:
+def _partition(spec: JobSpec, site: Site, partition: QueuePartition, known: Iterable[str]) -> Refusal | None:
+    native = spec.native
     if not native.partition:
         return None
     wanted = {own_name(site, "partition", name) or name for name in split_names(native.partition)}
@@ -123,19 +114,20 @@ def _partition(native: Native, site: Site, partition: QueuePartition, known: Ite
     reason = f"the job names partition {native.partition}"
     if wanted.isdisjoint(there):
         reason += f", which {site.name} does not have (it has {', '.join(there)})"
-    return Refusal(reason=reason, would_admit=f"{OPTIONS['partition']}={partition.name}")
+    return Refusal(reason=reason, ways=ways(to_name(spec, "partition", (partition.name,))))
 
 
 def _not_admitted(spec: JobSpec, kind: str, own: str, partition: str, allowed: tuple[str, ...]) -> Refusal:
     return Refusal(
         reason=f"{_word(kind)} {own} may not use partition {partition} (it admits {', '.join(allowed)})",
-        would_admit=spelled(spec, kind, " or ".join(allowed[:3])),
+        ways=ways(to_name(spec, kind, allowed)),
     )
 
 
-def _unknown(kind: str, value: str, site: str) -> Refusal:
+def _unknown(spec: JobSpec, kind: str, value: str, site: Site) -> Refusal:
+    vouched = f", or `names: {{{kind}: {{{value}: {value}}}}}` in its site file"
     return Refusal(
-        reason=f"nothing says that {site} has {_word(kind)} {value}",
-        would_admit=f"--where={site}, or `names: {{{kind}: {{{value}: {value}}}}}` in its site file",
+        reason=f"nothing says that {site.name} has {_word(kind)} {value}",
+        ways=(to_place(spec, site.name, vouched),),
         doubtful=True,
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from hybridhpc.decide.candidate import Candidate
-from hybridhpc.decide.native import Refusal
-from hybridhpc.model import JobSpec
+from hybridhpc.decide.refusal import Change, Refusal, in_site_file, to_place, without_exclusion
+from hybridhpc.model import JobSpec, Mebibytes
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node
 from hybridhpc.spec.places import CLOUD, ONPREM, Comparison, admitting, parse_comparison
@@ -35,7 +36,7 @@ def misplaced(spec: JobSpec, candidate: Candidate, nodes: Sequence[Node]) -> lis
     found = [*_residency(spec, candidate), *_unplaced(spec, candidate)]
     for entry in spec.where:
         comparison = parse_comparison(entry)
-        if comparison is not None and (refusal := _compared(entry, comparison, candidate, nodes)):
+        if comparison is not None and (refusal := _compared(spec, entry, comparison, candidate, nodes)):
             found.append(refusal)
     return found
 
@@ -57,9 +58,9 @@ def _unplaced(spec: JobSpec, candidate: Candidate) -> Iterator[Refusal]:
     left_out = [entry for entry in spec.where if entry.startswith("!") and _matches(entry[1:], candidate)]
     wanted = admitting(spec.where)
     if left_out:
-        yield Refusal(reason=f"left out by where: {left_out[0]}", would_admit=f"no {left_out[0]} in where")
+        yield Refusal(reason=f"left out by where: {left_out[0]}", ways=(without_exclusion(spec, left_out),))
     elif wanted and not any(_matches(entry, candidate) for entry in wanted):
-        yield Refusal(reason=f"not named in where: {', '.join(spec.where)}", would_admit=f"--where={place}")
+        yield Refusal(reason=f"not named in where: {', '.join(spec.where)}", ways=(to_place(spec, place),))
     elif candidate.site.only_listed and candidate.partition not in {each.name for each in candidate.site.partitions}:
         yield Refusal(reason=f"the site file of {candidate.site.name} does not list this partition (only_listed)")
 
@@ -77,13 +78,14 @@ def _residency(spec: JobSpec, candidate: Candidate) -> Iterator[Refusal]:
         yield Refusal(reason=f"its data may not leave (residency: {wanted}), and {why}")
     else:
         why = f"{site.name} has no label {wanted}"
-        yield Refusal(
-            reason=f"its data may not leave (residency: {wanted}), and {why}",
-            would_admit=f"`labels: [{wanted}]` in the site file, if that is so",
-        )
+        labelled = replace(site, labels=(*site.labels, wanted))
+        change = in_site_file(spec, "labels", f"labels: [{wanted}]", labelled)
+        yield Refusal(reason=f"its data may not leave (residency: {wanted}), and {why}", ways=(change,))
 
 
-def _compared(entry: str, comparison: Comparison, candidate: Candidate, nodes: Sequence[Node]) -> Refusal | None:
+def _compared(
+    spec: JobSpec, entry: str, comparison: Comparison, candidate: Candidate, nodes: Sequence[Node]
+) -> Refusal | None:
     """Judge the GPUs that the job would get: of the kind it names, else every kind among the nodes."""
     site = candidate.site
     known = dict(_figures(site, comparison.figure))
@@ -94,15 +96,22 @@ def _compared(entry: str, comparison: Comparison, candidate: Candidate, nodes: S
     for kind in kinds:
         figure = known.get(kind.lower())
         if figure is None:
-            key = comparison.figure.replace("-", "_")
-            example = "80GiB" if comparison.figure == "gpu-memory" else "1.0"
-            return Refusal(
-                reason=f"{entry}: the site file of {site.name} does not say so of {kind or 'its GPUs'}",
-                would_admit=f"`{key}: {{{kind or 'H100'}: {example}}}` in the site file, if that is so",
-            )
+            reason = f"{entry}: the site file of {site.name} does not say so of {kind or 'its GPUs'}"
+            return Refusal(reason=reason, ways=(_told(spec, site, comparison, kind),) if kind else ())
         if not comparison.holds(figure):
             return Refusal(reason=f"{entry}: {kind} has {comparison.spelled(figure)}")
     return None
+
+
+def _told(spec: JobSpec, site: Site, comparison: Comparison, kind: str) -> Change:
+    """Have the site file tell a figure of a GPU, as an example one that will do."""
+    key = comparison.figure.replace("-", "_")
+    figure = comparison.value * {">": 2.0, "<": 0.5}.get(comparison.sign, 1.0)
+    if comparison.figure == "gpu-memory":
+        told = replace(site, gpu_memory=((kind, Mebibytes(int(figure))), *site.gpu_memory))
+    else:
+        told = replace(site, gpu_speed=((kind, figure), *site.gpu_speed))
+    return in_site_file(spec, key, f"{key}: {{{kind}: {comparison.spelled(figure)}}}", told)
 
 
 def _figures(site: Site, figure: str) -> Iterator[tuple[str, float]]:

@@ -12,6 +12,7 @@ from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
 from hybridhpc.decide.fit import Fit, fits
 from hybridhpc.decide.forecast import Outlook, Run, Start, forecast_run, forecast_start, makespan, outlook
 from hybridhpc.decide.learned import Lessons, learned_fraction, lessons
+from hybridhpc.decide.nearest import Near, nearest
 from hybridhpc.decide.places import may_go
 from hybridhpc.decide.policy import Policy, apart, weigh
 from hybridhpc.decide.promise import Outcome, Promise
@@ -140,7 +141,7 @@ def _judge_site(question: _Question, site: Site, snapshot: Snapshot) -> list[Cho
     choices = []
     view: Outlook | None = None
     for fit in fits(question.spec, site, snapshot):
-        why = _refused(question, fit)
+        why = _refused(question, fit, snapshot)
         if why is not None:
             choices.append(why)
             continue
@@ -151,7 +152,7 @@ def _judge_site(question: _Question, site: Site, snapshot: Snapshot) -> list[Cho
     return choices
 
 
-def _refused(question: _Question, fit: Fit) -> Choice | None:
+def _refused(question: _Question, fit: Fit, snapshot: Snapshot) -> Choice | None:
     """Return the refusal of a candidate that cannot run the job; None if it can."""
     key = fit.candidate.key
     told = question.estimates.get(key)
@@ -166,8 +167,13 @@ def _refused(question: _Question, fit: Fit) -> Choice | None:
         reasons.append(f"the scheduler refuses it: {told.refusal}")
     if not reasons:
         return None
-    near = standing[0].would_admit if len(reasons) == len(standing) == 1 else None
-    return Choice(candidate=fit.candidate, refused="; ".join(reasons), would_admit=near)
+    near = nearest(question.spec, fit, snapshot) if len(reasons) == len(standing) else None
+    return _refusal(fit, "; ".join(reasons), near)
+
+
+def _refusal(fit: Fit, reason: str, near: Near | None) -> Choice:
+    words, effort = (near.words, near.effort) if near else (None, 0)
+    return Choice(candidate=fit.candidate, refused=reason, would_admit=words, effort=effort)
 
 
 def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
@@ -183,7 +189,8 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
     if goal.max_cost is not None:
         refusal = over_budget(spec, fit, quoted, task, start.boot, goal.max_cost)
         if refusal is not None:
-            return Choice(candidate=fit.candidate, refused=refusal.reason, would_admit=refusal.would_admit)
+            (way,) = refusal.ways
+            return _refusal(fit, refusal.reason, Near(words=way.words, effort=way.effort))
     score, late = weigh(goal, policy, when, whole, quoted.usd, run.overrun, question.now)
     promise = _promise(question, fit, view, start, run)
     forecast = Forecast(

@@ -43,6 +43,7 @@ def read_script(
             output=first.output,
             error=first.error,
             chdir=first.chdir,
+            asked=tuple((option.name, option.value or "") for option in merged[0]),
             calls_slurm=_slurm_command(content),
         ),
         array=_array(first),

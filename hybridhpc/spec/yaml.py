@@ -56,7 +56,8 @@ def parse_spec(text: bytes, path: str, *, where: tuple[str, ...] | None = None, 
         raise SpecError(in_order(problems))
     if where is not None:
         values["where"] = where
-    return replace(_spec(values, path, sha256(text).hexdigest()), lines=_lines(document, spelled))
+    aliases = tuple((str(key[-1]), str(there[-1])) for key, there in spelled.items())
+    return replace(_spec(values, path, sha256(text).hexdigest()), lines=_lines(document, spelled), aliases=aliases)
 
 
 def _lines(document: Document, spelled: Mapping[KeyPath, KeyPath]) -> tuple[tuple[str, int], ...]:

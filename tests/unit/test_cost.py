@@ -84,8 +84,8 @@ def test_a_ceiling_counts_to_the_walltime_and_names_the_walltime_that_fits():
     assert over_budget(job, fit, found, TASK, 0, 80.0) is None
     refusal = over_budget(job, fit, found, TASK, 0, 60.0)
     assert refusal.reason == "may cost up to $80.00 to its walltime of 10:00:00; the ceiling is $60.00"
-    assert refusal.would_admit == "time: 7h30m or less"
-    assert over_budget(job, fit, found, TASK, 0, 20.0).would_admit == "max_cost: 80.00 USD"
+    assert refusal.ways[0].words == "time: 7h30m or less"
+    assert over_budget(job, fit, found, TASK, 0, 20.0).ways[0].words == "max_cost: 80.00 USD"
 
 
 def test_a_ceiling_refuses_a_job_without_any_walltime():
@@ -93,7 +93,7 @@ def test_a_ceiling_refuses_a_job_without_any_walltime():
     fit = fit_of(job, price(per_gpu=1.0))
     refusal = over_budget(job, fit, quote(job, fit, TASK, TASK, 0), TASK, 0, 80.0)
     assert "has no walltime" in refusal.reason
-    assert refusal.would_admit == "time: 10h or less"
+    assert refusal.ways[0].words == "time: 10h or less"
     free = fit_of(job, price())
     assert over_budget(job, free, quote(job, free, TASK, TASK, 0), TASK, 0, 0.0) is None
 

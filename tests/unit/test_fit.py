@@ -31,9 +31,9 @@ def refused(job, place=LAB, world=FOUR):
         (spec(count=20), "needs 20 nodes; partition gpu has 4", "nodes: 4"),
         (spec(gpus=("H100:16",)), "needs 16 x H100 per node; the largest node has 8", "gpus: H100:8 or fewer"),
         (spec(gpus=("A100:8",)), "no node has GPUs of kind A100 (it has h100)", "gpus: h100:8"),
-        (spec(cpus=128), "needs 128 CPUs per node; the largest node has 64", "64 CPUs per node or fewer"),
+        (spec(cpus=128), "needs 128 CPUs per node; the largest node has 64", "cpus: 64 or fewer"),
         (spec(memory=Mebibytes(2 * TIB)), "needs 2TiB per node; the largest node has 1TiB", "memory: 1TiB or less"),
-        (spec(count=20, time=8 * DAY), f"{LONG}; needs 20 nodes; partition gpu has 4", None),
+        (spec(count=20, time=8 * DAY), f"{LONG}; needs 20 nodes; partition gpu has 4", "time: 7d or less and nodes: 4"),
     ],
 )  # fmt: skip
 def test_every_limit_is_refused_with_its_numbers(job, reason, fix):
@@ -54,7 +54,7 @@ def test_only_nodes_large_enough_count():
 
 def test_a_shape_that_no_single_node_has_at_once():
     world = snapshot("lab", (*nodes(1, cpus=8), *nodes(1, prefix="c", gpus=0)))
-    assert refused(spec(cpus=32), world=world) == ("no node has 8 x H100, 32 CPUs at once", None)
+    assert refused(spec(cpus=32), world=world) == ("no node has 8 x H100, 32 CPUs at once", "cpus: 8 or fewer")
 
 
 def test_a_partition_that_is_down_or_without_nodes_or_gpus():
@@ -71,7 +71,7 @@ def test_a_limit_on_nodes_per_job():
 def test_what_would_admit_a_script_is_an_option_of_sbatch():
     assert refused(spec(script=True, count=20))[1] == "--nodes=4"
     assert refused(spec(script=True, time=8 * DAY))[1] == "--time=7-00:00:00 or less"
-    assert refused(spec(script=True, gpus=("H100:16",)))[1] == "--gpus-per-node=8 or fewer"
+    assert refused(spec(script=True, gpus=("H100:16",)))[1] == "--gpus-per-node=H100:8 or fewer"
     assert refused(spec(script=True, memory=Mebibytes(2 * TIB)))[1] == "--mem=1T or less"
 
 
@@ -163,7 +163,7 @@ BARE = replace(LAB, partitions=())
 
 
 def test_a_named_partition_fits_only_itself_and_several_are_a_union():
-    one = by_partition(spec(native=native(partition="long")), BARE, two_partitions())
+    one = by_partition(spec(script=True, native=native(partition="long")), BARE, two_partitions())
     assert one["long"].refused is None
     assert (one["batch"].refused, one["batch"].would_admit) == ("the job names partition long", "--partition=batch")
     union = by_partition(spec(native=native(partition="long,batch")), BARE, two_partitions())
@@ -282,3 +282,36 @@ def test_the_walltime_is_the_partition_s_default_if_the_job_has_none():
     assert fit.walltime == 60
     (bounded,) = fits(spec(time=None), LAB, FOUR)
     assert bounded.walltime == 7 * DAY
+
+
+@pytest.mark.parametrize(
+    ("job", "fix"),
+    [
+        (spec(count=4, gpus=("H100:16",)), "gpus: H100:4 or fewer"),
+        (spec(count=2, gpus=("H100:16",)), "gpus: H100:8 or fewer"),
+        (spec(count=9, gpus=("H100:8",)), "nodes: 2"),
+        (spec(count=9, gpus=("H100:16",)), "gpus: H100:4 or fewer and nodes: 6"),
+        (spec(count=4, gpus=("H100:4",), cpus=128), "cpus: 64 or fewer"),
+    ],
+)
+def test_the_change_that_is_named_is_enough_and_the_smallest(job, fix):
+    world = snapshot("lab", (*nodes(2), *nodes(4, prefix="s", gpus=4)))
+    assert refused(job, world=world)[1] == fix
+
+
+def test_a_key_is_named_as_the_person_spelled_it():
+    job = replace(spec(count=20), aliases=(("nodes", "num_nodes"),))
+    assert refused(job)[1] == "num_nodes: 4"
+
+
+def test_a_script_whose_figures_hang_on_each_other_gets_no_wrong_advice():
+    job = spec(script=True, count=20)
+    tasks = replace(job.payload, asked=(("nodes", "20"), ("ntasks", "40")))
+    assert refused(replace(job, payload=tasks))[1] is None
+    by_cpu = replace(job.payload, asked=(("mem-per-cpu", "1G"),))
+    assert refused(replace(spec(script=True, memory=Mebibytes(2 * TIB)), payload=by_cpu))[1] is None
+
+
+def test_where_somebody_does_not_want_to_go_the_job_is_not_changed_for_it():
+    assert refused(spec(where=("cloud",)))[1] == "--where=lab/gpu"
+    assert refused(spec(where=("cloud",), count=20))[1] is None

@@ -108,6 +108,7 @@ def spec(
     *, count=1, gpus=("H100:8",), time=10 * HOUR, where=("auto",), value=30.0, deadline=None, max_cost=None, **more
 ):
     asked = tuple(Gpus(kind=text.split(":")[0], count=int(text.split(":")[1])) for text in gpus)
+    cpus = more.get("cpus")
     resources = Resources(
         nodes=count,
         gpus=asked,
@@ -124,11 +125,16 @@ def spec(
         file="/home/a/train.yaml",
         digest="0" * 64,
         resources=resources,
-        payload=Script(content=b"", path="/home/a/train.sbatch") if more.pop("script", False) else Work(run="true"),
+        payload=_script(count, gpus, cpus) if more.pop("script", False) else Work(run="true"),
         where=where,
         goal=goal,
         **more,
     )
+
+
+def _script(count, gpus, cpus):
+    asked = {"nodes": str(count), "gpus-per-node": gpus[0] if gpus else "0", "cpus-per-task": str(cpus or 1)}
+    return Script(content=b"", path="/home/a/train.sbatch", asked=tuple(asked.items()))
 
 
 def past(hours, *, where="lab/gpu", name="train", gpus="H100:8", time=10 * HOUR, waited=0, ago=DAY, completed=True):

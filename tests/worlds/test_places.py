@@ -186,3 +186,9 @@ def test_the_words_tell_who_answered_and_who_did_not():
     with pytest.raises(Unheard) as told:
         Planned(ranking=decide(spec(), ((aws, MUTE),), now=NOW), plans=()).chosen()
     assert told.value.message.startswith("aws could not be asked\n")
+
+
+def test_the_least_change_is_named_with_its_place():
+    with pytest.raises(NoCandidate) as told:
+        Planned(ranking=decide(spec(count=3, where=("cloud", "institute")), world(), now=NOW), plans=()).chosen()
+    assert told.value.hint == "it would fit at aws/gpu with nodes: 2"
