@@ -114,9 +114,10 @@ def _site_files(folder: Path) -> list[Path]:
 
 def _load_site(file: Path) -> Site | InvalidSite:
     from hybridhpc.sites.catalog import parse_site
+    from hybridhpc.spec.native import judge
 
     try:
-        return parse_site(file.read_bytes(), str(file))
+        return parse_site(file.read_bytes(), str(file), judge)
     except OSError as error:
         problem = Problem(file=str(file), line=None, key="", message=f"cannot be read: {error.strerror}")
         return InvalidSite(name=file.stem, file=str(file), problems=(problem,))

@@ -154,7 +154,7 @@ def several(item: Schema, *, split: Callable[[Plain], list[Plain]] | None = None
     def read(entries: list[Plain]) -> tuple[Any, ...]:
         return tuple(item.read(entry) for entry in entries)
 
-    return _before(check, Schema(read, lambda: _pydantic().tuple_variable_schema(item.core())))
+    return before(check, Schema(read, lambda: _pydantic().tuple_variable_schema(item.core())))
 
 
 def refused(message: str, hint: str = "") -> Schema:
@@ -181,12 +181,12 @@ def table(key: Reader, value: Schema) -> Schema:
                 found[written] = _Twice(same)
         return found
 
-    keys, values = word(key), _before(_once, value)
+    keys, values = word(key), before(_once, value)
 
     def read(entries: dict[str, Any]) -> dict[Any, Any]:
         return {keys.read(written): values.read(each) for written, each in entries.items()}
 
-    return _before(check, Schema(read, lambda: _pydantic().dict_schema(keys.core(), values.core())))
+    return before(check, Schema(read, lambda: _pydantic().dict_schema(keys.core(), values.core())))
 
 
 def record(*required: str, **fields: Schema) -> Schema:
@@ -207,7 +207,7 @@ def record(*required: str, **fields: Schema) -> Schema:
         made: CoreSchema = make.typed_dict_schema(known, extra_behavior="forbid")
         return made
 
-    return _before(check, Schema(read, core))
+    return before(check, Schema(read, core))
 
 
 def either(**branches: Schema) -> Schema:
@@ -235,7 +235,7 @@ def then(schema: Schema, make: Callable[[Any], Any]) -> Schema:
     )
 
 
-def _before(check: Callable[[Any], Any], schema: Schema) -> Schema:
+def before(check: Callable[[Any], Any], schema: Schema) -> Schema:
     """Return a schema that reads what `check` makes of a value. `check` raises Fault if it cannot be."""
     return Schema(
         lambda value: schema.read(check(value)),

@@ -12,6 +12,7 @@ from hybridhpc.checking.folders import others
 from hybridhpc.client import Client
 from hybridhpc.sites.catalog import parse_site
 from hybridhpc.sites.site import InvalidSite
+from hybridhpc.spec.native import judge
 
 _DANGER = "what it says runs in your jobs"
 
@@ -51,7 +52,7 @@ def _file(path: Path, first: dict[str, Path]) -> Iterator[Finding]:
 
 
 def _content(path: Path, first: dict[str, Path]) -> Iterator[Finding]:
-    site = parse_site(path.read_bytes(), str(path))
+    site = parse_site(path.read_bytes(), str(path), judge)
     if isinstance(site, InvalidSite):
         yield from map(of_problem, site.problems)
         return

@@ -9,17 +9,21 @@ from typing import Any
 from hybridhpc.document import Document, read_document
 from hybridhpc.errors import Problem
 from hybridhpc.schema import in_order
-from hybridhpc.sites.schema import SITE, read_site_name
+from hybridhpc.sites.options import Judge, take_all
+from hybridhpc.sites.schema import read_site_name, site_form
 from hybridhpc.sites.site import InvalidSite, Partition, Price, Site
 
 _PRICES = {"gpu_price": "per_gpu", "node_price": "per_node", "cpu_price": "per_cpu"}
 
 
-def parse_site(text: bytes, path: str) -> Site | InvalidSite:
-    """Read a site file, whose stem is the site's name if it gives none. Never raises: InvalidSite has all problems."""
+def parse_site(text: bytes, path: str, judge: Judge = take_all) -> Site | InvalidSite:
+    """Read a site file, whose stem is the site's name if it gives none. Never raises: InvalidSite has all problems.
+
+    `judge` says which native options there are.
+    """
     stem = posixpath.splitext(posixpath.basename(path))[0]
     document = read_document(text, path)
-    values, problems = SITE.check(document, document.root, {}) if document.complete else ({}, [])
+    values, problems = site_form(judge).check(document, document.root, {}) if document.complete else ({}, [])
     problems = [*document.problems, *problems]
     if not problems:
         problems = [*_stem_problems(document, stem), *_contradictions(document, values)]

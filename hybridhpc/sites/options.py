@@ -1,6 +1,6 @@
 """Native scheduler options as people write them in YAML: one spelling, nothing that the spec's own keys derive.
 
-Which options sbatch has is the scheduler's to know: any that is not derived is passed on.
+Which options sbatch has, and what arguments they take, is not known here: whoever reads a file brings a judge.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hybridhpc.readers import Fault, Plain, kind, quoted
-from hybridhpc.schema import Schema, either, plain, several, table, then, word
+from hybridhpc.schema import Schema, before, either, plain, several, table, then, word
 
 Options = tuple[tuple[str, str | None], ...]
 """Long names; None: the flag has no value."""
+Judge = Callable[..., None]
+"""Is called with a long name, or with a name and its value; raises Fault for what no sbatch takes."""
 
 LONG_NAMES = {
     "A": "account", "a": "array", "B": "extra-node-info", "b": "begin", "C": "constraint", "c": "cpus-per-task",
@@ -34,8 +36,9 @@ _RETRIES = "write retries: {preempted: 20}"
 _WHERE = "write where: SITE/PARTITION"
 _ENV = "write env: {NAME: value}"
 DERIVED = {
-    "nodes": "write nodes: 2", "ntasks": _TASKS, "ntasks-per-node": _TASKS, "ntasks-per-core": _TASKS,
-    "ntasks-per-gpu": _TASKS, "ntasks-per-socket": _TASKS, "gres": _GPUS, "gpus": _GPUS, "gpus-per-node": _GPUS,
+    "nodes": "write nodes: 2", "ntasks": _TASKS, "ntasks-per-node": _TASKS, "tasks-per-node": _TASKS,
+    "ntasks-per-core": _TASKS, "ntasks-per-gpu": _TASKS, "ntasks-per-socket": _TASKS,
+    "gres": _GPUS, "gpus": _GPUS, "gpus-per-node": _GPUS,
     "gpus-per-task": _GPUS, "gpus-per-socket": _GPUS, "cpus-per-task": _CPUS, "cpus-per-gpu": _CPUS, "mincpus": _CPUS,
     "mem": _MEMORY, "mem-per-cpu": _MEMORY, "mem-per-gpu": _MEMORY, "time": "write time: 12h",
     "time-min": "write time: 12h", "array": "write array: 0-99%10", "dependency": "write after: {ok: [prep]}",
@@ -59,18 +62,43 @@ _FLAGS = {"true": _ON, "false": _DROPPED, "null": _DROPPED, "~": _DROPPED}
 _MAX_VALUE = 4000
 
 
-def options(own: Mapping[str, str] | None = None) -> Schema:
+def take_all(name: str, *value: str | None) -> None:
+    """Judge nothing: whatever is written is passed on."""
+
+
+def options(own: Mapping[str, str] | None = None, judge: Judge = take_all) -> Schema:
     """Return the schema of native options: a mapping, or a list of them as on the command line.
 
     `own` names options that this file has keys of its own for, and what to write instead.
     """
-    name = _name_reader({**DERIVED, **(own or {})})
-    written = word(lambda text: _split(text, name), longest=_MAX_VALUE)
-    pairs = then(table(name, plain(_value)), lambda found: tuple(found.items()))
+    name = _name_reader({**DERIVED, **(own or {})}, judge)
+
+    def value(entry: Any) -> object:  # noqa: ANN401 -- a key and what is written for it
+        key, written = entry
+        found = _value(written)
+        try:
+            known = name(key)
+        except ValueError:
+            return found  # what is wrong with the key is said where it stands
+        return _judged(known, found, judge)
+
+    def word_of(text: str) -> tuple[str, object]:
+        known, found = _split(text, name)
+        return known, _judged(known, found, judge)
+
+    written = word(word_of, longest=_MAX_VALUE)
+    keyed = before(lambda found: {key: (key, each) for key, each in found.items()}, table(name, plain(value)))
+    pairs = then(keyed, lambda found: tuple(found.items()))
     return then(either(mapping=pairs, list=several(written), text=several(written)), _collected)
 
 
-def _name_reader(derived: Mapping[str, str]) -> Callable[[str], str]:
+def _judged(name: str, value: object, judge: Judge) -> object:
+    if value is not _DROPPED:
+        judge(name, None if value is _ON else value)
+    return value
+
+
+def _name_reader(derived: Mapping[str, str], judge: Judge) -> Callable[[str], str]:
     """Return a reader of an option's name: `A`, `-A`, `account`, `--account`; `_` counts as `-`."""
 
     def read(text: str) -> str:
@@ -80,6 +108,7 @@ def _name_reader(derived: Mapping[str, str]) -> Callable[[str], str]:
             raise Fault(f"{quoted(text)} is no option of sbatch", "write its long name, as in account: ml")
         if name in derived:
             raise Fault(f"--{name} is set by a key of its own or by hybridhpc", derived[name])
+        judge(name)
         return name
 
     return read

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from hybridhpc.model import Native, Seconds
 from hybridhpc.readers import Fault, choice, decimal, matching, printable, quoted, truth
 from hybridhpc.schema import Form, Schema, record, several, table, then, word
-from hybridhpc.sites.options import options
+from hybridhpc.sites.options import Judge, options
 from hybridhpc.units import parse_memory, parse_price, parse_walltime, spell_time
 
 WRITE = {
@@ -173,48 +174,56 @@ def _prices() -> dict[str, Schema]:
     return dict.fromkeys(("gpu_price", "node_price", "cpu_price"), word(parse_price))
 
 
-_PARTITION_ENTRY = record(
-    **_prices(),
-    purchase=word(choice("owned", "on-demand", "spot")),
-    boot_delay=word(_within(0, 86400)),
-    account=word(_TOKEN),
-    qos=word(_TOKEN),
-    slurm=options({"account": "write account: ml below the partition", "qos": "write qos: normal below the partition"}),
-)
 _OWN = {"account": "write account: ml at the top level", "qos": "write qos: normal at the top level"}
+_OWN_BELOW = {"account": "write account: ml below the partition", "qos": "write qos: normal below the partition"}
 
-SITE = Form(
-    record(
+
+def _partition(judge: Judge) -> Schema:
+    return record(
         **_prices(),
-        name=word(read_site_name),
-        scheduler=word(choice("slurm", "here")),
-        transport=word(choice("local", "ssh", "openssh")),
-        host=word(_host),
-        ssh_config=word(_absolute),
-        renew=word(printable),
-        provider=word(choice(*PROVIDERS)),
-        slurm_conf=word(_absolute),
-        version=word(_VERSION),
-        job_root=word(_directory, longest=1000),
-        partitions=table(_PARTITION, _PARTITION_ENTRY),
-        only_listed=word(truth),
-        gres=then(table(_KIND, word(_gres)), _pairs),
-        gpu_memory=then(table(_KIND, word(parse_memory)), _pairs),
-        gpu_speed=then(table(_KIND, word(decimal(0.001, 1000))), _pairs),
+        purchase=word(choice("owned", "on-demand", "spot")),
+        boot_delay=word(_within(0, 86400)),
         account=word(_TOKEN),
         qos=word(_TOKEN),
-        names=then(table(choice(*Native.__slots__), table(printable, word(printable))), _triples),
-        labels=several(word(_label)),
-        resident_data=several(word(_resident, longest=1000)),
-        slurm=options(_OWN),
-        preamble=word(str, longest=MAX_TEXT),
-        container_runtime=word(choice("apptainer", "singularity")),
-        image_dir=word(_directory, longest=1000),
-        fabric=word(choice(*FABRICS)),
-        mpi=word(_TOKEN),
-        poll_interval=word(_within(1, 86400)),
-        probe_deadline=word(_within(1, 600)),
-    ),
-    write=WRITE,
-    foreign=FOREIGN,
-)
+        slurm=options(_OWN_BELOW, judge),
+    )
+
+
+@cache
+def site_form(judge: Judge) -> Form:
+    """Return the form of a site file; `judge` says which native options there are."""
+    return Form(
+        record(
+            **_prices(),
+            name=word(read_site_name),
+            scheduler=word(choice("slurm", "here")),
+            transport=word(choice("local", "ssh", "openssh")),
+            host=word(_host),
+            ssh_config=word(_absolute),
+            renew=word(printable),
+            provider=word(choice(*PROVIDERS)),
+            slurm_conf=word(_absolute),
+            version=word(_VERSION),
+            job_root=word(_directory, longest=1000),
+            partitions=table(_PARTITION, _partition(judge)),
+            only_listed=word(truth),
+            gres=then(table(_KIND, word(_gres)), _pairs),
+            gpu_memory=then(table(_KIND, word(parse_memory)), _pairs),
+            gpu_speed=then(table(_KIND, word(decimal(0.001, 1000))), _pairs),
+            account=word(_TOKEN),
+            qos=word(_TOKEN),
+            names=then(table(choice(*Native.__slots__), table(printable, word(printable))), _triples),
+            labels=several(word(_label)),
+            resident_data=several(word(_resident, longest=1000)),
+            slurm=options(_OWN, judge),
+            preamble=word(str, longest=MAX_TEXT),
+            container_runtime=word(choice("apptainer", "singularity")),
+            image_dir=word(_directory, longest=1000),
+            fabric=word(choice(*FABRICS)),
+            mpi=word(_TOKEN),
+            poll_interval=word(_within(1, 86400)),
+            probe_deadline=word(_within(1, 600)),
+        ),
+        write=WRITE,
+        foreign=FOREIGN,
+    )

@@ -172,8 +172,8 @@ def absent_from(known: Known, release: Release) -> str:
 
 
 def _nearest_to(name: str) -> str:
-    meant = nearest(name, [known.replace("-", "_") for known in BY_NAME])
-    return f"did you mean --{meant.replace('_', '-')}?" if meant else "`sbatch --help` lists them"
+    meant = nearest(name, BY_NAME)
+    return f"did you mean --{meant}?" if meant else "`sbatch --help` lists them"
 
 
 def legible(text: str) -> str:

@@ -10,6 +10,7 @@ from hybridhpc.schema import Form, either, plain, record, refused, several, tabl
 from hybridhpc.sites.options import options
 from hybridhpc.spec import values
 from hybridhpc.spec.aliases import ALIASES, FOREIGN
+from hybridhpc.spec.native import judge
 from hybridhpc.spec.places import places, read_label, read_place
 from hybridhpc.spec.sweep import MAX_POINTS, matrix_points, read_parameter, read_values
 from hybridhpc.units import parse_walltime
@@ -187,7 +188,7 @@ SPEC = Form(
                 _goal,
             ),
         ),
-        slurm=options(),
+        slurm=options(judge=judge),
     ),
     write=WRITE,
     aliases=ALIASES,

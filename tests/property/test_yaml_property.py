@@ -13,10 +13,11 @@ from hybridhpc.errors import SpecError
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.schema import Form
 from hybridhpc.sites.catalog import parse_site
-from hybridhpc.sites.schema import SITE
 from hybridhpc.sites.schema import WRITE as SITE_WRITE
+from hybridhpc.sites.schema import site_form
 from hybridhpc.sites.site import InvalidSite
 from hybridhpc.spec.aliases import ALIASES, FOREIGN
+from hybridhpc.spec.native import judge
 from hybridhpc.spec.schema import SPEC, WRITE
 from hybridhpc.spec.yaml import parse_spec
 
@@ -72,7 +73,7 @@ def test_no_yaml_syntax_makes_a_traceback(text: str) -> None:
     parse_site(text.encode(), "/sites/x.yaml")
 
 
-@given(st.sampled_from([SPEC, SITE]), specs, st.booleans())
+@given(st.sampled_from([SPEC, site_form(judge)]), specs, st.booleans())
 def test_the_quick_way_through_a_schema_and_pydantics_agree(form: Form, tree: dict[str, Any], runs: bool) -> None:
     root = {"run": "true", **tree} if runs else tree
     document = Document(file="job.yaml", root=root)

@@ -12,19 +12,20 @@ from hybridhpc.sites import schema
 from hybridhpc.sites.catalog import parse_site
 from hybridhpc.sites.schema import WRITE
 from hybridhpc.sites.site import InvalidSite, Partition, Price, Site
+from hybridhpc.spec.native import judge
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs/sites.md").read_text()
 
 
 def site(text: str, path: str = "/etc/hybridhpc/sites/dgx.yaml") -> Site:
-    found = parse_site(text.encode(), path)
+    found = parse_site(text.encode(), path, judge)
     assert isinstance(found, Site), found.problems
     return found
 
 
 def problems(text: str | bytes) -> list[str]:
-    found = parse_site(text.encode() if isinstance(text, str) else text, "/s/dgx.yaml")
+    found = parse_site(text.encode() if isinstance(text, str) else text, "/s/dgx.yaml", judge)
     assert isinstance(found, InvalidSite)
     assert (found.name, found.file) == ("dgx", "/s/dgx.yaml")
     return [str(problem) for problem in found.problems]
@@ -187,6 +188,8 @@ def test_a_partition_that_gives_one_price_gives_all_of_its_own() -> None:
         ("names: {acount: {a: b}}", "did you mean account?"),
         ("names: {account: ml}", "must be a mapping, not text"),
         ("slurm: {account: ml}", "write account: ml at the top level"),
+        ("slurm: {constrant: ib}", "did you mean constraint?"),
+        ("partitions:\n  a:\n    slurm: {hint: fast}", "'fast' is not what sbatch takes"),
         ("slurm: {time: 3}", "--time is set by a key of its own"),
         ("poll_interval: 2d", "'2d' is too long (write a time from 1s to 1d)"),
         ("poll_interval: 0s", "'0s' is too short (write a time from 1s to 1d)"),

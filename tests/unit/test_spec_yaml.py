@@ -315,7 +315,7 @@ def test_extreme_moments_make_no_traceback() -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        "{account: ml, exclusive: true, core_spec: 2, requeue-x: false, C: ib, nice: ~, begin: }",
+        "{account: ml, exclusive: true, core_spec: 2, contiguous: false, C: ib, nice: ~, begin: }",
         "[--account=ml, --exclusive, --core-spec 2, -C ib]",
         "['-Aml', exclusive, core_spec=2, '-Cib']",
         "['--account=\"ml\"', --exclusive=true, --core-spec = 2, --constraint ib, --nice=null]",
@@ -344,6 +344,25 @@ def test_an_option_that_another_key_decides_is_refused_by_name(option: str) -> N
         ("{'a b': 1}", "'a b' is no option of sbatch"),
         ("[{account: ml}]", "slurm[0]: must be one value, not a mapping"),
         ("3", "'3' is no option of sbatch"),
+        (
+            "\n  account: ml\n  constrain: ib",
+            "/j.yaml:4: slurm.constrain: --constrain is no option of sbatch (did you mean",
+        ),
+        (
+            "\n  - --account=ml\n  - --exklusive",
+            "/j.yaml:4: slurm[1]: --exklusive is no option of sbatch (did you mean",
+        ),
+        (
+            "\n  account: ml\n  hint: fast",
+            "/j.yaml:4: slurm.hint: 'fast' is not what sbatch takes (write hint: compute_bound",
+        ),
+        ("\n  - --hint=fast", "/j.yaml:3: slurm[0]: 'fast' is not what sbatch takes (write hint: compute_bound"),
+        ("{tmp: 10 gigabytes}", "slurm.tmp: '10 gigabytes' is no amount of memory (write tmp: 4G"),
+        ("{tim: 5}", "slurm.tim: --tim is no option of sbatch (did you mean"),
+        ("{tasks-per-node: 8}", "write tasks_per_node: 8"),
+        ("{contiguous: 3}", "slurm.contiguous: --contiguous takes no argument (write contiguous: true)"),
+        ("[--comment]", "slurm[0]: --comment needs an argument (write comment: ...)"),
+        ("{comment: true}", "slurm.comment: --comment needs an argument"),
     ],
 )
 def test_a_native_option_that_cannot_be_passed_on_is_refused(written: str, message: str) -> None:
