@@ -2,6 +2,10 @@
 
 At a site a directory lies once per content in `job_root/.work/DIGEST`, and each job gets a copy: with hard links a job
 that writes into its files would change every other job's, too. File systems that can share blocks do (`--reflink`).
+
+Since every job has a copy, what is kept may go at any time but while it is copied. Whoever keeps a new directory gives
+those another name that were not used for _KEPT_DAYS, and removes what got one more than _AWAY minutes ago. A copy that
+was under way goes on under the other name, as it is made from within; none lasts as long as that (_PATIENCE).
 """
 
 from __future__ import annotations
@@ -28,6 +32,10 @@ _LARGE = 8 << 20
 """Bytes from which progress is shown."""
 _PATIENCE = 600.0
 """Seconds for a copy within a site."""
+_KEPT_DAYS = 10
+"""Days without use after which a site keeps a directory no longer."""
+_AWAY = 60
+"""Minutes between the two steps of removing one."""
 _SAY = """\
 set -fu
 export LC_ALL=C
@@ -56,12 +64,22 @@ words=$(
     trap 'rm -rf "$new"' EXIT
     trap 'exit 1' HUP INT PIPE TERM
     mkdir "$new/tree" && tar -C "$new/tree" -xpof - && rm "$new/tree/$3" || exit
+    touch "$new/tree"
     sync -f "$new" 2>/dev/null || sync
     mv -- "$new/tree" "$1/$2" 2>/dev/null || [ -d "$1/$2" ]
 )
-say end $? $words"""
+say end $? $words
+cd -- "$1" || exit
+(
+    trap '' HUP
+    find . ! -name . -prune -type d -name '[0-9a-f]*' -mtime "+$4" -exec sh -c '
+        for each; do mv -- "$each" "./.old.${each#./}.$$" && touch "./.old.${each#./}.$$"; done' sh {} +
+    find . ! -name . -prune -name '.old.*' -mmin "+$5" -exec rm -rf -- {} +
+    find . ! -name . -prune -name '.new.*' -mtime +1 -exec rm -rf -- {} +
+) </dev/null >/dev/null 2>&1 4>&- &"""
 _COPY = """\
-[ -d "$1" ] || exit "$3"
+cd -- "$1" 2>/dev/null || exit "$3"
+touch .
 umask 077
 rm -rf -- "$2"
 mkdir -p -- "${2%/*}" || exit
@@ -69,7 +87,7 @@ if [ -n "$(find -H "${2%/*}" -prune \\( ! -user "$(id -u)" -o -perm -020 -o -per
     echo "${2%/*} belongs to another user or can be changed by others" >&2
     exit 1
 fi
-{ cp -a --reflink=auto -- "$1" "$2" 2>/dev/null || cp -a -- "$1" "$2"; }"""
+{ cp -a --reflink=auto -- . "$2" 2>/dev/null || cp -a -- . "$2"; }"""
 
 
 def copy_command(store: str, digest: str, directory: str, none: int) -> Command:
@@ -84,7 +102,7 @@ def sending(mark: str, path: str) -> bytes:
 
 def keeping(mark: str, store: str, digest: str) -> bytes:
     """Return the program with which a site keeps the directory that is sent behind it."""
-    return _program(_KEEP, mark, store, digest, mark)
+    return _program(_KEEP, mark, store, digest, mark, str(_KEPT_DAYS - 1), str(_AWAY))
 
 
 def _program(text: str, mark: str, *arguments: str) -> bytes:

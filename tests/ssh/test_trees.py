@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import subprocess
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import pytest
 
 from hybridhpc.errors import TransportError
 from hybridhpc.transports.base import Transport
-from hybridhpc.transports.tree import unpack_tree
+from hybridhpc.transports.tree import copy_command, unpack_tree
 from tests.loopback import Loopback
 
 
@@ -55,6 +59,52 @@ def test_a_tree_is_sent_once_per_content(
     (code / "run.sh").write_text("#!/bin/sh\nexit 1\n")
     transport.put_tree(str(code), str(tmp_path / "jobs" / "3" / "work"))
     assert len(list(store.iterdir())) == 2
+
+
+def aged(path: Path, days: float) -> Path:
+    path.mkdir(exist_ok=True, parents=True)
+    (path / "file").write_text("x")
+    os.utime(path, times=(time.time() - days * 86400,) * 2)
+    return path
+
+
+def test_what_nobody_used_for_days_is_given_up_in_two_steps(
+    server: Loopback, reach: Callable[..., Transport], tmp_path: Path, code: Path
+) -> None:
+    transport = reach(server, job_root=str(tmp_path / "jobs"))
+    store = tmp_path / "jobs" / ".work"
+    transport.put_tree(str(code), str(tmp_path / "jobs" / "1" / "work"))
+    (used,) = store.iterdir()
+    os.utime(used, times=(0, 0))
+    transport.put_tree(str(code), str(tmp_path / "jobs" / "2" / "work"))
+    fresh, unused = aged(store / ("a" * 64), 9.5), aged(store / ("b" * 64), 11)
+    away, just_away = aged(store / ".old.c.1", 0.1), aged(store / ".old.d.1", 0.01)
+    cut, under_way = aged(store / ".new.e", 3), aged(store / ".new.f", 0.5)
+    (code / "run.sh").write_text("#!/bin/sh\nexit 2\n")
+    transport.put_tree(str(code), str(tmp_path / "jobs" / "3" / "work"))
+    end = time.monotonic() + 20
+    while (away.exists() or cut.exists() or unused.exists()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not (away.exists() or cut.exists() or unused.exists())
+    assert all(path.exists() for path in (used, fresh, just_away, under_way))
+    (renamed,) = store.glob(f".old.{unused.name}.*")
+    assert time.time() - renamed.stat().st_mtime < 60
+
+
+def test_a_copy_under_way_survives_the_first_step(tmp_path: Path) -> None:
+    """While cp runs, what it copies from gets another name."""
+    kept = aged(tmp_path / "store" / "digest", 11)
+    program = tmp_path / "bin" / "cp"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nmv {kept} {kept}.old 2>/dev/null\nexec {shutil.which("cp")} "$@"\n')
+    program.chmod(0o700)
+    command = copy_command(str(kept.parent), kept.name, str(tmp_path / "job" / "work"), 44)
+    env = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    (tmp_path / "job").mkdir(mode=0o700)
+    subprocess.run(command.argv, env=env, check=True)
+    assert not kept.exists()
+    assert (tmp_path / "job" / "work" / "file").read_text() == "x"
+    assert subprocess.run(command.argv, check=False).returncode == 44
 
 
 def test_nothing_that_comes_back_leads_out_of_its_directory(tmp_path: Path) -> None:
