@@ -22,6 +22,7 @@ from hybridhpc.ledger.base import AGENT, Event, Phase, Record
 from hybridhpc.model import JobState, JobStatus, Move
 from hybridhpc.moving import Mover, longest_first
 from hybridhpc.planning import Planner
+from hybridhpc.remnants import Remnants
 from hybridhpc.units import format_duration
 
 HELD = "JobHeld"
@@ -60,6 +61,7 @@ class Agent:
         self._moving = moving
         self._journal = Journal(ledger=client.ledger, clock=client.clock, report=report)
         self._attempts = Attempts(client=client, journal=self._journal)
+        self._remnants = Remnants(client=client, journal=self._journal)
 
     @cached_property
     def _planner(self) -> Planner:
@@ -70,7 +72,10 @@ class Agent:
         """Do what is due. False, and nothing is done, if another agent leads."""
         if not self._lead():
             return False
-        due = self._due()
+        resting = self._resting_sites()
+        if len(resting) == len(self._client.usable_sites):
+            return True
+        due = [record for record in self._ledger.unsettled() if record.site not in resting]
         self._carry_on([record for record in due if record.phase is Phase.INTENT])
         submitted = [record for record in due if record.phase is not Phase.INTENT]
         statuses = self._client.look(submitted)
@@ -80,6 +85,8 @@ class Agent:
             act = self._go_on_moving if record.token in moving else self._see_to
             self._guarded(act, record, statuses.get(record.token) or following.as_known(record))
         self._consider_moves([record for record in submitted if _waits(statuses.get(record.token))])
+        for record, status in self._remnants.look_back(resting):
+            self._guarded(self._remnants.confirm, record, status)
         return True
 
     def resign(self) -> None:
@@ -97,16 +104,13 @@ class Agent:
         memory.led_at = now if leads else 0.0
         return leads
 
-    def _due(self) -> list[Record]:
-        """Return the jobs of those sites whose interval is over; the ledger is read only if there may be any."""
+    def _resting_sites(self) -> set[str]:
+        """Return the sites whose interval is not over; the others are asked now."""
         now, asked = self._clock(), self._memory.asked
         intervals = {site.name: site.poll_interval for site in self._client.usable_sites}
-        waiting = {name for name, interval in intervals.items() if now - asked.get(name, 0.0) < interval}
-        if waiting == set(intervals):
-            return []
-        records = [record for record in self._ledger.unsettled() if record.site not in waiting]
-        asked.update(dict.fromkeys(set(intervals) - waiting, now))
-        return records
+        resting = {name for name, interval in intervals.items() if now - asked.get(name, 0.0) < interval}
+        asked.update(dict.fromkeys(set(intervals) - resting, now))
+        return resting
 
     def _guarded(self, act: Callable[..., None], record: Record, *more: Any) -> None:  # noqa: ANN401
         """Do something about a job; what goes wrong with it is written down, and the others go on."""
@@ -205,13 +209,14 @@ class Agent:
         self._settle(record, "completed", f"its exit marker says so, though its scheduler says {word}")
 
     def _look_behind_hold(self, record: Record, status: JobStatus) -> None:
-        """Look whether a job that was released and is held did run: a controller that is killed forgets that."""
-        if not self._evidence(record, status).done:
-            self._journal.tell_once(record, "held", "it was released, and is held: by you, or its controller forgot")
-            return
-        site, scheduler, transport = self._client.reach(record)
-        scheduler.parse_cancel(transport.run(scheduler.cancel_command(site, [record.job_id])))
-        self._was_done(record, status)
+        """Find out why a job is held that was released: a controller that is killed forgets that, and that it ran."""
+        if self._evidence(record, status).done:
+            self._remnants.end(record)
+            self._was_done(record, status)
+        elif self._remnants.remind(record):
+            self._journal.tell(record, "released", "once more: its controller had forgotten that it was")
+        else:
+            self._journal.tell_once(record, "held", "it was released, and is held: by you or an administrator")
 
     def _settle(self, record: Record, kind: str, why: str) -> None:
         self._client.forget_secrets([record])
@@ -234,7 +239,7 @@ class Agent:
         """Ask once more before anything follows: an administrator may have requeued what had ended."""
         if record.phase is Phase.REFUSED or not record.state.final:
             return False
-        status = self._client.ask_again(record)
+        status = self._client.ask_again([record])[record.token]
         if status.state.final or status.state is JobState.UNKNOWN:
             return False
         self._ledger.correct(record, status)

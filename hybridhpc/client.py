@@ -166,9 +166,9 @@ class Client:
             for record, again in zip(records, stale, strict=True)
         )
 
-    def ask_again(self, record: Record) -> JobStatus:
-        """Ask about a job that has ended as far as is known, and write nothing down."""
-        return following.ask([replace(record, state=JobState.UNKNOWN)], self.sites, self.env)[record.token]
+    def ask_again(self, ended: Sequence[Record]) -> dict[str, JobStatus]:
+        """Ask about jobs that have ended as far as is known, and write nothing down; return what is said, by token."""
+        return following.ask([replace(record, state=JobState.UNKNOWN) for record in ended], self.sites, self.env)
 
     def forget_secrets(self, over: Sequence[Record]) -> None:
         """Remove what attempts that are over were killed too soon to remove. Repeating it is harmless.

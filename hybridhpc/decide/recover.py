@@ -5,7 +5,7 @@ A cause is only named if the evidence allows no other; None means that nothing i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 
 from hybridhpc.model import JobSpec, JobState, JobStatus, Retries, Seconds, Work
@@ -148,6 +148,16 @@ def _failure(seen: Evidence) -> Cause:
             return Cause.TIMEOUT
     asked_to_end = status.signal == _TERM or status.exit_code == _BY_SIGNAL + _TERM
     return Cause.PREEMPTED if seen.spot and asked_to_end else Cause.FAILED
+
+
+def is_remnant(status: JobStatus, accounted: int, begun: Collection[int]) -> bool:
+    """Whether a job that is over waits again only since its controller forgot how it ended: a requeue would count.
+
+    `accounted`: how often it was requeued, as far as is known; `begun`: the restarts of those runs that began.
+    """
+    if status.state is not JobState.PENDING:
+        return False
+    return status.restarts <= accounted or any(run >= status.restarts for run in begun)
 
 
 def next_step(

@@ -70,6 +70,18 @@ class Attempts(ABC):
         with self._transaction():
             self._db.executemany("UPDATE jobs SET settled = 1 WHERE token = ?", [(token,) for token in tokens])
 
+    def unconfirmed(self, before: float) -> tuple[Record, ...]:
+        """See Ledger.unconfirmed."""
+        recent = "EXISTS (SELECT 1 FROM events e WHERE e.token = j.token AND e.at > ?)"
+        return self._select(f"j.settled = 1 AND NOT {recent} ORDER BY j.created_at", (before,))
+
+    def confirm(self, tokens: Sequence[str]) -> None:
+        """See Ledger.confirm."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE jobs SET settled = 2 WHERE token = ? AND settled = 1", [(token,) for token in tokens]
+            )
+
     def unwant(self, tokens: Sequence[str]) -> tuple[Record, ...]:
         """See Ledger.unwant."""
         with self._transaction():

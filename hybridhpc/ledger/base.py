@@ -210,6 +210,14 @@ class Ledger(Protocol):
         """Write down that nothing will follow."""
         ...
 
+    def unconfirmed(self, before: float) -> tuple[Record, ...]:
+        """Return settled jobs of which nothing was said since `before`, and that are not confirmed."""
+        ...
+
+    def confirm(self, tokens: Sequence[str]) -> None:
+        """Write down that nothing is left of settled jobs: they are never asked about again."""
+        ...
+
     def unwant(self, tokens: Sequence[str]) -> tuple[Record, ...]:
         """Write down that the person does not want jobs any more: none gets a new attempt. Return them as they are."""
         ...

@@ -82,6 +82,11 @@ ALTER TABLE attempts ADD COLUMN restarted INTEGER NOT NULL DEFAULT 0;
 """,
     # An agent that cron starts remembers nothing from one time to the next.
     "ALTER TABLE attempts ADD COLUMN absent_since REAL;",
+    # 2: settled, and its site has said since that nothing of it is left.
+    """
+UPDATE jobs SET settled = 2 WHERE settled = 1;
+CREATE INDEX jobs_unconfirmed ON jobs (created_at) WHERE settled = 1;
+""",
 )
 """What makes each schema the next one, beginning with schema 1: a new ledger passes through all of them."""
 SCHEMA = 1 + len(_UPGRADES)

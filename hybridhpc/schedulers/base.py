@@ -168,6 +168,17 @@ class Scheduler(Protocol):
         """Read what became of it. Raises Undecided if that cannot be known now: till it is repeated it may be held."""
         ...
 
+    def remind_command(self, site: Site, job_id: str) -> Command | None:
+        """Release a job that was released and is held, if its scheduler has forgotten that; None: this one never does.
+
+        It is not released if a person may have held it since.
+        """
+        ...
+
+    def parse_remind(self, answer: CommandResult) -> bool:
+        """Return whether it was released."""
+        ...
+
     def find_command(self, site: Site) -> Command:
         """List my jobs with what could carry a token (the path of the script)."""
         ...

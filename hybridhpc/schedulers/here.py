@@ -165,6 +165,13 @@ class HereScheduler:
             raise Undecided(f"whether it was taken back is not known: {error}", hint="it is tried again") from error
         return Withdrawal(taken=taken, why=_TAKEN[taken])
 
+    def remind_command(self, site: Site, job_id: str) -> None:
+        """See Scheduler.remind_command: what is released here is on the disk."""
+
+    def parse_remind(self, answer: CommandResult) -> bool:
+        """See Scheduler.parse_remind."""
+        return False
+
     def find_command(self, site: Site) -> Command:
         """Ask for the token of every job."""
         return _command(site, "find")

@@ -38,6 +38,14 @@ _REFUSED, _UNREACHED = 65, 69
 _RELEASE = 'sync "$@" 2>/dev/null || sync; exec scontrol --oneliner'
 """Before jobs are released their ids are brought to the disk, of all in one go. $@: their directories."""
 
+_REMIND = """\
+seen=$(scontrol --oneliner show job "$1") || exit
+case $seen in
+*' Reason=JobHeldUser Dependency=(null) '*' EligibleTime=Unknown '*) scontrol release "$1" && echo released ;;
+esac"""
+"""A job that was submitted held and never released was never eligible; one that a person holds later was (22.05 to
+26.05), unless it was not looked at yet, waits for others, or has a time before which it does not begin."""
+
 _START = re.compile(r"Job \d+ to start at (\S+)")
 _LABEL = re.compile(r"\b(?:sbatch|srun|salloc): (?:error: )?|allocation failure: |Batch job submission failed: ")
 _FIND_FIELDS = ("JobArrayID", "Command")
@@ -169,6 +177,14 @@ class SlurmScheduler:
             return Withdrawal(taken=Taken(word), why=why.strip())
         words = why.strip() if word == "unknown" else answer.complaint
         raise Undecided(f"whether it was taken back is not known: {words or 'no answer'}", hint="it is tried again")
+
+    def remind_command(self, site: Site, job_id: str) -> Command | None:
+        """See Scheduler.remind_command."""
+        return Command(argv=("sh", "-c", _REMIND, "sh", job_id))
+
+    def parse_remind(self, answer: CommandResult) -> bool:
+        """See Scheduler.parse_remind."""
+        return answered(answer).text.strip() == "released"
 
     def find_command(self, site: Site) -> Command:
         """See Scheduler.find_command. Only my own jobs: a token identifies, it never authorises."""

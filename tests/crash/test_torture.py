@@ -57,7 +57,22 @@ def test_nothing_written_is_nothing_done() -> None:
 def test_a_short_torture_loses_nothing_and_runs_nothing_twice(lab: Lab, tmp_path: Path) -> None:
     if not can_run():
         pytest.skip(NO_SSHD)
-    words = ["--seed", "7", "--kills", "24", "--minutes", "1.5", "--people", "2", "--jobs", "12", "--node-jobs", "0"]
+    words = [
+        "--seed",
+        "7",
+        "--kills",
+        "24",
+        "--each",
+        "1",
+        "--minutes",
+        "1.5",
+        "--people",
+        "2",
+        "--jobs",
+        "12",
+        "--node-jobs",
+        "0",
+    ]
     world = World(lab, tmp_path / "world")
     try:
         torture = Torture(world, parser().parse_args(words))

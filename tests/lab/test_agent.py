@@ -8,13 +8,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from hybridhpc import agent
 from hybridhpc.decide.recover import MARKED_WITHIN
+from hybridhpc.ledger.base import Intent, Record
 from hybridhpc.model import JobState, Move
+from hybridhpc.submitting import Submitter
 from tests.fake_slurm import ordinary_programs
 from tests.keeper import Keeper
 from tests.lab.install import RefusedError
@@ -113,23 +116,11 @@ def test_what_an_administrator_cancels_or_holds_is_left_alone(keeper: Keeper, ow
     keeper.ended(cancelled)
     assert keeper.run_pass() == ["cancelled"]
     held = keeper.submit(f"name: held\n{SMALL}slurm: {{begin: now+1hour}}\nrun: 'true'\n")
-    own_lab.run("scontrol", "hold", keeper.record(held).job_id)
+    own_lab.run("scontrol", "uhold", keeper.record(held).job_id)
     keeper.later = 10_000.0
     assert keeper.run_pass(Move.ON) == ["held"]
     assert keeper.record(held).attempt == 1
     keeper.person.hpc("cancel", held)
-
-
-def test_a_held_remnant_of_a_job_that_was_done_is_cancelled(keeper: Keeper, own_lab: Lab) -> None:
-    """A controller that was killed forgets that it released a job, and that it ran: it holds it for ever."""
-    token = keeper.submit(f"name: done\n{SMALL}slurm: {{begin: now+1hour}}\nrun: 'true'\n")
-    record = keeper.record(token)
-    own_lab.run("scontrol", "hold", record.job_id)
-    Path(record.job_dir, "start.-.0").write_text(f"{time.time():.0f} n1\n")
-    Path(record.job_dir, "exit.-.0").write_text(f"0 {time.time():.0f}\n")
-    assert keeper.run_pass() == ["completed"]
-    assert keeper.record(token).state is JobState.COMPLETED
-    assert own_lab.run("squeue", "-h", "-t", "all", "-j", record.job_id, "-o", "%T").strip() == "CANCELLED"
 
 
 def test_what_had_ended_and_is_requeued_behind_our_back_is_followed_again(keeper: Keeper, own_lab: Lab) -> None:
@@ -146,7 +137,7 @@ def test_what_had_ended_and_is_requeued_behind_our_back_is_followed_again(keeper
     assert keeper.run_pass() == ["requeued"]
     own_lab.run("scontrol", "update", f"jobid={record.job_id}", "StartTime=now", check=False)
     last = keeper.ended(token)
-    assert (last.state, last.attempt) == (JobState.COMPLETED, 1)
+    assert (last.state, last.attempt) == (JobState.COMPLETED, 1), keeper.person.hpc("logs", token)
 
 
 def test_jobs_that_a_controller_lost_with_its_state_run_once_under_new_ids(keeper: Keeper, own_lab: Lab) -> None:
@@ -173,6 +164,68 @@ def test_jobs_that_a_controller_lost_with_its_state_run_once_under_new_ids(keepe
     assert keeper.ended(token).state is JobState.COMPLETED
     assert trace.read_text() == "ran\n"
     assert own_lab.run("squeue", "-h", "-j", record.job_id, "-o", "%T").strip() == "PENDING", "the other job is left"
+
+
+@contextmanager
+def forgetting(lab: Lab) -> Iterator[None]:
+    """What happens meanwhile the controller forgets, as one that is killed before it has saved its state."""
+    state = lab.cluster.directory / "spool" / "ctld"
+    before = state.with_name("ctld.before")
+    lab.stop_controller()
+    shutil.copytree(state, before)
+    lab.start_controller()
+    Keeper.wait_for(lab.ready)
+    yield
+    lab.kill_controller()
+    shutil.rmtree(state)
+    before.rename(state)
+    lab.start_controller()
+    Keeper.wait_for(lab.ready)
+
+
+def held_as_sent(keeper: Keeper, trace: Path, count: int) -> tuple[Record, ...]:
+    """Submit jobs whose ids are known and that were not released yet; the ledger believes that they were."""
+    client = keeper.client
+    keeper.submit(f"name: model\n{SMALL}run: echo ran >> {trace}\n")
+    plan = keeper.ended(client.ledger.find("model").token).plan
+    trace.unlink()
+    intents = [Intent(plan=plan, request="held", job_root=str(keeper.person.home / "jobs"))] * count
+    records = client.ledger.intend(intents, now=time.time())
+    Submitter(client.sites, client.env, client.ledger, client.clock).carry_out(records, hold=True)
+    client.ledger.announced([record.token for record in records])
+    return client.ledger.current([record.token for record in records])
+
+
+def queued(lab: Lab, record: Record) -> str:
+    return lab.run("squeue", "-h", "-t", "all", "-j", record.job_id, "-o", "%T", check=False).strip()
+
+
+def test_what_a_controller_forgot_to_have_released_is_released_again(keeper: Keeper, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    (record,) = held_as_sent(keeper, trace, 1)
+    assert "released" in keeper.run_pass()
+    assert keeper.ended(record.token).state is JobState.COMPLETED
+    assert trace.read_text() == "ran\n"
+
+
+def test_what_a_controller_forgot_to_be_over_is_ended(keeper: Keeper, own_lab: Lab, tmp_path: Path) -> None:
+    """One had been seen to be over, and nothing was to follow; of the other nobody had asked."""
+    trace = tmp_path / "trace"
+    seen, unseen = held_as_sent(keeper, trace, 2)
+    with forgetting(own_lab):
+        own_lab.run("scontrol", "release", seen.job_id)
+        keeper.ended(seen.token)
+        keeper.client.ledger.settle([seen.token])
+        own_lab.run("scontrol", "release", unseen.job_id)
+        keeper.wait_for(Path(unseen.job_dir, "exit.-.0").exists)
+    assert [queued(own_lab, record) for record in (seen, unseen)] == ["PENDING", "PENDING"]
+    keeper.later = 61.0
+    assert sorted(keeper.run_pass()) == ["completed", "completed", "remnant"], "the model is settled, too"
+    assert [queued(own_lab, record) for record in (seen, unseen)] == ["CANCELLED", "CANCELLED"]
+    assert trace.read_text() == "ran\nran\n"
+    keeper.later = 130.0
+    assert keeper.run_pass() == []
+    assert keeper.client.ledger.unconfirmed(time.time() + 1000.0) == (), "nothing is asked about for ever"
 
 
 def test_without_scontrol_a_job_that_is_to_move_stays_and_the_reason_is_said(keeper: Keeper, tmp_path: Path) -> None:

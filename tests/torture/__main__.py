@@ -82,9 +82,10 @@ class Torture:
         print(f"torture: {text} ({self.toll.total} kills, {left / 60:.1f} minutes left)", file=sys.stderr, flush=True)
 
     def _may_go_on(self) -> bool:
-        """People go on until there were kills enough, or time is needed for what follows."""
+        """People go on until there were kills enough, of each kind too, or time is needed for what follows."""
         reserve = 180 if self.words.minutes > 3 else 25
-        return self.toll.total < self.words.kills and time.monotonic() < self.deadline - reserve
+        enough = self.toll.total >= self.words.kills and min(self.toll.by_victim.values()) >= self.words.each
+        return not enough and time.monotonic() < self.deadline - reserve
 
     def _people(self) -> None:
         while self._may_go_on():
@@ -186,7 +187,7 @@ class Torture:
                 if (
                     not live
                     and not self.world.of_jobs()
-                    and not self._ask("SELECT 1 FROM jobs WHERE settled = 0 LIMIT 1")
+                    and not self._ask("SELECT 1 FROM jobs WHERE settled < 2 LIMIT 1")
                 ):
                     return
             time.sleep(1)
@@ -215,15 +216,16 @@ def main(argv: list[str]) -> int:
     try:
         verdict = torture.run()
         report(torture, verdict)
-        if not verdict.good and words.keep:
+        was_there = was_there or (words.keep and not verdict.good)
+        if was_there and words.keep:
             shutil.copytree(world.state, home / "kept", dirs_exist_ok=True)
         return 0 if verdict.good else 1
     finally:
         world.end()
-        if not words.keep:
-            shutil.rmtree(home, ignore_errors=True)
         if not was_there:
             down(place)
+        elif not words.keep:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def report(torture: Torture, verdict: Verdict) -> None:
@@ -231,6 +233,8 @@ def report(torture: Torture, verdict: Verdict) -> None:
     print(f"{'step':<10} {'killed':<28} {'times':>5}")
     for (step, victim), times in sorted(torture.toll.by_step.items()):
         print(f"{step:<10} {victim:<28} {times:>5}")
+    for victim, times in sorted(torture.toll.by_victim.items()):
+        print(f"{'in all':<10} {victim:<28} {times:>5}{'  few' if times < torture.words.each else ''}")
     for fault, times in sorted(torture.faults.items()):
         print(f"{'fault':<10} {fault:<28} {times:>5}")
     for what, names in (("lost", verdict.lost), ("run twice", verdict.twice), ("leaked", verdict.leaked)):
@@ -247,6 +251,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     found.add_argument("--seed", type=int, default=1)
     found.add_argument("--kills", type=int, default=520, help="of clients, their programs and agents")
+    found.add_argument("--each", type=int, default=20, help="of each kind of process at least")
     found.add_argument("--minutes", type=float, default=MOST_MINUTES, help="at most; never more than 20")
     found.add_argument("--people", type=int, default=4, help="commands at once")
     found.add_argument("--agents", type=int, default=2)
@@ -256,7 +261,7 @@ def parser() -> argparse.ArgumentParser:
         "--demonstration", action="store_true", help="restartable jobs, --where auto, all faults at once"
     )
     found.add_argument("--node-kills", type=int, default=8)
-    found.add_argument("--keep", action="store_true", help="leave the person's home behind, to look at")
+    found.add_argument("--keep", action="store_true", help="if it finds fault, leave all behind, to look at")
     return found
 
 

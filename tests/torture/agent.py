@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hybridhpc import agent
+from hybridhpc import agent, remnants
 from hybridhpc.cli import agent as verb
 from hybridhpc.cli.main import run
 from hybridhpc.decide import move, recover
@@ -12,6 +12,7 @@ from hybridhpc.decide import move, recover
 agent.INTERRUPTED_FOR = 1.0
 agent.LOOK_EVERY = 1.0
 agent.LEASE_LASTS = 10.0
+remnants.FORGETS = 6.0
 verb.TICK = 0.3
 verb.AFTER_TROUBLE = 0.5
 move.PATIENCE = 0.0

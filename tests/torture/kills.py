@@ -13,7 +13,9 @@ from contextlib import suppress
 from tests.torture.world import World, descendants, kill
 
 SUBMIT_VICTIMS = ("client", "client and all it started", "submit-once", "sbatch", "ssh", "sshd")
-_NAMES = {"submit-once": ("sh", "dash"), "sbatch": ("sbatch",), "ssh": ("ssh",)}
+VICTIMS = ("agent", *SUBMIT_VICTIMS)
+"""What is killed in every run, each often enough to mean something."""
+_NAMES = {"submit-once": ("sh", "dash"), "sbatch": ("sbatch",)}
 LOOK = 0.004
 """Seconds between two looks for a process that is to be killed as soon as it is there."""
 
@@ -32,6 +34,18 @@ class Toll:
     @property
     def total(self) -> int:
         return sum(self.by_step.values())
+
+    @property
+    def by_victim(self) -> Counter[str]:
+        found = Counter(dict.fromkeys(VICTIMS, 0))
+        for (_, victim), times in self.by_step.items():
+            found[victim] += times
+        return found
+
+    def rather_thin(self, dice: random.Random) -> str:
+        """Choose who is killed in a submission: rather those of whom few were."""
+        killed = self.by_victim
+        return dice.choices(SUBMIT_VICTIMS, [1 / (1 + killed[victim]) for victim in SUBMIT_VICTIMS])[0]
 
 
 class Crowd:
@@ -66,7 +80,7 @@ class Crowd:
         process = self.world.person.start("submit", f"{name}.yaml", "--quiet")
         if deadly:
             with suppress(OSError):  # who was to be killed had just ended
-                self._kill_in(process, "submit", dice.choice(SUBMIT_VICTIMS), dice)
+                self._kill_in(process, "submit", self.toll.rather_thin(dice), dice)
         ref = process.communicate()[0].strip()
         if ref:
             self.told[name] = ref
@@ -132,10 +146,16 @@ class Crowd:
             return
         if victim == "sshd":
             self.world.sshd.cut()
-        else:
-            for pid in [*(descendants(process.pid) if "all" in victim else ()), process.pid]:
-                kill(pid)
+        for pid in self._doomed(process.pid, victim):
+            kill(pid)
         self.toll.add(step, victim)
+
+    def _doomed(self, client: int, victim: str) -> list[int]:
+        """Return the processes to kill at a random moment, other than the server's."""
+        if victim == "ssh":
+            return self.world.ssh_clients()
+        everybody = descendants(client) if victim == "client and all it started" else ()
+        return [*everybody, client] if victim.startswith("client") else []
 
     def _kill_child(self, process: subprocess.Popen[str], step: str, victim: str, dice: random.Random) -> None:
         """Kill a program that a command started, here or at the far end of its connection, some time after it began."""

@@ -188,6 +188,15 @@ class World:
         """The same without the jobs of others that take all nodes."""
         return [line for line in self.queue() if "filler" not in line]
 
+    def ssh_clients(self) -> list[int]:
+        """Return the ssh processes of this world, the one that all share too: its title names its socket."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                ours = (entry / "comm").read_text() == "ssh\n" and str(self.home) in (entry / "cmdline").read_text()
+                found += [int(entry.name)] if ours else []
+        return found
+
     def new_completions(self) -> list[str]:
         """What Slurm's completion log has of this run."""
         with self.completions.open() as file:

@@ -13,6 +13,7 @@ from hybridhpc.decide.recover import (
     Next,
     find_cause,
     find_requeue,
+    is_remnant,
     next_step,
     over_allowance,
 )
@@ -103,6 +104,24 @@ def test_a_requeue_is_not_judged_while_its_script_may_still_be_ending() -> None:
     assert find_requeue(Evidence(status=pending, began=True), 1000.0 + MARKED_WITHIN) is Cause.NODE_FAIL
     assert find_requeue(Evidence(status=pending, began=True, ended=True), 1001.0) is Cause.PREEMPTED
     assert find_requeue(Evidence(status=pending, began=True), 400.0) is Cause.NODE_FAIL, "its clock is ahead of ours"
+
+
+@pytest.mark.parametrize(
+    ("state", "restarts", "accounted", "begun", "remnant"),
+    [
+        (JobState.PENDING, 0, 0, (), True),  # cancelled before it began, and that was forgotten
+        (JobState.PENDING, 0, 0, (0,), True),
+        (JobState.PENDING, 1, 0, (0,), False),  # requeued since
+        (JobState.PENDING, 1, 0, (0, 1), True),  # its second run has begun already
+        (JobState.PENDING, 1, 1, (), True),
+        (JobState.RUNNING, 0, 0, (0,), False),  # a rendered script ends by itself
+        (JobState.COMPLETED, 0, 0, (0,), False),
+    ],
+)
+def test_a_job_that_is_over_and_waits_without_a_requeue_is_a_remnant(
+    state: JobState, restarts: int, accounted: int, begun: tuple[int, ...], remnant: bool
+) -> None:
+    assert is_remnant(ended(state, restarts=restarts), accounted, begun) is remnant
 
 
 @pytest.mark.parametrize(
