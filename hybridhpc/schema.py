@@ -7,6 +7,7 @@ for a file with a fault: others are read by the same readers alone, in less time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,8 @@ class Schema(NamedTuple):
     """Returns the value; raises ValueError at the first fault."""
     core: Callable[[], CoreSchema]
     """Makes the schema with which pydantic finds all faults and where they are."""
+    fields: Mapping[str, Schema] | None = None
+    """Of a mapping with fixed keys, how each is read."""
 
 
 class Form:
@@ -64,6 +67,15 @@ class Form:
             return self._schema.read(root), []
         except ValueError:
             return self._faults(document, root, spelled)
+
+    def readable(self, root: Mapping[str, Plain]) -> dict[str, Any]:
+        """Return the values of those keys at the top level that are right, whatever is wrong with the others."""
+        found = {}
+        for key, value in root.items():
+            with suppress(ValueError):
+                if value is not None and self._schema.fields and key in self._schema.fields:
+                    found[key] = self._schema.fields[key].read(value)
+        return found
 
     @cached_property
     def _validator(self) -> SchemaValidator:
@@ -207,7 +219,7 @@ def record(*required: str, **fields: Schema) -> Schema:
         made: CoreSchema = make.typed_dict_schema(known, extra_behavior="forbid")
         return made
 
-    return before(check, Schema(read, core))
+    return before(check, Schema(read, core))._replace(fields=fields)
 
 
 def either(**branches: Schema) -> Schema:

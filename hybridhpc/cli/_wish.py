@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from hybridhpc.cli._faults import Faults
 from hybridhpc.client import Client
 from hybridhpc.config import read_file, settings
 from hybridhpc.decide.residence import led_to
@@ -47,16 +48,23 @@ csv_option: Callable[[Verb], Verb] = click.option(
 def read_wishes(
     client: Client, words: Sequence[str], where: str | None, goal: str | None, table: str | None = None
 ) -> list[Wish]:
-    """Return what is asked for, in the order of dependencies. Raises UsageError, NotFound, SpecError."""
+    """Return what is asked for, in the order of dependencies.
+
+    Raises UsageError, NotFound, and SpecError with the problems of all files.
+    """
     is_yaml = bool(words) and words[0].endswith((".yaml", ".yml")) and not words[0].startswith("-")
-    specs = _read_specs(client, words) if is_yaml else _read_script(client, words)
-    if table is not None:
-        specs = [_with_table(client, spec, table) for spec in specs]
+    faults = Faults()
+    specs = _read_specs(client, words, faults) if is_yaml else _read_script(client, words, faults)
+    found = []
     for spec in specs:
-        if spec.parallel is not None and spec.points is None:
-            message = "says how many points of a sweep run at once, and there is none"
-            raise SpecError((problem_of(spec, "parallel", message, SWEEP_HINT),))
-    return [_wish(client, _placed(client, spec, where, goal), words) for spec in specs]
+        with faults.noted():
+            swept = _with_table(client, spec, table) if table is not None else spec
+            if swept.parallel is not None and swept.points is None:
+                message = "says how many points of a sweep run at once, and there is none"
+                faults.note(problem_of(spec, "parallel", message, SWEEP_HINT))
+            found.append(_wish(client, _placed(client, swept, where, goal, faults), words))
+    faults.tell()
+    return found
 
 
 def _with_table(client: Client, spec: JobSpec, table: str) -> JobSpec:
@@ -73,7 +81,7 @@ def _with_table(client: Client, spec: JobSpec, table: str) -> JobSpec:
     return with_points(spec, points)
 
 
-def _read_script(client: Client, words: Sequence[str]) -> list[JobSpec]:
+def _read_script(client: Client, words: Sequence[str], faults: Faults) -> list[JobSpec]:
     from hybridhpc.spec.read import read_script
     from hybridhpc.spec.sbatch import is_sbatch_script, script_position
 
@@ -86,18 +94,25 @@ def _read_script(client: Client, words: Sequence[str]) -> list[JobSpec]:
         return [read_script(content, str(path), flags=words[:position], args=words[position + 1 :], env=client.env)]
     if position:
         raise UsageError(f"{words[0]!r} is an option of sbatch", hint="write it into the spec, under `slurm:`")
-    return _read_specs(client, words)
+    return _read_specs(client, words, faults)
 
 
-def _read_specs(client: Client, words: Sequence[str]) -> list[JobSpec]:
+def _read_specs(client: Client, words: Sequence[str], faults: Faults) -> list[JobSpec]:
+    """Return the specs in the order of their dependencies; in their own where something is wrong with these."""
     from hybridhpc.spec.yaml import parse_spec
 
     paths = [Path(client.cwd, word) for word in words]
     contents = [read_file(path) for path in paths]
-    specs = [parse_spec(text, str(path), now=client.clock()) for path, text in zip(paths, contents, strict=True)]
-    for spec, text in zip(specs, contents, strict=True):
-        check_secrets(spec, client.env, text)
-    return list(check_dependencies(specs, known=_Known(client)))
+    specs = []
+    for path, text in zip(paths, contents, strict=True):
+        with faults.noted():
+            specs.append(parse_spec(text, str(path), now=client.clock()))
+            check_secrets(specs[-1], client.env, text)
+    # What a file that could not be read calls its job is not known: others may come after it.
+    if len(specs) == len(paths):
+        with faults.noted():
+            return list(check_dependencies(specs, known=_Known(client)))
+    return specs
 
 
 class _Known:
@@ -113,7 +128,7 @@ class _Known:
             return False
 
 
-def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) -> JobSpec:
+def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None, faults: Faults) -> JobSpec:
     """Apply the flags, and the settings where the spec itself says nothing."""
     from hybridhpc.spec.flags import parse_goal, parse_where
 
@@ -122,7 +137,8 @@ def _placed(client: Client, spec: JobSpec, where: str | None, goal: str | None) 
     if where is not None or spec.where == ("auto",):
         source, text = ("--where", where) if where is not None else (known["where"].source, known["where"].value)
         spec = replace(spec, where=parse_where(text, source))
-    _check_places(client, spec, source)
+    with faults.noted():
+        _check_places(client, spec, source)
     if goal or spec.goal is None:
         source, text = ("--goal", goal) if goal else (known["goal"].source, known["goal"].value)
         spec = replace(spec, goal=parse_goal(text, source))

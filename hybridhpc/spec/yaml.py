@@ -49,8 +49,7 @@ def parse_spec(text: bytes, path: str, *, where: tuple[str, ...] | None = None, 
     if document.complete:
         values, wrong = SPEC.check(document, root, spelled)
         problems += [*wrong, *_contradictions(document, root, spelled, path)]
-    if values:
-        problems += _late(document, values, now)
+        problems += _late(document, root, values or SPEC.readable(root), now)
     problems = [*document.problems, *problems, *_where_problems(where)]
     if problems:
         raise SpecError(in_order(problems))
@@ -89,8 +88,8 @@ def _contradictions(
     return found
 
 
-def _late(document: Document, values: Mapping[str, Any], now: float) -> list[Problem]:
-    """Find what only the converted values show."""
+def _late(document: Document, root: Mapping[str, Plain], values: Mapping[str, Any], now: float) -> list[Problem]:
+    """Find what only the converted values show: those that are right, whatever is wrong with the others."""
     found = []
     goal, checkpoint, walltime = values.get("goal"), values.get("checkpoint"), values.get("time")
     if goal is not None and goal.deadline is not None and goal.deadline <= now:
@@ -100,18 +99,19 @@ def _late(document: Document, values: Mapping[str, Any], now: float) -> list[Pro
         found.append(document.problem(("checkpoint", "grace"), message, "give more time, or less grace"))
     both = {name for name, _ in values.get("env", ())} & {name for name, _ in values.get("secrets", ())}
     found += [document.problem(("secrets", name), "is set below env as well", "keep one") for name in sorted(both)]
-    return [*found, *_matrix_problems(document, values)]
+    return [*found, *_matrix_problems(document, root, values)]
 
 
-def _matrix_problems(document: Document, values: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find what does not go together with a sweep, or needs one."""
-    points = values.get("matrix")
-    if points is None:
+def _matrix_problems(document: Document, root: Mapping[str, Plain], values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find what does not go together with a sweep, right or wrong in itself, or needs one."""
+    matrix = root.get("matrix")
+    if matrix is None:
         return
-    if "array" in values:
+    if root.get("array") is not None:
         yield document.problem(("array",), "stands beside matrix, which makes an array itself", "keep one of them")
+    names = matrix if isinstance(matrix, dict) else ()
     for key in ("env", "secrets"):
-        for name in (name for name, _ in values.get(key, ()) if name in points.names):
+        for name in (name for name, _ in values.get(key, ()) if name in names):
             yield document.problem((key, name), "is a parameter of the matrix as well", "keep one")
 
 

@@ -398,6 +398,21 @@ def test_an_empty_place_is_not_every_place(person: Person) -> None:
     assert "--where" in answer.stderr
 
 
+def test_all_faults_of_all_files_are_told_at_once(person: Person) -> None:
+    keys = ("parallel: 3", "workdir: nowhere", "where: hree", "after: [nobody]", "secrets: {A: secret://env/NOPE}")
+    person.spec("\n".join(["run: 'true'", *keys]) + "\n", "first.yaml")
+    person.spec("matrix: {LR: [1, 1]}\narray: 0-3\nnodes: many\nrun: 'true'\n", "second.yaml")
+    answer = person.try_hpc("submit", "first.yaml", "second.yaml", "--json")
+    assert answer.returncode == 3
+    told = [(Path(p["file"]).name, p["key"]) for p in json.loads(answer.stdout)["error"]["problems"]]
+    assert told == [
+        ("first.yaml", "parallel"), ("first.yaml", "workdir"), ("first.yaml", "where"), ("first.yaml", "secrets.A"),
+        ("second.yaml", "matrix.LR"), ("second.yaml", "array"), ("second.yaml", "nodes"),
+    ]  # fmt: skip
+    alone = person.try_hpc("plan", "first.yaml", "--json")
+    assert "after" in [problem["key"] for problem in json.loads(alone.stdout)["error"]["problems"]]
+
+
 def test_a_refused_site_called_auto_hides_no_other(person: Person) -> None:
     sites = person.home / "config" / "sites"
     sites.mkdir(parents=True)
