@@ -368,6 +368,7 @@ def test_a_ledger_of_the_first_schema_is_brought_to_ours_and_a_copy_is_kept(tmp_
             "TABLE events",
             "TABLE leases",
             "INDEX jobs_unsettled",
+            "INDEX jobs_unconfirmed",
             "INDEX attempts_proposed",
         ):
             database.execute(f"DROP {undo}")
