@@ -21,9 +21,12 @@ HpcError                     1   something went wrong (base: a fault in hybridhp
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hybridhpc.values import dataclass
 
 EXIT_INTERRUPTED = 130
+MAX_PROBLEMS = 100
 
 
 class HpcError(Exception):
@@ -66,6 +69,15 @@ class Problem:
         key = f" {self.key}:" if self.key else ""
         hint = f" ({self.hint})" if self.hint else ""
         return f"{where}:{key} {self.message}{hint}"
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Sort problems by line and bound their number."""
+    ordered = sorted(problems, key=lambda problem: problem.line or 0)
+    if len(ordered) <= MAX_PROBLEMS:
+        return tuple(ordered)
+    rest = f"{len(ordered) - MAX_PROBLEMS} more problems are not shown"
+    return (*ordered[:MAX_PROBLEMS], Problem(file=ordered[0].file, line=None, key="", message=rest))
 
 
 class ProblemsError(HpcError):

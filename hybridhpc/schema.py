@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails, SchemaValidator
     from pydantic_core.core_schema import CoreSchema
 
-MAX_PROBLEMS = 100
 MAX_LENGTH = 200
 MAX_ENTRIES = 1000
 _KINDS: dict[type, str] = {str: "text", list: "list", dict: "mapping"}
@@ -259,15 +258,6 @@ def _pydantic() -> Any:  # noqa: ANN401 -- a module
     from pydantic_core import core_schema
 
     return core_schema
-
-
-def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Sort problems by line and bound their number."""
-    ordered = sorted(problems, key=lambda problem: problem.line or 0)
-    if len(ordered) <= MAX_PROBLEMS:
-        return tuple(ordered)
-    rest = f"{len(ordered) - MAX_PROBLEMS} more problems are not shown"
-    return (*ordered[:MAX_PROBLEMS], Problem(file=ordered[0].file, line=None, key="", message=rest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hybridhpc.errors import Problem, SpecError
-from hybridhpc.schema import in_order
+from hybridhpc.errors import Problem, SpecError, in_order
 
 
 class Faults:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import click
 
-from hybridhpc.cli._screen import lay_out, width_of
-from hybridhpc.cli._terminal import cell, clean_lines
+from hybridhpc.cli._screen import lay_out, width_of, wrapped
+from hybridhpc.cli._terminal import cell, clean, clean_lines
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
 from hybridhpc.schedulers.endings import exit_words, reason_words
@@ -46,6 +46,11 @@ def table(
     """Lay out rows under a header, for the screen it is meant for; columns in `right` are aligned to the right."""
     lines = [[cell(text) for text in row] for row in (header, *rows)]
     return lay_out(lines, right, width_of(sys.stderr if to_stderr else sys.stdout))
+
+
+def prose(text: str, *, to_stderr: bool = False) -> str:
+    """Lay out a line that is no table, for the screen it is meant for."""
+    return wrapped(clean(text), width_of(sys.stderr if to_stderr else sys.stdout))
 
 
 def money(usd: float) -> str:

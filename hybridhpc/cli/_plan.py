@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hybridhpc.cli._output import money, table
-from hybridhpc.cli._terminal import clean
+from hybridhpc.cli._output import money, prose, table
 from hybridhpc.decide.candidate import Choice
 from hybridhpc.decide.explain import HEADER, rows
 from hybridhpc.decide.policy import finish
@@ -31,7 +30,7 @@ def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: boo
         lines += [f"placement: {winner.candidate.name}"]
         lines += [f"forecast: {winner.forecast.basis}"] if winner.forecast else []
         lines += [f"note: {note}" for note in planned.plans[0].notes]
-    return "\n".join([clean(head), drawn, *map(clean, lines)])
+    return "\n".join([prose(head, to_stderr=to_stderr), drawn, *(prose(line, to_stderr=to_stderr) for line in lines)])
 
 
 def _heading(spec: JobSpec, planned: Planned, alike: int) -> str:

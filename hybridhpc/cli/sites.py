@@ -6,8 +6,7 @@ import click
 
 from hybridhpc import probe
 from hybridhpc.cli._context import json_option, new_client
-from hybridhpc.cli._output import say, show_json, table
-from hybridhpc.cli._terminal import clean
+from hybridhpc.cli._output import prose, say, show_json, table
 from hybridhpc.model import JobState
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import QueuePartition, Silence, Snapshot
@@ -39,9 +38,9 @@ def command(accuracy: bool, as_json: bool) -> None:
     say(table(header, [row for site in found for row in _rows(site)], right=frozenset({2, 3, 4, 5})))
     for site in found:
         if site["error"]:
-            say(clean(f"{site['site']}: {site['error']}"))
+            say(prose(f"{site['site']}: {site['error']}"))
             if site["fix"]:
-                say(clean(f"  {site['fix']}"))
+                say(prose(f"  {site['fix']}"))
 
 
 def _site_json(site: Site | InvalidSite, answers: dict[str, Snapshot | Silence]) -> dict[str, object]:

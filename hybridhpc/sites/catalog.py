@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hybridhpc.document import Document, read_document
-from hybridhpc.errors import Problem
-from hybridhpc.schema import in_order
+from hybridhpc.errors import Problem, in_order
 from hybridhpc.sites.options import Judge, take_all
 from hybridhpc.sites.schema import read_site_name, site_form
 from hybridhpc.sites.site import InvalidSite, Partition, Price, Site

@@ -10,10 +10,9 @@ from hashlib import sha256
 from typing import Any
 
 from hybridhpc.document import Document, KeyPath, read_document
-from hybridhpc.errors import Problem, SpecError
+from hybridhpc.errors import Problem, SpecError, in_order
 from hybridhpc.model import JobSpec, Native, Resources, Work
 from hybridhpc.readers import Fault, Plain
-from hybridhpc.schema import in_order
 from hybridhpc.spec.aliases import rename
 from hybridhpc.spec.places import places, read_place
 from hybridhpc.spec.schema import SPEC

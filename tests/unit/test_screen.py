@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hybridhpc.cli._chart import chart
-from hybridhpc.cli._screen import lay_out
+from hybridhpc.cli._screen import lay_out, wrapped
 from hybridhpc.decide.route import decide
 from hybridhpc.model import Quantiles
 from tests.worlds.stage import HOUR, NOW, nodes, price, running, site, snapshot, spec
@@ -74,3 +76,64 @@ def _started(choice, start):
 def test_nothing_is_drawn_without_candidates_or_room():
     assert chart(decide(spec(count=9), [(site("lab"), snapshot("lab", nodes(1)))], now=NOW), 100) == ""
     assert chart(world(), 30) == ""
+
+
+SITES = (
+    ("SITE", "PARTITION", "NODES IDLE/ALL", "PENDING"),
+    ("cyclecloud-westeurope", "gpu-interactive", "20/20", "1,200"),
+    ("cyclecloud-westeurope", "cpu", "4/4", "0"),
+    ("far", "-", "-", "-"),
+)
+NUMBERS = frozenset({2, 3})
+
+
+def test_a_header_is_broken_before_a_table_is():
+    lines = lay_out(SITES, NUMBERS, 60).splitlines()
+    assert lines[0].split() == ["NODES"] and lines[1].split() == ["SITE", "PARTITION", "IDLE/ALL", "PENDING"]
+    assert lines[2].split() == list(SITES[1])
+
+
+def test_numbers_are_never_wrapped_away_from_their_row_and_the_first_column_becomes_headings():
+    lines = lay_out(SITES, NUMBERS, 45).splitlines()
+    assert lines.count("cyclecloud-westeurope") == 1
+    assert "  gpu-interactive     20/20    1,200" in lines
+    assert "  cpu                   4/4        0" in lines
+
+
+def test_a_row_that_says_only_its_last_cell_is_that_cell():
+    header = ("candidate", "start", "price", "why")
+    rows = (header, ("a-very-long/partition", "-", "-", "refused: it is down"), ("another/partition", "1h", "$3", "x"))
+    lines = lay_out(rows, NONE, 36).splitlines()
+    assert lines[2:4] == ["a-very-long/partition", "  refused: it is down"]
+
+
+def test_one_long_name_does_not_spoil_the_table_for_the_others():
+    header = ("REF", "NAME", "STATE", "REASON")
+    long = ("here:3", "pretraining-of-everything-17", "FAILED", "exit code 127 (command not found)")
+    rows = (header, ("here:1", "quick", "COMPLETED", ""), ("here:2", "other", "FAILED", "exit code 1"), long)
+    lines = lay_out(rows, NONE, 60).splitlines()
+    assert lines[1:4] == [
+        "here:1  quick  COMPLETED",
+        "here:2  other  FAILED     exit code 1",
+        "here:3  pretraining-of-everything-17",
+    ]
+    assert lines[4] == " " * 15 + "FAILED     exit code 127 (command not found)"
+
+
+def test_prose_is_broken_between_words_and_a_pipe_gets_one_line():
+    assert wrapped(LONG, None) == LONG
+    assert max(map(len, wrapped(LONG, 40).splitlines())) <= 40
+    assert " ".join(wrapped(LONG, 40).split()) == LONG
+
+
+CELLS = st.text("ab cd", max_size=30).map(lambda text: " ".join(text.split()))
+TABLES = st.integers(2, 6).flatmap(lambda width: st.lists(st.tuples(*[CELLS] * width), min_size=2, max_size=6))
+
+
+@given(TABLES, st.sets(st.integers(0, 5)), st.integers(30, 120))
+def test_no_table_loses_a_word_and_none_is_wider_than_its_longest_heading(rows, right, width):
+    header = tuple(f"c{column}" for column in range(len(rows[0])))
+    text = lay_out((header, *rows), frozenset(right), width)
+    assert max(map(len, text.splitlines())) <= max(width, *(len(row[0]) for row in rows))
+    for row in rows:
+        assert all(text.count(word) >= 1 for cell in row for word in cell.split() if len(word) < 10)
