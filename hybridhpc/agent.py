@@ -23,6 +23,7 @@ from hybridhpc.model import JobState, JobStatus, Move
 from hybridhpc.moving import Mover, longest_first
 from hybridhpc.planning import Planner
 from hybridhpc.remnants import Remnants
+from hybridhpc.schedulers.slurm_states import CLOSED
 from hybridhpc.units import format_duration
 
 HELD = "JobHeld"
@@ -154,7 +155,7 @@ class Agent:
     def _absent_for(self, record: Record, status: JobStatus) -> float:
         """Return for how long its scheduler has not known a job; not to be reached is another thing."""
         now = self._clock()
-        gone = status.state is JobState.UNKNOWN and status.reason == following.GONE
+        gone = status.reason in (following.GONE, CLOSED)
         since = (record.absent_since or now) if gone else None
         if since != record.absent_since:
             self._ledger.absent(record, since)

@@ -12,7 +12,7 @@ from hybridhpc.command import Command
 from hybridhpc.decide import recover
 from hybridhpc.decide.recover import Evidence
 from hybridhpc.ledger.base import Record
-from hybridhpc.model import Array, JobSpec, JobState, JobStatus, Seconds, Work
+from hybridhpc.model import Array, JobSpec, JobStatus, Seconds, Work
 from hybridhpc.schedulers.slurm_text import parse_indices
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import Transport
@@ -59,7 +59,7 @@ def gather(
         began=bool(markers.begun),
         ended=any(restarts == status.restarts - 1 for _, restarts in markers.ended),
         done=("-", run) in markers.ended and _first_word(transport, f"{record.job_dir}/exit.-.{run}") == 0,
-        expired=status.state is JobState.UNKNOWN and _expired(record, markers, transport, now),
+        expired=absent_for > 0 and _expired(record, markers, transport, now),
         absent_for=absent_for,
     )
 

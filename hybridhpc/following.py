@@ -14,14 +14,12 @@ from hybridhpc.errors import HpcError
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.probe import run_all
-from hybridhpc.schedulers.base import Scheduler
+from hybridhpc.schedulers.base import SAME_MOMENT, Scheduler
 from hybridhpc.schedulers.fold import fold
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 
 GONE = "the scheduler no longer knows it, and it left no exit marker"
-SAME_MOMENT = 1.5
-"""Seconds by which a scheduler may tell the moment of a submission differently: it counts whole ones."""
 
 
 def ask(records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]) -> dict[str, JobStatus]:
@@ -89,9 +87,11 @@ def _known(site: Site, scheduler: Scheduler, transport: Transport, records: Sequ
     ids = [record.job_id for record in records]
     known = dict(scheduler.parse_status(run_all(transport, scheduler.status_commands(site, ids), site.probe_deadline)))
     known = _without_others(site, scheduler, transport, records, known)
-    forgotten = [record.job_id for record in records if _tasks_missing(record, known)]
-    if forgotten and (questions := scheduler.last_words_commands(site, forgotten)):
-        remembered = scheduler.parse_last_words(run_all(transport, questions, site.probe_deadline))
+    forgotten = [record for record in records if _tasks_missing(record, known)]
+    if forgotten and (questions := scheduler.last_words_commands(site, [record.job_id for record in forgotten])):
+        answers = run_all(transport, questions, site.probe_deadline)
+        submitted = {record.job_id: record.submitted_at for record in forgotten if record.submitted_at is not None}
+        remembered = scheduler.parse_last_words(answers, submitted)
         known = {**remembered, **known}
     return known
 
@@ -102,7 +102,7 @@ def _without_others(
     """Leave out what is told of other jobs: a controller that lost its state begins to count anew.
 
     One of the same id that was submitted later is in doubt, and found out about by its token. A script taken as it is
-    carries none; its moment is that of this machine, or was told by the scheduler itself, and so is never in doubt.
+    carries none: then it is another.
     """
     doubtful = {record.job_id: record for record in records if _later(record, known) > SAME_MOMENT}
     if not doubtful:

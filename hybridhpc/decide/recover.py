@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 
 from hybridhpc.model import JobSpec, JobState, JobStatus, Retries, Seconds, Work
+from hybridhpc.schedulers.slurm_states import CLOSED
 from hybridhpc.values import dataclass
 
 CERTAIN_AFTER = 120.0
@@ -72,7 +73,7 @@ class Evidence:
     expired: bool = False
     """Its last run began so long ago that nothing of it can be left: its walltime and more have passed."""
     absent_for: float = 0.0
-    """The scheduler has not known it for so long."""
+    """The scheduler has not known it, or has closed it without it, for so long."""
     ended: bool = False
     """The run left an exit marker: it was asked to end, its node did not vanish."""
 
@@ -91,7 +92,7 @@ def find_cause(seen: Evidence) -> Cause | None:
     status = seen.status
     if seen.done:
         return None
-    if status.state is JobState.UNKNOWN:
+    if status.state is JobState.UNKNOWN or status.reason == CLOSED:
         return _disappearance(seen)
     if status.state is JobState.NODE_FAIL:
         return _loss(seen)

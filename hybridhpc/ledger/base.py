@@ -84,6 +84,7 @@ class Record:
     native_state: str
     reason: str
     submitted_at: float | None
+    """By its site's clock, if that has told it."""
     started_at: float | None
     ended_at: float | None
     exit_code: int | None

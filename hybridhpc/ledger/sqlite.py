@@ -134,7 +134,7 @@ class SqliteLedger(Attempts):
         state = {"phase": Phase.SUBMITTED.value, "state": "PENDING"}
         with self._transaction():
             for token, answer in answers.items():
-                known = {"job_id": answer.job_id, "log": answer.log, "submitted_at": answer.submitted_at or now}
+                known = {"job_id": answer.job_id, "log": answer.log, "submitted_at": answer.submitted_at}
                 self._set(token, {**state, **known})
         return self.current(tuple(answers))
 

@@ -29,6 +29,9 @@ from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot, StartEstimate
 from hybridhpc.values import dataclass
 
+SAME_MOMENT = 1.5
+"""Seconds by which a scheduler may tell the moment of a submission differently: it counts whole ones."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
@@ -145,7 +148,9 @@ class Scheduler(Protocol):
         """Ask where finished jobs are remembered (accounting), for jobs that `status` no longer knows."""
         ...
 
-    def parse_last_words(self, answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
+    def parse_last_words(
+        self, answers: Sequence[CommandResult], submitted: Mapping[str, float]
+    ) -> Mapping[str, JobStatus]:
         """Read what is remembered."""
         ...
 

@@ -141,7 +141,9 @@ class HereScheduler:
         """Return none: nothing is forgotten here."""
         return ()
 
-    def parse_last_words(self, answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
+    def parse_last_words(
+        self, answers: Sequence[CommandResult], submitted: Mapping[str, float]
+    ) -> Mapping[str, JobStatus]:
         """Return nothing."""
         return {}
 

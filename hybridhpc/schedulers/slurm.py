@@ -154,9 +154,11 @@ class SlurmScheduler:
         """See Scheduler.last_words_commands: sacct."""
         return slurm_status.last_words_commands(job_ids)
 
-    def parse_last_words(self, answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
+    def parse_last_words(
+        self, answers: Sequence[CommandResult], submitted: Mapping[str, float]
+    ) -> Mapping[str, JobStatus]:
         """See Scheduler.parse_last_words. Without accounting nothing is remembered."""
-        return slurm_status.parse_last_words(answers)
+        return slurm_status.parse_last_words(answers, submitted)
 
     def cancel_command(self, site: Site, job_ids: Sequence[str]) -> Command:
         """See Scheduler.cancel_command."""

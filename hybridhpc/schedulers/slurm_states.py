@@ -9,6 +9,10 @@ from functools import lru_cache
 
 from hybridhpc.model import JobState
 
+CLOSED = "nobody cancelled it: its controller has lost it, and accounting has closed it"
+"""Why a job is CANCELLED in accounting that names nobody who did it: slurmdbd closes so what a controller that begins
+without its state does not know (seen: 22.05, 24.11)."""
+
 JOB_STATES: dict[str, tuple[str, JobState, str]] = {
     "PENDING": ("PD", JobState.PENDING, "waits; not that it may ever start"),
     "RUNNING": ("R", JobState.RUNNING, "has its nodes; not that its script does anything"),

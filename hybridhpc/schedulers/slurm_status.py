@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from hybridhpc.command import Command, CommandResult
 from hybridhpc.model import JobState, JobStatus
+from hybridhpc.schedulers.base import SAME_MOMENT
 from hybridhpc.schedulers.fold import fold
-from hybridhpc.schedulers.slurm_states import job_state
+from hybridhpc.schedulers.slurm_states import CLOSED, job_state
 from hybridhpc.schedulers.slurm_survey import FULL_LISTS
 from hybridhpc.schedulers.slurm_text import (
     NOTHING,
@@ -75,9 +77,13 @@ def parse_status(answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
 
 
 def last_words_commands(job_ids: Sequence[str]) -> tuple[Command, ...]:
-    """Ask sacct. With ids and without times it looks through all of its history (sacct(1), --starttime)."""
+    """Ask sacct. With ids and without times it looks through all of its history (sacct(1), --starttime).
+
+    Of an id it tells the latest job alone unless it is asked for all (--duplicates): a controller that lost its state
+    begins to count anew, and then that is another job.
+    """
     bases = _bases(job_ids)
-    argv = ("sacct", "--allocations", "--noheader", "--parsable2", f"--delimiter={SEPARATOR}")
+    argv = ("sacct", "--allocations", "--duplicates", "--noheader", "--parsable2", f"--delimiter={SEPARATOR}")
     return tuple(
         Command(
             argv=(*argv, f"--format={','.join(HISTORY_FIELDS)}", f"--jobs={','.join(bases[at : at + IDS_AT_ONCE])}"),
@@ -87,16 +93,46 @@ def last_words_commands(job_ids: Sequence[str]) -> tuple[Command, ...]:
     )
 
 
-def parse_last_words(answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
-    """Read sacct's answers. No accounting, or one that does not answer, is no error: then nothing is remembered."""
+def parse_last_words(answers: Sequence[CommandResult], submitted: Mapping[str, float]) -> Mapping[str, JobStatus]:
+    """Read sacct's answers. No accounting, or one that does not answer, is no error: then nothing is remembered.
+
+    `submitted`: when each job was, by its site's clock, as far as that is known.
+    """
+    rows = (row for answer in answers for row in fields_of(answer.text if answer.ok else "", len(HISTORY_FIELDS)))
+    by_id: dict[str, list[list[str]]] = {}
+    for row in islice(rows, MOST_STATUSES):
+        by_id.setdefault(row[0], []).append(row)
     found: dict[str, JobStatus] = {}
-    for answer in answers:
-        for fields in fields_of(answer.text if answer.ok else "", len(HISTORY_FIELDS)):
-            if len(found) > MOST_STATUSES:
-                break
-            job_id, state, code, submitted, started, ended, nodes = fields
-            found |= _statuses(job_id, state, (submitted, started, ended), code, nodes)
+    for job_id, runs in by_id.items():
+        last = _last_run(sorted(runs, key=_submitted), submitted.get(_base(job_id)))
+        if last is not None and len(found) <= MOST_STATUSES:
+            _, state, code, asked, started, ended, nodes = last
+            reason = CLOSED if state == "CANCELLED" else ""
+            found |= _statuses(job_id, state, (asked, started, ended), code, nodes, reason=reason)
     return found | _folds(found.values())
+
+
+def _submitted(row: Sequence[str]) -> float:
+    return parse_time(row[3]) or 0.0
+
+
+def _last_run(runs: Sequence[list[str]], submitted: float | None) -> list[str] | None:
+    """Return what is told last of a job, of all that had its id; None if nothing is told of it.
+
+    Each run has a row. One that was requeued says so (REQUEUED, NODE_FAIL, PREEMPTED; 22.05 and 24.11), and the next
+    row, submitted as it ended, is the same job; any other one is another job.
+    """
+    if submitted is None:
+        return runs[-1]
+    ours: list[str] | None = None
+    for row in runs:
+        goes_on = ours is not None and job_state(ours[1]) in _REQUEUED
+        if goes_on or abs(_submitted(row) - submitted) <= SAME_MOMENT:
+            ours = row
+    return ours
+
+
+_REQUEUED = (JobState.PENDING, JobState.NODE_FAIL, JobState.PREEMPTED)
 
 
 def _folds(found: Iterable[JobStatus]) -> dict[str, JobStatus]:

@@ -83,7 +83,7 @@ def test_no_answer_makes_a_parser_fail_in_an_unforeseen_way(scheduler: Scheduler
     for parse in (
         lambda: scheduler.parse_survey(site, surveyed, now=1.0),
         lambda: scheduler.parse_status([said]),
-        lambda: scheduler.parse_last_words([said]),
+        lambda: scheduler.parse_last_words([said], {}),
         lambda: scheduler.parse_submit(said),
         lambda: scheduler.parse_cancel(said),
         lambda: scheduler.parse_withdraw(said),

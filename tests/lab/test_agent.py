@@ -32,25 +32,49 @@ pytestmark = pytest.mark.lab
 SMALL = "resources: {cpus: 1, memory: 20MiB}\ntime: 5m\n"
 
 
-@pytest.fixture(scope="module")
-def own_lab() -> Iterator[Lab]:
+@contextmanager
+def new_lab(*, accounting: bool) -> Iterator[Lab]:
     """A lab whose nodes and controller may be lost."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="hpc-") as parent:
         Path(parent).chmod(0o755)
         place = Place(directory=Path(parent, "lab"), port=free_block())
         try:
-            (lab,) = up(place, ["onprem"], accounting=False)
+            (lab,) = up(place, ["onprem"], accounting=accounting)
         except RefusedError as refused:
             pytest.skip(f"no lab: {refused}")
         yield lab
         down(place)
 
 
+@pytest.fixture(scope="module")
+def own_lab() -> Iterator[Lab]:
+    with new_lab(accounting=False) as lab:
+        yield lab
+
+
+def keeper_of(lab: Lab, home: Path) -> Keeper:
+    person = Person(home / "person", SLURM_CONF=str(lab.cluster.slurm_conf))
+    text = re.sub(r"(?m)^job_root:.*$", f"job_root: {person.home / 'jobs'}", lab.site_path.read_text())
+    return Keeper(person, {"onprem": text + "poll_interval: 1s\n"})
+
+
 @pytest.fixture
 def keeper(own_lab: Lab, tmp_path: Path) -> Keeper:
-    person = Person(tmp_path / "person", SLURM_CONF=str(own_lab.cluster.slurm_conf))
-    text = re.sub(r"(?m)^job_root:.*$", f"job_root: {person.home / 'jobs'}", own_lab.site_path.read_text())
-    return Keeper(person, {"onprem": text + "poll_interval: 1s\n"})
+    return keeper_of(own_lab, tmp_path)
+
+
+def wipe(lab: Lab, last: str, *options: str) -> None:
+    """Let the controller lose its state; then others submit jobs until one has an id that it gave before."""
+    lab.stop_controller()
+    state = lab.cluster.directory / "spool" / "ctld"
+    shutil.rmtree(state)
+    state.mkdir()
+    lab.start_controller()
+    Keeper.wait_for(lab.ready)
+    given = ""
+    while given != last:
+        given = lab.run("sbatch", "--parsable", "--mem=1M", "-o", "/dev/null", *options).strip()
+        assert int(given) <= int(last), "the ids did not begin anew"
 
 
 def node_of(lab: Lab, job: str) -> str:
@@ -146,15 +170,7 @@ def test_jobs_that_a_controller_lost_with_its_state_run_once_under_new_ids(keepe
     run = f"run: echo ran >> {trace}\n"
     token = keeper.submit(f"name: lost\n{SMALL}slurm: {{begin: now+1hour}}\n{run}")
     record = keeper.record(token)
-    own_lab.stop_controller()
-    shutil.rmtree(own_lab.cluster.directory / "spool" / "ctld")
-    (own_lab.cluster.directory / "spool" / "ctld").mkdir()
-    own_lab.start_controller()
-    keeper.wait_for(own_lab.ready)
-    last = ""
-    while last != record.job_id:
-        last = own_lab.run("sbatch", "--parsable", "--hold", "--mem=1M", "-o", "/dev/null", "--wrap", "true").strip()
-        assert int(last) <= int(record.job_id), "the ids did not begin anew"
+    wipe(own_lab, record.job_id, "--hold", "--wrap", "true")
     assert keeper.run_pass() == ["unknown"]
     keeper.later = 121.0
     assert "lost" in keeper.run_pass(), keeper.told
@@ -164,6 +180,29 @@ def test_jobs_that_a_controller_lost_with_its_state_run_once_under_new_ids(keepe
     assert keeper.ended(token).state is JobState.COMPLETED
     assert trace.read_text() == "ran\n"
     assert own_lab.run("squeue", "-h", "-j", record.job_id, "-o", "%T").strip() == "PENDING", "the other job is left"
+
+
+def test_accounting_s_words_about_other_jobs_of_the_same_id_are_not_taken_for_ours(tmp_path: Path) -> None:
+    """The others fail; accounting names them first, and says of what the controller lost that it was cancelled."""
+    with new_lab(accounting=True) as lab:
+        keeper = keeper_of(lab, tmp_path)
+        trace = tmp_path / "trace"
+        done = keeper.submit(f"name: done\n{SMALL}run: 'true'\n")
+        lost = keeper.submit(f"name: lost\n{SMALL}slurm: {{begin: now+1hour}}\nrun: echo ran >> {trace}\n")
+        keeper.wait_for(lambda: "COMPLETED" in accounted(lab, keeper.record(done)))
+        wipe(lab, keeper.record(lost).job_id, "--wrap", "exit 3")
+        keeper.wait_for(lambda: "FAILED" in accounted(lab, keeper.record(lost)))
+        assert sorted(keeper.run_pass()) == ["completed", "unknown"]
+        assert keeper.record(done).state is JobState.COMPLETED
+        keeper.later = 121.0
+        assert keeper.run_pass()[:2] == ["lost", "submitted"]
+        lab.run("scontrol", "update", f"jobid={keeper.record(lost).job_id}", "StartTime=now")
+        last = keeper.ended(lost)
+        assert (last.state, last.attempt, trace.read_text()) == (JobState.COMPLETED, 2, "ran\n")
+
+
+def accounted(lab: Lab, record: Record) -> str:
+    return lab.run("sacct", "-n", "-X", "-j", record.job_id, "-o", "State")
 
 
 @contextmanager

@@ -112,7 +112,7 @@ QUESTIONS = settings(max_examples=80, deadline=None)
 def test_what_slurm_says_of_jobs(memory: bytes, history: bytes, code: int) -> None:
     dialect = scheduler("slurm")
     shown(tried(lambda: dialect.parse_status([answer(memory, code)])))
-    shown(tried(lambda: dialect.parse_last_words([answer(history, code)])))
+    shown(tried(lambda: dialect.parse_last_words([answer(history, code)], {})))
     tried(lambda: dialect.parse_find(answer(memory, code), "token"))
     tried(lambda: dialect.parse_cancel(answer(memory, code, history)))
 

@@ -76,7 +76,7 @@ def test_a_job_is_done_if_its_last_run_says_so(
 @pytest.mark.parametrize(("now", "expired"), [(700.0, False), (761.0, True)])
 def test_a_run_has_expired_once_its_walltime_and_more_have_passed(record: Record, now: float, expired: bool) -> None:
     mark(record, start_x_0="100 n1")
-    assert gather(record, status(JobState.UNKNOWN), SITE, TRANSPORT, now=now).expired is expired
+    assert gather(record, status(JobState.UNKNOWN), SITE, TRANSPORT, now=now, absent_for=1.0).expired is expired
     assert not gather(record, status(JobState.RUNNING), SITE, TRANSPORT, now=now).expired
 
 

@@ -43,7 +43,7 @@ def record_of(tmp_path: Path, *, tasks: int = 1, job_id: str = "7") -> Record:
     )
     intent = Intent(plan=plan, request="r", job_root=str(tmp_path / "jobs"))
     (made,) = ledger.intend([intent], now=1.0)
-    answer = Submitted(job_id=job_id, log="/logs/%x-%A_%a-%j.log")
+    answer = Submitted(job_id=job_id, log="/logs/%x-%A_%a-%j.log", submitted_at=10.0)
     (record,) = ledger.submitted({made.token: answer}, now=2.0)
     Path(record.job_dir).mkdir(parents=True)
     return record

@@ -31,6 +31,7 @@ from hybridhpc.model import (
     UsdPerHour,
     Work,
 )
+from hybridhpc.schedulers.slurm_states import CLOSED
 
 
 def ended(state: JobState, **more: object) -> JobStatus:
@@ -80,6 +81,10 @@ SCRIPT = JobSpec(name="j", file="/f", digest="", resources=Resources(), payload=
         (Evidence(status=ended(JobState.UNKNOWN), began=False, absent_for=121.0), Cause.LOST),
         (Evidence(status=ended(JobState.UNKNOWN), began=True, expired=True, absent_for=121.0), Cause.NODE_FAIL),
         (Evidence(status=ended(JobState.UNKNOWN), began=True, expired=True, absent_for=10.0), None),
+        # What accounting has closed and nobody cancelled is gone, too.
+        (Evidence(status=ended(JobState.CANCELLED, reason=CLOSED), began=False, absent_for=10.0), None),
+        (Evidence(status=ended(JobState.CANCELLED, reason=CLOSED), began=False, absent_for=121.0), Cause.LOST),
+        (Evidence(status=ended(JobState.CANCELLED, reason=CLOSED), began=True, absent_for=121.0), None),
         # What was done stays done, whatever became of its node or controller afterwards.
         (Evidence(status=ended(JobState.NODE_FAIL), began=True, done=True), None),
         (Evidence(status=ended(JobState.TIMEOUT), began=True, done=True), None),

@@ -107,12 +107,12 @@ def test_ends_in_memory(recorded: Recording) -> None:
 def test_unknown_jobs_are_absent(recorded: Recording) -> None:
     assert DIALECT.parse_status([recorded["status-unknown"]]) == {}
     assert DIALECT.parse_status([recorded["status-two-unknown"]]) == {}
-    assert DIALECT.parse_last_words([recorded["last-words-unknown"]]) == {}
+    assert DIALECT.parse_last_words([recorded["last-words-unknown"]], {}) == {}
     DIALECT.parse_cancel(recorded["cancel-unknown"])
 
 
 def test_accounting_remembers_the_same(recorded: Recording) -> None:
-    memory, history = recorded.status(), DIALECT.parse_last_words([recorded["last-words"]])
+    memory, history = recorded.status(), DIALECT.parse_last_words([recorded["last-words"]], {})
     for name, job in recorded.jobs.items():
         assert history[job].state is memory[job].state, name
         assert history[job].submitted_at == memory[job].submitted_at, name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,13 +100,49 @@ def test_an_unknown_job_is_absent_and_an_unreached_controller_is_an_error() -> N
 
 def test_no_accounting_is_an_answer() -> None:
     refused = answer("", exit_code=1, stderr="Slurm accounting storage is disabled")
-    assert status.parse_last_words([refused]) == {}
+    assert status.parse_last_words([refused], {}) == {}
+
+
+def told(rows: Iterable[tuple[str, ...]]) -> CommandResult:
+    return answer("\n".join("\x1f".join(row) for row in rows))
+
+
+# Seen on 22.05 and 24.11: a lost node, a wiped controller, a job that got the id anew.
+LOST = ("2", "NODE_FAIL", "0:0", "484", "522", "525", "dgx1")
+REQUEUED = ("2", "REQUEUED", "3:0", "525", "526", "532", "dgx1")
+CLOSED = ("2", "CANCELLED", "0:0", "532", "None", "538", "None assigned")
+ANOTHER = ("2", "COMPLETED", "0:0", "541", "543", "543", "dgx2")
+
+
+@pytest.mark.parametrize(
+    ("rows", "submitted", "native"),
+    [
+        ((LOST, REQUEUED, CLOSED, ANOTHER), 484.4, "CANCELLED"),
+        ((ANOTHER, CLOSED, LOST, REQUEUED), 484.4, "CANCELLED"),
+        ((LOST, REQUEUED, CLOSED, ANOTHER), 541.0, "COMPLETED"),
+        ((LOST, REQUEUED), 484.0, "REQUEUED"),
+        ((LOST, ANOTHER), 300.0, ""),
+        ((ANOTHER,), 484.0, ""),
+        ((LOST, REQUEUED, CLOSED, ANOTHER), None, "COMPLETED"),
+    ],
+)
+def test_of_several_jobs_of_one_id_ours_is_told_by_its_moment(
+    rows: tuple[tuple[str, ...], ...], submitted: float | None, native: str
+) -> None:
+    found = status.parse_last_words([told(rows)], {} if submitted is None else {"2": submitted})
+    assert (found["2"].native_state if found else "") == native
+
+
+def test_what_nobody_cancelled_says_so() -> None:
+    by_whom = ("2", "CANCELLED by 0", *CLOSED[2:])
+    assert "nobody" in status.parse_last_words([told([CLOSED])], {})["2"].reason
+    assert status.parse_last_words([told([by_whom])], {})["2"].reason == ""
 
 
 def test_sacct_s_ways_of_saying_nothing_are_understood() -> None:
     rows = (("5", "CANCELLED by 1001", "0:0", "10", "None", "30", "None assigned"),
             ("6", "RUNNING", "0:0", "10", "20", "Unknown", "dgx[1-2]"))  # fmt: skip
-    found = status.parse_last_words([answer("\n".join("\x1f".join(row) for row in rows))])
+    found = status.parse_last_words([told(rows)], {})
     assert (found["5"].state, found["5"].started_at, found["5"].nodes) == (JobState.CANCELLED, None, "")
     assert (found["6"].started_at, found["6"].ended_at, found["6"].nodes) == (20.0, None, "dgx[1-2]")
 
@@ -138,4 +176,4 @@ def test_a_whole_is_completed_only_if_all_tasks_are_seen() -> None:
 @given(st.text(max_size=200))
 def test_no_answer_makes_a_traceback(text: str) -> None:
     status.parse_status([answer(text)])
-    status.parse_last_words([answer(text)])
+    status.parse_last_words([answer(text)], {"1": 1.0})
