@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hybridhpc import registry
+from hybridhpc.checking.far_side import look_at_far_side
 from hybridhpc.checking.finding import Findings, fault, fine, warning
 from hybridhpc.checking.folders import folder
 from hybridhpc.client import Client
@@ -189,7 +190,7 @@ def look_at_submission(client: Client, site: Site, answer: Snapshot) -> Findings
         yield warning(site.name, f"sbatch --test-only: {error.message}", "ask again: `hpc check`")
         return
     if told.refusal:
-        fix = f"try `sbatch --test-only {shlex.join(options)}`; account, qos and slurm belong into {site.file}"
+        fix = f"try `{shlex.join(['sbatch', '--test-only', *options])}`; account, qos and slurm belong into {site.file}"
         yield warning(site.name, f"refuses a job of one CPU: {told.refusal}", fix)
 
 
@@ -213,6 +214,7 @@ ANSWER_LOOKS: tuple[Callable[[Client, Site, Snapshot], Findings], ...] = (
     look_at_answer,
     look_at_description,
     look_at_clock,
+    look_at_far_side,
     look_at_submission,
     look_at_here,
 )

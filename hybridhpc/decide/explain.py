@@ -12,6 +12,8 @@ from hybridhpc.units import format_duration
 
 NOW = 10.0
 """A start within so many seconds is spelled `now`."""
+_WORTH_SAYING = 0.5
+"""GPUs kept from others below which nothing is said of them: the price has them."""
 HEADER = ("candidate", "start", "run", "price", "finish", "score", "why")
 
 
@@ -106,7 +108,7 @@ def remarks(choice: Choice, goal: Goal, late: float, overrun: float, now: float)
         found.append("no price given")
     if choice.quote and choice.quote.source.endswith(GPUS_ALONE):
         found.append("only GPUs have a price there")
-    if choice.quote and choice.quote.blocked >= 0.05:
+    if choice.quote and choice.quote.blocked >= _WORTH_SAYING:
         found.append(f"its CPUs or memory keep {choice.quote.blocked:.1f} GPUs from others, which it is charged for")
     if choice.candidate.purchase == "spot":
         found.append("spot: it may be interrupted, which is not priced")

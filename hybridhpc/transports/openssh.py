@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hybridhpc.errors import HpcError, TransportError, Undelivered
+from hybridhpc.errors import HpcError, Undelivered
 from hybridhpc.script.quote import shell_words
 from hybridhpc.sites.site import Site
 from hybridhpc.transports import ssh_config, ssh_faults
 from hybridhpc.transports.errands import BOOTSTRAP
 from hybridhpc.transports.local import private_directory
-from hybridhpc.transports.remote import RemoteTransport, host_and_port
+from hybridhpc.transports.remote import RemoteTransport
 from hybridhpc.transports.shared import open_session
+from hybridhpc.transports.ssh_config import host_and_port
 from hybridhpc.transports.talk import Child, Line, Talk
 
 _ATTEMPTS = 3
@@ -101,8 +102,7 @@ class OpenSshTransport(RemoteTransport):
     def _fault(self, talk: Talk, left: float) -> HpcError:
         """Say why a conversation ended before its end."""
         if talk.late:
-            kind = TransportError if talk.delivered else Undelivered
-            return kind(f"{self._host} gave no answer in time", hint="is it up? `hpc sites` asks")
+            return ssh_faults.late(self._site, delivered=talk.delivered)
         words = talk.words
         if not talk.delivered and ssh_faults.is_cut(words):
             words = self._jump_host_s_words(left) or words

@@ -19,6 +19,7 @@ from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import MAX_OUTPUT, no_directory
 from hybridhpc.transports.errands import Answers, batches, new_mark, pack
+from hybridhpc.transports.ssh_faults import LATE
 
 if TYPE_CHECKING:
     from hybridhpc.transports.tree import Tree
@@ -35,6 +36,8 @@ _READ = (
     'tail -c "+$2" -- "$1" | head -c "$3"'
 )
 _LIST = f'cd -- "$1" 2>/dev/null || {{ [ -e "$1" ] || exit {_NONE}; cd -- "$1"; }}; find . ! -name . -prune -print0'
+_NO_PROGRAM = ": not found (PATH is "
+"""What on_site/errands.sh says of a program that a site lacks."""
 _IDLE = 60.0
 """Seconds without a byte after which a transfer is given up."""
 _HOMES: dict[tuple[str, str], tuple[str, str]] = {}
@@ -96,13 +99,37 @@ class RemoteTransport(ABC):
         if answers.home is not None:
             _HOMES[self._whose] = (answers.user, answers.home)
         told = answers.all(wrong or TransportError(f"{self._host} left part of its answers out"))
-        return [self._explained(errand, answer) for errand, answer in zip(errands, told, strict=True)]
+        if answers.broken:
+            return told
+        return [
+            (self._unanswered(errand, answer) if answers.begun else answer)
+            if isinstance(answer, HpcError) and answer is wrong
+            else self._explained(errand, answer)
+            for errand, answer in zip(errands, told, strict=True)
+        ]
+
+    def _unanswered(self, errand: Errand, wrong: HpcError) -> HpcError:
+        """Tell a site that is not reached from a command that gives no answer there."""
+        if not wrong.message.endswith(LATE):
+            return wrong
+        program = errand.command.argv[0]
+        return TransportError(
+            f"{self._host} is reached, but {program} gave no answer there in time",
+            hint="is the scheduler alive? there `scontrol ping` tells",
+        )
 
     def _explained(self, errand: Errand, answer: CommandResult | HpcError) -> CommandResult | HpcError:
-        """Say of a directory that is missing at the site what it was wanted for."""
+        """Say of what could not be begun at the site where that is, and which key of its file may be wrong."""
         cwd = errand.cwd or ""
-        is_missing = isinstance(answer, Undelivered) and answer.message == f"{cwd}: no such directory"
-        return no_directory(self._site.name, cwd) if is_missing else answer
+        if not isinstance(answer, Undelivered):
+            return answer
+        if answer.message == f"{cwd}: no such directory":
+            return no_directory(self._site.name, cwd)
+        hint = answer.hint
+        if _NO_PROGRAM not in answer.message:
+            where = self._site.place_of("job_root")
+            hint = f"is there room, and may you write there? {where} {self._site.job_root or '~/.hybridhpc/jobs'}"
+        return Undelivered(f"{self._site.name}: {answer.message}", hint=hint)
 
     @property
     def _whose(self) -> tuple[str, str]:
@@ -199,12 +226,6 @@ class RemoteTransport(ABC):
             except OSError as error:
                 raise TransportError(f"{path} cannot be copied to {destination}: {error}") from error
         return True
-
-
-def host_and_port(host: str) -> tuple[str, str]:
-    """Divide HOST:PORT; the port is empty if there is none, as in a bare IPv6 address."""
-    name, colon, port = host.rpartition(":")
-    return (name, port) if colon and port.isdigit() and ":" not in name else (host, "")
 
 
 def _received(answer: CommandResult | HpcError) -> CommandResult:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import paramiko
 
-from hybridhpc.errors import HpcError, TransportError, Undelivered
+from hybridhpc.errors import HpcError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports import ssh_faults
 from hybridhpc.transports.errands import BOOTSTRAP
@@ -102,8 +102,7 @@ class _Conversation:
         raise TimeoutError
 
     def _late(self) -> HpcError:
-        kind = TransportError if self._sent_all else Undelivered
-        return kind(f"{self._site.host} gave no answer in time", hint="is it up? `hpc sites` asks")
+        return ssh_faults.late(self._site, delivered=self._sent_all)
 
     def _fault(self) -> HpcError:
         return ssh_faults.fault(self._site, self._words.decode("utf-8", "replace"), delivered=self._sent_all)
@@ -165,9 +164,11 @@ class _Pool:
             return link.open_session(timeout=max(0.1, within))
         except (OSError, EOFError, paramiko.SSHException) as error:
             client.close()
-            late = "Timeout" in str(error)
-            why = "gave no answer in time" if late else f"opened no session: {error}"
-            raise Undelivered(f"{self._site.host} {why}", hint="is it up? `hpc sites` asks") from error
+            if "Timeout" in str(error):
+                raise ssh_faults.late(self._site, delivered=False) from error
+            raise Undelivered(
+                f"{self._site.host} opened no session: {error}", hint="is it up? `hpc sites` asks"
+            ) from error
 
 
 _POOLS: dict[tuple[str, str], _Pool] = {}

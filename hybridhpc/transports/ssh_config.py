@@ -9,7 +9,6 @@ from pathlib import Path
 
 from hybridhpc.errors import Undelivered
 from hybridhpc.sites.site import Site
-from hybridhpc.transports.remote import host_and_port
 
 _UNREAD = re.compile(r"\s*(?:(include)|match\s.*\bexec)\b", re.IGNORECASE)
 
@@ -54,3 +53,9 @@ def destination(host: str) -> tuple[str, ...]:
     """Return a site's host, [USER@]HOST[:PORT], as arguments for ssh."""
     name, port = host_and_port(host)
     return ("-p", port, name) if port else (name,)
+
+
+def host_and_port(host: str) -> tuple[str, str]:
+    """Divide HOST:PORT; the port is empty if there is none, as in a bare IPv6 address."""
+    name, colon, port = host.rpartition(":")
+    return (name, port) if colon and port.isdigit() and ":" not in name else (host, "")

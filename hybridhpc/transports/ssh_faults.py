@@ -13,6 +13,7 @@ from hybridhpc.transports.ssh_config import destination
 OptionsOf = Callable[[str], Mapping[str, str]]
 """Returns what the configuration says of a host, by option in lower case, as `ssh -G HOST` does. Raises nothing."""
 
+LATE = " gave no answer in time"
 _CHANGED = r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for .* has changed|HOST IDENTIFICATION"
 _UNKNOWN = r"No \S+ host key is known for|Host key verification failed|authenticity of host"
 _DENIED = r"Permission denied|Too many authentication failures|No more authentication methods|Authentication failed"
@@ -55,6 +56,12 @@ def fault(
         return denied(site, said, log_in)
     hint = f"try it by hand: {_by_hand(site)}"
     return Undelivered(f"{site.host} is not reached: {said or 'ssh ended without a word'}", hint=hint)
+
+
+def late(site: Site, *, delivered: bool) -> TransportError:
+    """Return the error for a site of which nothing was heard in time."""
+    kind = TransportError if delivered else Undelivered
+    return kind(f"{site.host}{LATE}", hint=f"try it by hand: {_by_hand(site)}")
 
 
 def denied(site: Site, said: str, log_in: str = "") -> AuthExpired:

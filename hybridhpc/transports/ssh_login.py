@@ -12,7 +12,7 @@ import paramiko
 from hybridhpc.errors import HpcError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports import ssh_config, ssh_faults
-from hybridhpc.transports.remote import host_and_port
+from hybridhpc.transports.ssh_config import host_and_port
 
 _ALIVE = 15
 """Seconds between signs of life on an idle connection."""
