@@ -6,7 +6,7 @@ for a file with a fault: others are read by the same readers alone, in less time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybridhpc.document import Document, KeyPath
 from hybridhpc.errors import Problem
-from hybridhpc.readers import Fault, Plain, Reader, kind, nearest, quoted
+from hybridhpc.readers import Fault, Plain, Reader, kind, quoted
+from hybridhpc.wording import Wording
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails, SchemaValidator
@@ -39,11 +40,7 @@ class Schema(NamedTuple):
 
 
 class Form:
-    """The schema of a file, how each of its keys is written, and what is said about keys that it does not have.
-
-    `write` maps `resources.gpus` (a person's own key is `*`) to an example; its keys must be those of the schema.
-    `aliases` maps other spellings to keys; `foreign` maps keys of other tools to message and hint.
-    """
+    """The schema of a file, and what is said about keys that it does not have: `write` and the others are Wording's."""
 
     def __init__(
         self,
@@ -52,11 +49,11 @@ class Form:
         write: Mapping[str, str],
         aliases: Mapping[str, str] | None = None,
         foreign: Mapping[str, tuple[str, str]] | None = None,
+        strange: Callable[[str], tuple[str, str] | None] = lambda key: None,
     ) -> None:
         self._schema = schema
         self.write = write
-        self._aliases = aliases or {}
-        self._foreign = foreign or {}
+        self._wording = Wording(write=write, aliases=aliases or {}, foreign=foreign or {}, strange=strange)
 
     def check(
         self, document: Document, root: Mapping[str, Plain], spelled: Mapping[KeyPath, KeyPath]
@@ -97,42 +94,10 @@ class Form:
             path = tuple(part for part in entry["loc"][:-1] if part not in _MARKS) + _last(entry, whole=unknown)
             there = _spelled(path, spelled)
             if not any(there[: len(refused)] == refused for refused in document.refused):
-                message, hint = self._words(entry, path)
+                fault = entry.get("ctx", {}).get("error")
+                message, hint = self._wording.of(entry["type"], path, fault)
                 found.append(document.problem(there if unknown else document.written(there), message, hint))
         return {}, found
-
-    def _words(self, entry: ErrorDetails, path: KeyPath) -> tuple[str, str]:
-        pattern = self._pattern(path)
-        example = f"write {self.write[pattern]}" if pattern in self.write else ""
-        if entry["type"] == "extra_forbidden":
-            return self._unknown(str(path[-1]), pattern.rpartition(".")[0])
-        if entry["type"] == "missing":
-            return "is missing", example
-        fault = entry.get("ctx", {}).get("error")
-        message, _, how = str(fault or "cannot be written like this").partition("; write ")
-        return message, f"write {how}" if how else getattr(fault, "hint", "") or example
-
-    def _unknown(self, key: str, parent: str) -> tuple[str, str]:
-        if key in self._foreign:
-            return self._foreign[key]
-        elsewhere = [known for known in self.write if known.rpartition(".")[2] == key]
-        if elsewhere:
-            place = elsewhere[0].rpartition(".")[0].replace("*", "NAME")
-            where = f"it belongs below {place}:" if place else "it belongs at the top level:"
-            return "is not known here", f"{where} write {self.write[elsewhere[0]]}"
-        here, also = _below(parent, self.write), _below(parent, self._aliases)
-        meant = nearest(key, {**here, **also})
-        if meant:
-            known = here.get(meant) or self._aliases[also[meant]]
-            return "is not a known key", f"did you mean {known.rpartition('.')[2]}? write {self.write[known]}"
-        return "is not a known key", f"known are {', '.join(here)}"
-
-    def _pattern(self, path: KeyPath) -> str:
-        parts: list[str] = []
-        for part in path:
-            if isinstance(part, str):
-                parts.append(part if ".".join([*parts, part]) in self.write else "*")
-        return ".".join(parts)
 
 
 def plain(read: Callable[[Plain], Any]) -> Schema:
@@ -283,11 +248,6 @@ def _mapping(value: Plain) -> dict[str, Plain]:
     if not isinstance(value, dict):
         raise Fault(f"must be a mapping, not {kind(value)}")
     return value
-
-
-def _below(parent: str, keys: Iterable[str]) -> dict[str, str]:
-    """Return the keys that lie directly below one, by their last word."""
-    return {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == parent}
 
 
 def _last(entry: ErrorDetails, *, whole: bool) -> KeyPath:

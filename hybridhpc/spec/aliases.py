@@ -34,6 +34,7 @@ ALIASES = {
 _PURCHASE = ("is not chosen by the job", "what can be bought is a site's: write where: SITE/PARTITION of spot nodes")
 _HOURLY = ("limits the price of an hour, which is not supported", "write goal: {max_cost: 500 USD} for the whole job")
 _PLACE = ("names places of another tool", "write where: SITE or SITE/PARTITION, or leave it out for any")
+_WHERE = ("is a place", "write where: SITE or SITE/PARTITION, or leave it out for any")
 _RETRY = ("is not known here", "write retries: {preempted: 20, node_fail: 3}")
 _ANY_OF = ("is not known here", "write gpus: [H100:8, A100:8], best first, and where: [SITE, SITE/PARTITION]")
 _AFTER = ("is not known here", "write after: {ok: [prep]}")
@@ -41,6 +42,11 @@ _NATIVE = ("is a native option", "write slurm: {account: ml, qos: high}")
 _SERVICE = ("belongs to a service; jobs here run to an end and open no ports", "leave it out")
 _DISK = ("cannot be asked for", "leave it out; a site's storage is what its nodes have")
 _COPY = ("does not exist here", "put files into workdir, or fetch them in setup")
+_SETUP = ("is not known here", "write setup: module load cuda, or source venv/bin/activate")
+_RUN = ("is not known here", "write run: python train.py")
+_SWEEP = ("is not known here", "write matrix: {LR: [0.1, 0.01], SEED: 0-9}")
+_LOG = ("cannot be chosen", "leave it out: hpc logs shows the output, wherever the job ran")
+_MAIL = ("is not known here", "write slurm: {mail-type: END, mail-user: ME@EXAMPLE.ORG}")
 _CARD = ("is not known here", "write resources: {gpus: H100:8}, per node")
 
 FOREIGN: Mapping[str, tuple[str, str]] = {
@@ -75,6 +81,33 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
     "partition": ("is a place", "write where: SITE/PARTITION"),
     "gpus_per_node": _CARD,
     "gres": _CARD,
+    "queue": _WHERE,
+    "site": _WHERE,
+    "sites": _WHERE,
+    "host": _WHERE,
+    "cluster": _WHERE,
+    "timeout": ("is not known here", "write time: 12h"),
+    "module": _SETUP,
+    "modules": _SETUP,
+    "conda": _SETUP,
+    "venv": _SETUP,
+    "command": _RUN,
+    "cmd": _RUN,
+    "script": _RUN,
+    "entrypoint": _RUN,
+    "cwd": ("is not known here", "write workdir: ."),
+    "sweep": _SWEEP,
+    "grid": _SWEEP,
+    "params": _SWEEP,
+    "parameters": _SWEEP,
+    "hyperparameters": _SWEEP,
+    "output": ("is not known here", "write outputs: [results/] for what hpc fetch brings; hpc logs shows the log"),
+    "log": _LOG,
+    "stdout": _LOG,
+    "stderr": _LOG,
+    "email": _MAIL,
+    "notify": _MAIL,
+    "depends": _AFTER,
     "ntasks_per_node": ("is not known here", "write tasks_per_node: 8"),
     "service": _SERVICE,
     "ports": _SERVICE,
@@ -93,6 +126,17 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
     "idle_duration": ("is not needed: nothing is left running when a job ends", "leave it out"),
 }
 """Keys of other tools that would be ignored if they were accepted: why, and what to write."""
+
+
+def option_of_sbatch(key: str) -> tuple[str, str] | None:
+    """Say what stands for a key that is an option of sbatch; None if it is none."""
+    from hybridhpc.sites.options import DERIVED
+    from hybridhpc.spec.sbatch_options import BY_NAME
+
+    name = key.replace("_", "-")
+    if name in DERIVED:
+        return "is an option of sbatch", DERIVED[name]
+    return ("is an option of sbatch", f"write it below slurm: {{{name}: ...}}") if name in BY_NAME else None
 
 
 def rename(document: Document) -> tuple[dict[str, Plain], dict[KeyPath, KeyPath], list[Problem]]:

@@ -9,7 +9,7 @@ from hybridhpc.readers import Fault, choice, whole
 from hybridhpc.schema import Form, either, plain, record, refused, several, table, then, word
 from hybridhpc.sites.options import options
 from hybridhpc.spec import values
-from hybridhpc.spec.aliases import ALIASES, FOREIGN
+from hybridhpc.spec.aliases import ALIASES, FOREIGN, option_of_sbatch
 from hybridhpc.spec.native import judge
 from hybridhpc.spec.places import places, read_label, read_place
 from hybridhpc.spec.sweep import MAX_POINTS, matrix_points, read_parameter, read_values
@@ -193,4 +193,5 @@ SPEC = Form(
     write=WRITE,
     aliases=ALIASES,
     foreign=FOREIGN,
+    strange=option_of_sbatch,
 )
