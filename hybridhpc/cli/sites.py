@@ -52,6 +52,8 @@ def _site_json(site: Site | InvalidSite, answers: dict[str, Snapshot | Silence])
         return {"site": site.name, "ok": True, "error": "", "fix": "", "partitions": partitions, "unseen": unseen}
     error = str(site.problems[0]) if isinstance(site, InvalidSite) else answer.why if answer else "was not asked"
     fix = answer.fix if answer else ""
+    if isinstance(site, InvalidSite) and len(site.problems) > 1:
+        fix = f"`hpc check` lists all {len(site.problems)} problems"
     return {"site": site.name, "ok": False, "error": error, "fix": fix, "partitions": [], "unseen": []}
 
 

@@ -46,7 +46,7 @@ def resident(spec: JobSpec, sites: Iterable[Site]) -> tuple[Kept, ...]:
             holders.setdefault(_normal(directory), set()).add(site.name)
     found = []
     for directory, held in sorted(holders.items()):
-        said = directory if directory in spec.leads_to else _said(spec, directory)
+        said = _said(spec, directory) or (directory if directory in spec.leads_to else "")
         if said:
             found.append(Kept(directory=directory, holders=frozenset(held), said=said))
     return tuple(found)
@@ -70,9 +70,10 @@ def led_to(spec: JobSpec, sites: Iterable[Site], home: str, real: Callable[[str]
     directories = {_normal(directory) for site in sites for directory in site.resident_data}
     if not directories:
         return ()
-    named = {_HOME.sub(lambda _: home, word, count=1) if _HOME.match(word) else word for word in _words(spec)}
-    behind = {real(word) for word in named if word.startswith("/") and not re.search(r"[*?\[$]", word)}
-    paths = [_parts(path) for path in {*behind, *named}]
+    words = {_HOME.sub(lambda _: home, word, count=1) if _HOME.match(word) else word for word in _words(spec)}
+    named = {word for word in words if word.startswith("/")}
+    behind = {real(word) for word in named if not re.search(r"[*?\[$]", word)}
+    paths = [parts for path in behind | named if (parts := _parts(path))]
     return tuple(
         sorted(
             each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from functools import cache
 from typing import Any
@@ -145,7 +146,7 @@ def _gres(text: str) -> str:
 
 
 def _resident(text: str) -> str:
-    if not _absolute(text).strip("/."):
+    if posixpath.normpath(_absolute(text)).strip("/") == "":
         raise Fault(f"{quoted(text)} is every directory", "name those whose data may not leave")
     return text
 
@@ -154,6 +155,8 @@ def _within(low: int, high: int) -> Any:  # noqa: ANN401 -- a reader
     bounds = f"write a time from {spell_time(low)} to {spell_time(high)}"
 
     def read(text: str) -> Seconds:
+        if re.fullmatch(r"0*[1-9][0-9]*", text):
+            raise Fault(f"{quoted(text)} has no unit", f"write {text}s for seconds or {text}m for minutes")
         seconds = Seconds(0) if re.fullmatch(r"0+\s*[smhdw]?", text) else parse_walltime(text)
         if not low <= seconds <= high:
             raise Fault(f"{quoted(text)} is too {'short' if seconds < low else 'long'}", bounds)
@@ -216,7 +219,7 @@ def site_form(judge: Judge) -> Form:
             labels=several(word(_label)),
             resident_data=several(word(_resident, longest=1000)),
             slurm=options(_OWN, judge),
-            preamble=word(str, longest=MAX_TEXT),
+            preamble=then(several(word(str, longest=MAX_TEXT)), "\n".join),
             container_runtime=word(choice("apptainer", "singularity")),
             image_dir=word(_directory, longest=1000),
             fabric=word(choice(*FABRICS)),

@@ -124,7 +124,8 @@ def test_links_and_the_home_of_this_machine_are_followed():
         led = led_to(job, [LAB], "/home/ann", real)
         assert led == ("/data/patients",)
         assert resident(replace(job, leads_to=led), [LAB])
-    assert led_to(replace(spec(), payload=Work(run="cat ~/other")), [LAB], "/home/ann", real) == ()
+    for run in ("cat ~/other", "cat $D/patients/1", "ls /"):
+        assert led_to(replace(spec(), payload=Work(run=run)), [LAB], "/home/ann", real) == ()
 
 
 @given(st.lists(st.sampled_from(["/", ".", "x", "..", "/data", "/patients", "*", "$A", "~", "'", " "]), max_size=12))

@@ -147,6 +147,10 @@ def test_a_file_whose_name_cannot_name_a_site_must_give_one() -> None:
         assert site("name: dgx", path).name == "dgx"
 
 
+def test_a_preamble_may_be_a_list_of_lines() -> None:
+    assert site("preamble: [module load a, module load b]").preamble == "module load a\nmodule load b"
+
+
 def test_a_partition_that_gives_one_price_gives_all_of_its_own() -> None:
     found = site("gpu_price: 2\ncpu_price: 0.01\npartitions: {a: {node_price: 3}, b: {purchase: spot}}")
     assert found.partition("a").price == Price(per_node=3.0, source="site file dgx.yaml")  # type: ignore[arg-type]
@@ -194,7 +198,7 @@ def test_a_partition_that_gives_one_price_gives_all_of_its_own() -> None:
         ("poll_interval: 2d", "'2d' is too long (write a time from 1s to 1d)"),
         ("poll_interval: 0s", "'0s' is too short (write a time from 1s to 1d)"),
         ("probe_deadline: 0", "'0' is too short (write a time from 1s to 10m)"),
-        ("poll_interval: 30", "has no unit"),
+        ("poll_interval: 30", "has no unit (write 30s for seconds or 30m for minutes)"),
         ("partitions: {a: {boot_delay: 3d}}", "write a time from 0s to 1d"),
         ("provider: ibm", "'ibm' is none of onprem, aws, azure, gcp, cloud"),
         ("provider: azur", "did you mean azure?"),
@@ -208,6 +212,7 @@ def test_a_partition_that_gives_one_price_gives_all_of_its_own() -> None:
         ("host: login:70000", "has no port behind its ':'"),
         ("job_root: /scratch/$USERNAME/jobs", "a variable that is not expanded"),
         ("resident_data: [/]", "is every directory"),
+        ("resident_data: /data/..", "is every directory"),
         ("gpu_memory: {H100: 80GiB, h100: 94GiB}", "means the same as 'H100'"),
         ("password: hunter2", "its text is not shown"),
         ("nodes: 3", "is asked from the scheduler"),
