@@ -8,7 +8,7 @@ from dataclasses import replace
 from hybridhpc.cli._output import tell
 from hybridhpc.cli._progress import Progress
 from hybridhpc.client import Client
-from hybridhpc.errors import HpcError, SchedulerError, UsageError
+from hybridhpc.errors import HpcError, NoCandidate, SchedulerError, UsageError
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobSpec, JobState
 from hybridhpc.planning import Planned, Planner, Wish
@@ -16,6 +16,7 @@ from hybridhpc.spec.dependencies import meant
 from hybridhpc.spec.sweep import sweep_name
 from hybridhpc.submitting import Outcome
 
+MEND = "mend what its scheduler names, then repeat the command"
 Ended = tuple[Outcome | HpcError, ...]
 """What became of the jobs of one wish: one, or the arrays of a sweep."""
 
@@ -90,7 +91,10 @@ class Batch:
             refused[winner.candidate.key] = f"the scheduler refuses it: {error.message}"
             history = self._client.ledger.history()
             self._planned[0] = self._planner.plan(self._ready(0), history, refused=refused, quick=True)
-            place = self._planned[0].chosen()[0]
+            try:
+                place = self._planned[0].chosen()[0]
+            except NoCandidate as none:
+                raise NoCandidate(none.message, hint=error.hint or MEND) from error
             tell(f"{winner.candidate.name} refuses it: {error.message}; it goes to {place.site}/{place.partition}")
             self._submit([0], "")
 

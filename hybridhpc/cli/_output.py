@@ -10,7 +10,7 @@ import click
 
 from hybridhpc.cli._screen import lay_out, width_of, wrapped
 from hybridhpc.cli._terminal import cell, clean, clean_lines
-from hybridhpc.ledger.base import Record
+from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState
 from hybridhpc.schedulers.endings import exit_words, reason_words
 from hybridhpc.units import format_duration
@@ -92,6 +92,8 @@ def submit_json(record: Record) -> dict[str, object]:
     }
 
 
+REFUSED = "REFUSED"
+"""What stands for the state of a job that its scheduler refused: it never was one."""
 NO_REASON = "None"
 """Slurm's word (squeue(1), JOB REASON CODES) for a job of which nothing is to be said."""
 
@@ -113,7 +115,7 @@ def record_row(record: Record, now: float) -> list[str]:
     return [
         record.ref or record.token[:8],
         record.name,
-        record.state.value,
+        REFUSED if record.phase is Phase.REFUSED else record.state.value,
         format_duration(record.elapsed(now)) if record.started_at else "-",
         money(record.cost(now)),
         _reason(record),

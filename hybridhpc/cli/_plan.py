@@ -42,7 +42,7 @@ def _heading(spec: JobSpec, planned: Planned, alike: int) -> str:
         return f"plan for {spec.name}"
     quoted = planned.ranking.winner.quote if planned.ranking.winner else None
     price = f", {money(quoted.usd * alike)} in all" if quoted else ""
-    return f"plan for {spec.name} and {alike - 1:,} more jobs like it, each as below{price}"
+    return f"plan for {spec.name} and {alike - 1:,} more job{'s' * (alike > 2)} like it, each as below{price}"
 
 
 def plan_json(planned: Planned) -> dict[str, object]:

@@ -39,8 +39,10 @@ def command(jobs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     elif len(after) > MOST_SHOWN:
         say(f"{len(after):,} jobs {'would be' if dry_run else 'are being'} cancelled: {spelled(counts(after))}")
     else:
+        over = {record.token for record in whole if record.state.final}
         for record in after:
             words = "" if record.state.final else "would be cancelled: " if dry_run else "is being cancelled: "
+            words = "had ended: " if record.token in over else words
             say(f"{record.ref or record.token} {words}{record.state.value}")
 
 
@@ -48,7 +50,9 @@ def _only_one(client: Client, record: Record, words: tuple[str, ...], meant: tup
     """Refuse a name that several living jobs bear, unless all are meant. Raises UsageError with their refs."""
     if record.name not in words:
         return
-    namesakes = [other for other in client.ledger.records(live_only=True) if other.name == record.name]
+    living = [other for other in client.ledger.records(live_only=True) if other.name == record.name]
+    # Some may have ended since they were asked about last.
+    namesakes = [other for other in client.refresh(living) if not other.state.final] if len(living) > 1 else living
     if len(namesakes) > 1 and not {other.token for other in namesakes} <= {other.token for other in meant}:
         refs = ", ".join(other.ref or other.token for other in namesakes)
         raise UsageError(

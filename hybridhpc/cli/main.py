@@ -36,6 +36,14 @@ VERBS = {
     "completion": "Print the shell's completion script.",
 }
 
+HABITS = {
+    "sbatch": "submit", "run": "submit", "srun": "submit -f", "squeue": "status", "queue": "status", "jobs": "status",
+    "ls": "status", "list": "status", "ps": "status", "sacct": "status --all", "history": "status --all",
+    "scancel": "cancel", "kill": "cancel", "stop": "cancel", "sinfo": "sites", "scontrol": "why", "log": "logs",
+    "tail": "logs -f", "get": "fetch", "download": "fetch", "doctor": "check", "help": "--help",
+}  # fmt: skip
+"""What people type who know Slurm, or other programs."""
+
 EXIT_CODES = (
     "0 done; 1 results could not be printed, or a fault in hybridhpc; 2 usage; 3 spec; 4 site file; 5 no site fits; "
     "6 a site cannot be reached; 7 the scheduler refused; 8 ledger; 9 not found; 10 the job did not complete; "
@@ -71,7 +79,7 @@ class Verbs(click.Group):
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             from difflib import get_close_matches
 
-            near = get_close_matches(args[0], VERBS, n=1)
+            near = [HABITS[args[0]]] if args[0] in HABITS else get_close_matches(args[0], VERBS, n=1)
             hint = f"did you mean `hpc {near[0]}`?" if near else "`hpc --help` lists the verbs"
             raise UsageError(f"there is no verb {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
@@ -84,13 +92,20 @@ class Verbs(click.Group):
             raise _fault(error) from error
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, prog_name="hpc")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Run research jobs on your own cluster and the clouds.
 
     Example: hpc submit train.yaml --where auto
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), file=sys.stdout)
 
 
 def main() -> None:

@@ -6,28 +6,35 @@ from collections.abc import Sequence
 
 import click
 
-from hybridhpc.cli._context import json_option, new_client
+from hybridhpc.cli._context import json_option, new_client, split_task
 from hybridhpc.cli._output import record_json, record_row, say, show_json, table
 from hybridhpc.cli._sweep import is_sweep, points_of, show_sweep, sweep_json, sweep_row
 from hybridhpc.client import Client
+from hybridhpc.errors import UsageError
 from hybridhpc.ledger.base import Record
+from hybridhpc.model import JobState
+from hybridhpc.schedulers.slurm_states import job_state
 
 
 @click.command()
 @click.argument("jobs", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Also jobs that ended more than a day ago.")
+@click.option("-t", "--state", "words", metavar="STATES", help="Only jobs in these states, such as RUNNING,PD.")
 @json_option
-def command(jobs: tuple[str, ...], everything: bool, as_json: bool) -> None:
+def command(jobs: tuple[str, ...], everything: bool, words: str | None, as_json: bool) -> None:
     """Show JOBS (refs, tokens, names or sweeps), or all that are alive or ended within a day.
 
     Example: hpc status here:12 --json
     """
+    states = _states(words) if words is not None else None
     client = new_client()
     now = client.clock()
     sweeps, others = _named(client, jobs) if jobs else ([], _recent(client, now, everything=everything))
     current = client.refresh([record for sweep in (*sweeps, others) for record in sweep])
     parts = iter(current)
     seen = [tuple(next(parts) for _ in sweep) for sweep in (*sweeps, others)]
+    if states is not None:
+        seen, sweeps = [tuple(record for part in seen for record in part if record.state in states)], []
     if as_json:
         answers = [sweep_json(sweep, points_of(client, sweep), now) for sweep in seen[:-1]]
         only = len(answers) == 1 and not others
@@ -39,12 +46,28 @@ def command(jobs: tuple[str, ...], everything: bool, as_json: bool) -> None:
         header = ("REF", "NAME", "STATE", "ELAPSED", "COST", "REASON")
         rows = [record_row(group[0], now) if len(group) == 1 else sweep_row(group, now) for group in _groups(seen[-1])]
         say(table(header, rows, right=frozenset({3, 4})))
+    elif states is not None:
+        say("no jobs in these states")
     elif not sweeps:
         say("no jobs; `hpc submit SPEC --where auto` makes one")
 
 
+def _states(words: str) -> set[JobState]:
+    """Read states by our words, or by any of Slurm's. Raises click.BadParameter for what is none."""
+    found = {word: job_state(word) for word in words.replace(",", " ").split()}
+    unknown = [word for word, state in found.items() if state is JobState.UNKNOWN and word.upper() != "UNKNOWN"]
+    if unknown or not found:
+        known = f"known are {', '.join(state.value for state in JobState)}"
+        raise click.BadParameter(f"{', '.join(unknown) or 'nothing'} is no state; {known}", param_hint="--state")
+    return set(found.values())
+
+
 def _named(client: Client, words: tuple[str, ...]) -> tuple[list[tuple[Record, ...]], tuple[Record, ...]]:
-    """Return the sweeps that are named, and the jobs."""
+    """Return the sweeps that are named, and the jobs. Raises NotFound, and UsageError for a task of an array."""
+    for word in words:
+        whole, task = split_task(word)
+        if task is not None:
+            raise UsageError(f"{word} is a task", hint=f"`hpc why {word}` tells of it, `hpc status {whole}` of all")
     found = {word: client.ledger.find_all(word) for word in words}
     sweeps = {records[0].sweep: records for word, records in found.items() if is_sweep(word, records)}
     others = (records for word, records in found.items() if not is_sweep(word, records))

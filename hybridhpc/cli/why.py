@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 
 import click
 
 from hybridhpc import probe
-from hybridhpc.cli._context import chosen_one, json_option, new_client
+from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
 from hybridhpc.cli._output import record_json, say, show_json
+from hybridhpc.cli._sweep import points_of
 from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
-from hybridhpc.errors import HpcError
+from hybridhpc.errors import HpcError, NotFound
 from hybridhpc.following import as_known, log_path
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState
-from hybridhpc.schedulers.endings import explain_end
+from hybridhpc.schedulers.endings import exit_words, explain_end
 from hybridhpc.schedulers.reasons import explain_reason
 from hybridhpc.sites.snapshot import QueuedJob, Silence, Snapshot
 from hybridhpc.units import format_duration
 
 MOST_READ = 1024 * 1024
 """Bytes of an output that are read for its last line."""
+MOST_NAMED = 5
+"""Tasks of an array that are named one by one."""
 LONGEST = 300
 """Characters of it that are shown."""
 
@@ -30,18 +35,31 @@ LONGEST = 300
 @click.argument("job")
 @json_option
 def command(job: str, as_json: bool) -> None:
-    """Say in words why JOB (a ref, a token or a name) is pending, or how it ended.
+    """Say in words why JOB (a ref, a task such as onprem:12_3, a token or a name) is pending, or how it ended.
 
     Example: hpc why onprem:1234
     """
     client = new_client()
+    job, task = split_task(job)
     (record,) = client.refresh([chosen_one(client, job)])
+    if task is not None:
+        record = _task(client, record, task)
     lines = list(_words(client, record))
     if as_json:
         show_json({**record_json(record, client.clock()), "why": lines})
     else:
         for line in lines:
             say(clean(line))
+
+
+def _task(client: Client, record: Record, index: int) -> Record:
+    """Return the record of an array as it would be of one task alone. Raises NotFound."""
+    status = client.tasks([record])[record.token].get(index)
+    if status is None:
+        raise NotFound(f"nothing is known of task {index} of {record.ref}", hint=f"`hpc status {record.ref}` shows it")
+    known = ("state", "native_state", "reason", "started_at", "ended_at", "exit_code", "signal")
+    seen = {name: getattr(status, name) for name in known}
+    return replace(record, job_id=f"{record.job_id}_{index}", tasks=1, **seen)
 
 
 def _words(client: Client, record: Record) -> Iterator[str]:
@@ -106,16 +124,35 @@ def _ended(client: Client, record: Record, now: float) -> Iterator[str]:
     if record.started_at is None:
         return
     yield f"it ran for {_time(record, now)}"
+    if record.tasks > 1:
+        yield from _failed_tasks(client, record)
+        return
     last = _last_line(client, record) if record.state is JobState.FAILED else ""
     if last:
         yield f"the last line of its output: {last}"
     yield f"its output: {log_path(record, None)}"
 
 
+def _failed_tasks(client: Client, record: Record) -> Iterator[str]:
+    """Yield which tasks of an array did not complete, and where to read on."""
+    with suppress(HpcError):
+        well = (JobState.COMPLETED, JobState.UNKNOWN)
+        failed = [point for point in points_of(client, [record]) if point.state not in well]
+        for point in failed[:MOST_NAMED]:
+            values = ", ".join(f"{name}={value}" for name, value in point.parameters.items())
+            how = exit_words(point.state, point.exit_code, point.signal)
+            yield " ".join(filter(None, (point.ref, f"({values})" if values else "", point.state.value, how)))
+        if len(failed) > MOST_NAMED:
+            yield f"... and {len(failed) - MOST_NAMED:,} more"
+        if failed:
+            yield f"`hpc why {failed[0].ref}` tells of one task, `hpc logs {failed[0].ref}` shows its output"
+
+
 def _last_line(client: Client, record: Record) -> str:
     """Return what a job wrote last; empty if it wrote much, nothing, or to several files."""
     try:
-        paths = client.log_files(record, None)
+        _, _, task = record.job_id.partition("_")
+        paths = client.log_files(record, int(task) if task.isdecimal() else None)
         content = client.read_log(record, paths[0], limit=MOST_READ) if len(paths) == 1 else None
     except HpcError:
         return ""

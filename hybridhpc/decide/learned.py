@@ -32,7 +32,7 @@ class Correction:
 
     def __str__(self) -> str:
         """Say what was learned from, to be put behind what is corrected; nothing if nothing was."""
-        return f" (corrected by {self.outcomes} outcomes)" if self.outcomes else ""
+        return f" (corrected by {self.outcomes} outcome{'s' * (self.outcomes != 1)})" if self.outcomes else ""
 
     def applied(self, forecast: Quantiles, softening: float) -> Quantiles:
         """Return the corrected forecast."""

@@ -28,6 +28,8 @@ _SAID_BY_THE_STATE = re.compile(
     r"(?:None|NonZeroExitCode|TimeLimit|OutOfMemory|RaisedSignal\S*|NodeFail|cancelled(?: while pending)?)(?= \(|$) ?"
 )
 """Reasons (squeue(1), JOB REASON CODES) that say no more than state and exit code do. `(3 FAILED)` may follow."""
+_COUNTS = re.compile(r"\d+ [A-Z_]+(?:, \d+ [A-Z_]+)*")
+"""What stands for the reason of an array: see fold()."""
 _BY = re.compile(r"CANCELLED by (\d+)")
 
 
@@ -64,7 +66,8 @@ def explain_end(status: JobStatus, *, wanted: bool) -> Iterator[str]:
         yield words
     if reason := reason_words(status.reason):
         explained = explain_reason(reason) if status.state is JobState.CANCELLED else ""
-        yield f"reason {reason}: {explained}" if explained else f"reason: {reason}"
+        kind = "tasks" if _COUNTS.fullmatch(reason) else "reason"
+        yield f"reason {reason}: {explained}" if explained else f"{kind}: {reason}"
 
 
 _STATES = {

@@ -163,6 +163,51 @@ def test_what_is_not_final_in_time_is_named(person: Person) -> None:
     person.hpc("cancel", ref)
 
 
+def test_why_tells_of_an_array_which_tasks_failed_and_of_one_task_alone(person: Person) -> None:
+    ref = submit(person, 'array: 0-3\nrun: echo task $SLURM_ARRAY_TASK_ID; [ "$SLURM_ARRAY_TASK_ID" -lt 2 ]\n')
+    person.try_hpc("wait", ref)
+    whole = person.hpc("why", ref)
+    assert "tasks: 2 FAILED, 2 COMPLETED" in whole
+    assert f"{ref}_2 FAILED exit code 1\n{ref}_3 FAILED exit code 1\n" in whole
+    task = json.loads(person.hpc("why", f"{ref}_3", "--json"))
+    assert (task["ref"], task["state"], task["exit_code"]) == (f"{ref}_3", "FAILED", 1)
+    assert "the last line of its output: task 3" in task["why"]
+    assert person.try_hpc("why", f"{ref}_9").returncode == 9
+    assert "hpc why" in person.try_hpc("status", f"{ref}_3").stderr
+
+
+def test_status_shows_only_the_states_that_are_asked_for(person: Person) -> None:
+    good, bad = submit(person, "run: 'true'\n"), submit(person, "run: 'false'\n")
+    person.try_hpc("wait", good, bad)
+    assert [job["ref"] for job in json.loads(person.hpc("status", "--json", "-t", "FAILED,oom"))] == [bad]
+    assert [job["ref"] for job in json.loads(person.hpc("status", "--json", "--state", "CD"))] == [good]
+    assert person.hpc("status", "-t", "PENDING") == "no jobs in these states\n"
+    assert person.try_hpc("status", "-t", "RUNING").returncode == 2
+
+
+def test_a_job_that_has_ended_is_no_living_namesake(person: Person) -> None:
+    first = submit(person, "name: twin\nresources: {memory: 20MiB}\nrun: 'true'\n")
+    second = submit(person, "name: twin\nresources: {memory: 20MiB}\nrun: sleep 60\n")
+    # Nothing but the command itself asks how the first one is: what the ledger saw last is that it lived.
+    assert any(person.try_hpc("cancel", "twin", "--dry-run").returncode == 0 for _ in range(40))
+    assert second in person.hpc("cancel", "twin")
+    assert "had ended: COMPLETED" in person.hpc("cancel", first)
+
+
+def test_an_option_of_sbatch_behind_the_script_is_the_script_s_and_that_is_said(person: Person) -> None:
+    person.spec("#!/bin/bash\n#SBATCH -t 1 --mem=50\ntrue\n", "job.sh")
+    assert "note: --time=5 stands behind the script" in person.try_hpc("submit", "job.sh", "--time=5").stderr
+    assert "note: " not in person.try_hpc("submit", "job.sh", "--lr=5").stderr
+
+
+def test_a_job_that_was_refused_is_called_so_and_the_fix_is_not_another_site(person: Person) -> None:
+    person.spec("#!/bin/bash\n#SBATCH -t 1 --mem=50 -o nowhere/%j.out\ntrue\n", "job.sh")
+    answer = person.try_hpc("submit", "job.sh")
+    assert answer.returncode == 5
+    assert "mend what its scheduler names" in answer.stderr
+    assert "  REFUSED  " in person.hpc("status")
+
+
 def test_sites_have_their_stable_keys(person: Person) -> None:
     (site,) = json.loads(person.hpc("sites", "--json"))
     assert (site["site"], site["ok"], site["error"]) == ("here", True, "")
@@ -216,6 +261,12 @@ def test_an_unknown_verb_names_the_nearest(person: Person) -> None:
     answer = person.try_hpc("sumbit", "x")
     assert answer.returncode == 2
     assert "hpc submit" in answer.stderr
+
+
+def test_a_habit_of_another_program_is_answered_with_the_verb(person: Person) -> None:
+    assert "did you mean `hpc status`?" in person.try_hpc("squeue").stderr
+    assert "did you mean `hpc cancel`?" in person.try_hpc("scancel", "3").stderr
+    assert person.hpc().startswith("Usage: hpc ")
 
 
 def test_every_verb_has_help_with_an_example(person: Person) -> None:
