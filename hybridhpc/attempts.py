@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from hybridhpc import evidence
 from hybridhpc.client import Client
-from hybridhpc.command import Command, Errand
+from hybridhpc.command import Command, Errand, Folder
 from hybridhpc.decide.recover import CERTAIN_AFTER
 from hybridhpc.errands import on_site
 from hybridhpc.errors import HpcError, TransportError
@@ -112,8 +112,7 @@ class Attempts:
         site, scheduler, transport = self.client.reach(record)
         errand = Errand(
             command=scheduler.withdraw_command(site, record.job_id, record.job_dir, record.restarts),
-            directory=record.job_dir,
-            files=tuple(on_site(name) for name in scheduler.to_withdraw),
+            folders=(Folder(path=record.job_dir, files=tuple(on_site(name) for name in scheduler.to_withdraw)),),
         )
         (answer,) = transport.run_all([errand], within=errand.command.timeout)
         if isinstance(answer, HpcError):

@@ -59,13 +59,19 @@ class StagedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A directory at a site, made 0700 if missing, and the files that are put there."""
+
+    path: str
+    files: tuple[StagedFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
-    """What is done at a site in one go: files are put into a directory, then a command runs."""
+    """What is done at a site in one go: files are put into directories, then a command runs."""
 
     command: Command
     cwd: str | None = None
     scrubbed: bool = True
     """Asked without SBATCH_*, SQUEUE_*, SLURM_* ..., in a fixed locale and zone."""
-    directory: str = ""
-    """Where the files go; made 0700 if missing."""
-    files: tuple[StagedFile, ...] = ()
+    folders: tuple[Folder, ...] = ()

@@ -1,14 +1,14 @@
-"""What is brought to a site for one job: what it works on, its files, and the command that submits it."""
+"""What is brought to a site for jobs: what they work on, their files, and the command that submits them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from hybridhpc.command import Errand, StagedFile
+from hybridhpc.command import Errand, Folder, StagedFile
 from hybridhpc.errors import HpcError, NotFound
 from hybridhpc.ledger.base import Record
 from hybridhpc.schedulers.base import Scheduler, Submission
@@ -45,10 +45,18 @@ def _stage(place: Place, record: Record, *, fresh: bool) -> None:
     place.prepare(record)
 
 
-def errand(place: Place, record: Record, *, hold: bool, fresh: bool, trusted: bool) -> Errand | HpcError:
-    """Return what submits a job, with its files; what it works on is brought before."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job whose errand may be done: what it works on is at its site."""
+
+    submission: Submission
+    folder: Folder
+    hidden: tuple[str, ...]
+
+
+def prepare(place: Place, record: Record, *, hold: bool, fresh: bool) -> Job | HpcError:
+    """Bring what a job works on, and return what is still to be brought and done."""
     plan = record.plan
-    command = place.scheduler.submit_command(place.site, _submission(record, hold=hold or plan.hold, trusted=trusted))
     try:
         _unchanged(plan)
         # A job that is never released runs nothing that would read them.
@@ -56,17 +64,24 @@ def errand(place: Place, record: Record, *, hold: bool, fresh: bool, trusted: bo
         _stage(place, record, fresh=fresh)
     except HpcError as error:
         return error
+    script = StagedFile(path=SCRIPT, content=plan.script, executable=True)
+    return Job(
+        submission=_submission(record, hold=hold or plan.hold),
+        folder=Folder(path=record.job_dir, files=(script, *plan.staged, *values)),
+        hidden=hidden_names(plan.secrets),
+    )
+
+
+def errand(place: Place, jobs: Sequence[Job]) -> Errand:
+    """Return what submits a job with its files, or several at once that hide the same."""
+    first, *others = jobs
+    command = place.scheduler.submit_command(place.site, [job.submission for job in jobs])
+    programs = tuple(map(on_site, place.scheduler.on_site))
     return Errand(
-        command=replace(command, hidden=hidden_names(plan.secrets)),
-        cwd=plan.cwd or record.job_dir,
+        command=replace(command, hidden=first.hidden),
+        cwd=first.folder.path if others else first.submission.cwd,
         scrubbed=False,
-        directory=record.job_dir,
-        files=(
-            StagedFile(path=SCRIPT, content=plan.script, executable=True),
-            *(on_site(name) for name in place.scheduler.on_site),
-            *plan.staged,
-            *values,
-        ),
+        folders=(replace(first.folder, files=(*first.folder.files, *programs)), *(job.folder for job in others)),
     )
 
 
@@ -76,7 +91,7 @@ def on_site(name: str) -> StagedFile:
     return StagedFile(path=name, content=(Path(__file__).parent / "on_site" / name).read_bytes(), executable=True)
 
 
-def _submission(record: Record, *, hold: bool, trusted: bool) -> Submission:
+def _submission(record: Record, *, hold: bool) -> Submission:
     plan = record.plan
     return Submission(
         token=record.token,
@@ -86,7 +101,6 @@ def _submission(record: Record, *, hold: bool, trusted: bool) -> Submission:
         args=plan.args,
         cwd=plan.cwd or record.job_dir,
         hold=hold,
-        trusted=trusted,
         marker=plan.marker,
     )
 

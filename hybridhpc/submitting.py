@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import ceil
+from pathlib import PurePosixPath
 
 from hybridhpc import registry
 from hybridhpc.clock import Clock
-from hybridhpc.command import CommandResult, Errand
-from hybridhpc.errands import Place, errand
-from hybridhpc.errors import HpcError, NotFound, SchedulerError, TransportError, Undelivered
+from hybridhpc.errands import Job, Place, errand, prepare
+from hybridhpc.errors import HpcError, NotFound, SchedulerError, TransportError, Undecided, Undelivered
 from hybridhpc.ledger.base import Intent, Ledger, Phase, Record
-from hybridhpc.schedulers.base import Scheduler, Submitted
+from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan, demand
 from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
@@ -26,12 +27,10 @@ from hybridhpc.values import dataclass
 AT_ONCE = 128
 """Jobs submitted to a site between two looks at what became of them; their ids are written down together."""
 
-RELEASED_TOGETHER = 16
-"""Jobs that one command releases: a scheduler answers several such commands at once faster than a long one."""
-
 Told = Callable[[int, int], None]
 """Is told how many jobs of how many are through."""
-_NOT_TRIED = "it was not tried: the site did not answer for those before it"
+_NOT_FOUND_OUT = "whether it was submitted is not known"
+_NOT_TRIED = "it was not tried: the site took none of those before it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +118,7 @@ class Submitter:
         demands = {record.token: demand(record.plan) for record in records}
         accepted: set[object] = set()
         for chunk in _chunks(records, demands):
+            # Of what was begun before, and of what stays held, each is submitted by itself.
             apart = hold or not fresh
             trusted = frozenset(
                 each.token for each in chunk if not apart and demands[each.token] in accepted and not each.plan.hold
@@ -169,58 +169,56 @@ def _answers(
     place: Place, records: Sequence[Record], *, hold: bool, fresh: bool, trusted: frozenset[str]
 ) -> list[Submitted | HpcError]:
     """Do the errands of jobs at their site; what went wrong with one is its answer."""
-    errands = [errand(place, record, hold=hold, fresh=fresh, trusted=record.token in trusted) for record in records]
-    answers = _run(place, errands)
-    left_held = [
-        number
-        for number, (record, answer) in enumerate(zip(records, answers, strict=True))
-        if record.token in trusted and isinstance(answer, CommandResult)
-    ]
-    found = [_read(place.scheduler, answer) for answer in answers]
-    for number, released in zip(left_held, _release(place, [answers[number] for number in left_held]), strict=True):
-        if isinstance(found[number], Submitted) and released is None:
-            # Whatever kept it from being released with the others is found out and said by its own submission.
-            (answer,) = _run(place, [errand(place, records[number], hold=hold, fresh=False, trusted=False)])
-            found[number] = _read(place.scheduler, answer)
-        elif isinstance(found[number], Submitted) and released is not None:
-            found[number] = released
-    return found
+    prepared = {record.token: prepare(place, record, hold=hold, fresh=fresh) for record in records}
+    jobs = [job for job in prepared.values() if isinstance(job, Job)]
+    found: dict[str, Submitted | HpcError | None] = {
+        record.token: _named(place, error, record.job_dir)
+        for record in records
+        if isinstance(error := prepared[record.token], HpcError)
+    }
+    found |= _submitted(place, _groups(jobs, trusted, place.scheduler.lot))
+    # Whatever kept it from being released with the others is found out and said by its own submission.
+    found |= _submitted(place, [[job] for job in jobs if found[job.submission.token] is None])
+    return [found[record.token] or Undecided(_NOT_FOUND_OUT) for record in records]
 
 
-def _release(place: Place, answers: Sequence[CommandResult | HpcError]) -> list[Submitted | None]:
-    """Release what was left held, some together and several times that side by side."""
-    held = [answer for answer in answers if isinstance(answer, CommandResult)]
-    lots = [held[at : at + RELEASED_TOGETHER] for at in range(0, len(held), RELEASED_TOGETHER)]
-    commands = [place.scheduler.release_command(place.site, lot) for lot in lots]
-    told = iter(_run(place, [Errand(command=command) for command in commands if command]))
-    found: list[Submitted | None] = []
-    for lot, command in zip(lots, commands, strict=True):
-        answer = next(told) if command else None
-        if isinstance(answer, CommandResult):
-            found += place.scheduler.parse_released(answer, lot)
+def _groups(jobs: Sequence[Job], trusted: frozenset[str], most: int) -> list[list[Job]]:
+    """Divide jobs into what one errand submits: trusted ones that hide the same go in few lots of one size."""
+    together: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        if job.submission.token in trusted:
+            together.setdefault(job.hidden, []).append(job)
+    groups = [[job] for job in jobs if job.submission.token not in trusted]
+    for lots in together.values():
+        size = ceil(len(lots) / ceil(len(lots) / most))
+        groups += [lots[at : at + size] for at in range(0, len(lots), size)]
+    return groups
+
+
+def _submitted(place: Place, groups: Sequence[Sequence[Job]]) -> dict[str, Submitted | HpcError | None]:
+    """Submit groups of jobs, an errand for each; None for a job that is to be submitted again by itself."""
+    errands = [errand(place, group) for group in groups]
+    within = max((errand.command.timeout for errand in errands), default=0)
+    answers = place.transport.run_all(errands, within=within) if errands else ()
+    found: dict[str, Submitted | HpcError | None] = {}
+    for group, answer in zip(groups, answers, strict=True):
+        submissions = [job.submission for job in group]
+        if isinstance(answer, HpcError):
+            parsed: Sequence[Submitted | HpcError | None] = [_named(place, answer, submissions[0].job_dir)] * len(group)
         else:
-            found += [None if command else _submitted(place.scheduler, each) for each in lot]
+            parsed = place.scheduler.parse_submit(answer, submissions)
+        found |= {each.token: told for each, told in zip(submissions, parsed, strict=True)}
     return found
 
 
-def _run(place: Place, errands: Sequence[Errand | HpcError]) -> list[CommandResult | HpcError]:
-    """Do errands; one that could not be made is its own answer."""
-    sent = [errand for errand in errands if isinstance(errand, Errand)]
-    within = max((errand.command.timeout for errand in sent), default=0)
-    answers = iter(place.transport.run_all(sent, within=within) if sent else ())
-    return [next(answers) if isinstance(each, Errand) else each for each in errands]
-
-
-def _submitted(scheduler: Scheduler, answer: CommandResult) -> Submitted | None:
-    read = _read(scheduler, answer)
-    return read if isinstance(read, Submitted) else None
-
-
-def _read(scheduler: Scheduler, answer: CommandResult | HpcError) -> Submitted | HpcError:
-    try:
-        return answer if isinstance(answer, HpcError) else scheduler.parse_submit(answer)
-    except HpcError as error:
+def _named(place: Place, error: HpcError, job_dir: str) -> HpcError:
+    """Say of an error at which site it was met, and of a directory that cannot be used where that is written."""
+    if not isinstance(error, TransportError):
         return error
+    root = str(PurePosixPath(job_dir).parents[1])
+    hint = f"job_root is {root}: correct it in {place.site.file or 'the settings'}, or make room there"
+    named = error.message if error.message.startswith(place.site.name) else f"{place.site.name}: {error.message}"
+    return type(error)(named, hint=hint if root in error.message else error.hint)
 
 
 def _is_refusal(error: HpcError, *, fresh: bool) -> bool:

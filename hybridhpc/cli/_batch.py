@@ -8,13 +8,15 @@ from dataclasses import replace
 from hybridhpc.cli._output import tell
 from hybridhpc.cli._progress import Progress
 from hybridhpc.client import Client
-from hybridhpc.errors import HpcError, NoCandidate, SchedulerError, UsageError
+from hybridhpc.decide.candidate import Choice, Ranking
+from hybridhpc.errors import HpcError, NoCandidate, SchedulerError, Undelivered, UsageError
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobSpec, JobState
 from hybridhpc.planning import Planned, Planner, Wish
+from hybridhpc.script.plan import Plan
 from hybridhpc.spec.dependencies import meant
 from hybridhpc.spec.sweep import sweep_name
-from hybridhpc.submitting import Outcome
+from hybridhpc.submitting import Outcome, Told
 
 MEND = "mend what its scheduler names, then repeat the command"
 Ended = tuple[Outcome | HpcError, ...]
@@ -77,25 +79,40 @@ class Batch:
         if not jobs:
             return
         with Progress("submitted") as progress:
-            ended = iter(self._client.submit(jobs, sweep=sweep, told=progress))
+            ended = iter(self._sent(jobs, sweep, progress))
         for number in numbers:
             self._ended[number] = tuple(next(ended) for _ in plans[number])
 
+    def _sent(self, jobs: Sequence[tuple[Plan, str]], sweep: str, told: Told) -> Ended:
+        """Submit; where a site cannot be spoken to at all, nothing was written down yet and all of it failed."""
+        try:
+            return self._client.submit(jobs, sweep=sweep, told=told)
+        except Undelivered as error:
+            return (error,) * len(jobs)
+
     def _try_elsewhere(self) -> None:
-        """Take a job that its scheduler refused to the next best place. Raises NoCandidate if there is no other."""
+        """Take a job that a place refused, or a site could not take, to the next best place.
+
+        Raises NoCandidate if its schedulers all refuse it; what a site said of itself stays what became of it.
+        """
         refused: dict[str, str] = {}
-        while isinstance(error := self._ended[0][0], SchedulerError):
-            winner = self._planned[0].ranking.winner
+        while isinstance(error := self._ended[0][0], SchedulerError | Undelivered):
+            ranking = self._planned[0].ranking
+            winner = ranking.winner
             if winner is None or winner.candidate.key in refused:
                 return
-            refused[winner.candidate.key] = f"the scheduler refuses it: {error.message}"
+            refused |= _refused_by(ranking, winner, error)
             history = self._client.ledger.history()
-            self._planned[0] = self._planner.plan(self._ready(0), history, refused=refused, quick=True)
+            planned = self._planner.plan(self._ready(0), history, refused=refused, quick=True)
+            if planned.ranking.winner is None and isinstance(error, Undelivered):
+                return
+            self._planned[0] = planned
             try:
-                place = self._planned[0].chosen()[0]
+                place = planned.chosen()[0]
             except NoCandidate as none:
                 raise NoCandidate(none.message, hint=error.hint or MEND) from error
-            tell(f"{winner.candidate.name} refuses it: {error.message}; it goes to {place.site}/{place.partition}")
+            goes = f"it goes to {place.site}/{place.partition}"
+            tell(f"{winner.candidate.name} does not take it: {error.message}; {goes}")
             self._submit([0], "")
 
     def _sweep(self) -> str:
@@ -174,3 +191,12 @@ def _is_met(kind: str, record: Record) -> bool:
         message = f"it comes after {record.ref or record.name}, which ended {record.state.value}: it would never start"
         raise UsageError(message, hint="submit that one again first")
     return True
+
+
+def _refused_by(ranking: Ranking, winner: Choice, error: HpcError) -> dict[str, str]:
+    """Return what is out of question after an error, by key: the place, or all places of a site that took nothing."""
+    if isinstance(error, SchedulerError):
+        return {winner.candidate.key: f"the scheduler refuses it: {error.message}"}
+    site = winner.candidate.site.name
+    places = [choice.candidate for choice in ranking.choices if choice.candidate.site.name == site]
+    return {place.key: f"the site took nothing: {error.message}" for place in places}

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ class SqliteLedger(Attempts):
             )
             promises = [(token, intent.plan.promise) for token, intent in zip(tokens, intents, strict=True)]
             write_promises(self._db, promises, now)
-        return self.current(tokens)
+        made = zip(self.current(tokens), intents, strict=True)
+        return tuple(replace(record, read_plan=partial(getattr, intent, "plan")) for record, intent in made)
 
     def interrupted(self, requests: Sequence[str], *, now: float) -> dict[str, tuple[Record, ...]]:
         """See Ledger.interrupted."""

@@ -1,27 +1,30 @@
 #!/bin/sh
 # Submits one job to Slurm once, however often it is run and wherever it is killed: the job is submitted held, its id is
-# written down durably, and only the job with that id is released. What it has done lies beside it, in $HPC_JOB_DIR.
+# written down durably, and only the job with that id is released. What it has done lies beside it, in its directory DIR.
 #
-#   HPC_JOB_DIR=DIR sh submit-once.sh MARKER hold|release|trust CWD SCRIPT  OPTIONS... SCRIPT ARGS...
+#   HPC_JOB_DIR=DIR sh submit-once.sh MARKER hold|release CWD SCRIPT  OPTIONS... SCRIPT ARGS...
+#   sh submit-once.sh lot [COUNT  DIR MARKER CWD SCRIPT  OPTIONS... SCRIPT ARGS...]...
 #
 # MARKER says how the job is found if its id was lost: path (its script lies in DIR) or session (of its script's jobs, the
-# one sent from a session that an sbatch of ours led). `trust` is for one of many: nothing is asked before, since a job
-# that asks for the same was just accepted, and it stays held: whoever sent it makes the ids of all of them durable, reads
-# them back and releases them in one go. sbatch gets the last group as it is, in CWD.
+# one sent from a session that an sbatch of ours led). sbatch gets the last group as it is, in CWD.
 # Prints KEY=VALUE lines and, if all went well, `done`. Exit codes: 0 submitted, 65 refused, 69 not reached (of both:
 # nothing was submitted), 75 undecided (repeating finds out). Slurm 20.11 to 26.05; dash, bash and busybox.
 #
-# DIR/try.N is a link to the process that became the N-th sbatch (making it is the claim to be that), out.N and err.N
-# are what it said, over.N that it has ended; DIR/id is a link to the id, DIR/finished says that nothing is left to do.
+# A lot is several jobs, COUNT words for each, of which one that asks for the same was just accepted: nothing is asked
+# before. Each stays held until the ids of all are durable; then all are released and read back in one go. The answer to
+# each ends with `end=EXIT_CODE`; behind the line `readback` is what scontrol said. A job that is not seen there to be
+# free is to be submitted again by itself, which is harmless.
+#
+# In DIR, try.N is the claim to be the N-th sbatch, which one process can make; want.N:PROCESS says before who might have
+# made it, won.N:PROCESS afterwards who did. out.N and err.N are what that sbatch said, over.N that it has ended. got.ID is
+# an id that was given, and id holds the one that counts, the first; finished says that nothing is left to do. Files are
+# made by the shell itself: a process for each (`ln`) takes longer than all else but sbatch.
 # Variables have a prefix, since assigning to one that the person exports would change the job's environment.
 set -fu
 readonly so_REFUSED=65 so_UNREACHED=69 so_UNDECIDED=75 so_PATIENCE=1500
 
 so_umask=$(umask)
 umask 077
-so_job=$HPC_JOB_DIR
-so_marker=$1 so_wish=$2 so_cwd=$3 so_script=$4
-shift 4
 
 say() { printf '%s=%s\n' "$1" "$2"; }
 
@@ -31,6 +34,12 @@ leave() {
     exit "$1"
 }
 
+# leave_unreached EXIT_CODE WORDS: the next job would not reach the controller either
+leave_unreached() {
+    say unreached ''
+    leave "$@"
+}
+
 # in_one_line FILE: its words, without what would break the answer
 in_one_line() { tr -s '\n\r' ' ' <"$1"; }
 
@@ -38,43 +47,52 @@ pause() { sleep 0.01 2>/dev/null || sleep 1; }
 
 # ---- Commands and their environment
 
-# in_environment WHOSE COMMAND...: in the environment that this shell was started with, to the byte: the person's as it
-# is, for a question without Slurm's own settings, which would hide jobs. What a shell changes (bash counts itself) or
-# drops (dash and busybox what they cannot name, like `BASH_FUNC_module%%`) is set by env; all else it hands on by itself,
-# since arguments are for everybody to read.
-in_environment() {
-    so_whose=$1
-    shift
+# read_environment: sets so_environ to the environment that this shell was started with, to the byte, a line each, and
+# so_changed to what a shell changes (bash counts itself) or drops (dash and busybox what they cannot name, like
+# `BASH_FUNC_module%%`). All else it hands on by itself.
+read_environment() {
+    so_environ=$(tr '\0\n' '\n\035' 2>/dev/null <"/proc/$$/environ") && [ -n "$so_environ" ] || so_environ=$(env)
+    so_changed=
     IFS=$so_newline
     for so_line in $so_environ; do
-        so_name=${so_line%%=*}
-        case $so_whose:$so_name in
-        *:*[!A-Za-z0-9_]*) ;;
-        question:SLURM_CONF) ;;
-        question:SLURM_* | question:SQUEUE_* | question:SINFO_* | question:SCONTROL_* | question:SCANCEL_*)
-            unset -v "$so_name"
-            continue
-            ;;
-        person:PWD) [ -z "$so_moved" ] || so_line=PWD=$so_cwd ;;
-        esac
-        case $so_name in
+        case ${so_line%%=*} in
         _ | IFS | *PWD | SHLVL | OPT[AIE]* | LINENO | PPID | UID | EUID | BASH* | SHELLOPTS | so_*) ;;
         FUNCNAME | GROUPS | DIRSTACK | HISTCMD | RANDOM | SRANDOM | SECONDS | EPOCH* | PIPESTATUS) ;;
         '' | [0-9]* | *[!A-Za-z0-9_]*) ;;
         *) continue ;;
         esac
+        case $so_line in [!=-]*=*) so_changed=$so_changed$so_newline$so_line ;; esac
+    done
+    unset -v IFS
+}
+
+# in_environment COMMAND...: in the person's environment as it is. Only what must be is set by env, since arguments are
+# for everybody to read.
+in_environment() {
+    IFS=$so_newline
+    for so_line in $so_changed; do
+        case $so_line in PWD=*) [ -z "$so_moved" ] || so_line=PWD=$so_cwd ;; esac
         while :; do
             case $so_line in *"$so_mark"*) ;; *) break ;; esac
             so_line=${so_line%%"$so_mark"*}$so_newline${so_line#*"$so_mark"}
         done
-        case $so_line in [!=-]*=*) set -- "$so_line" "$@" ;; esac
+        set -- "$so_line" "$@"
     done
     exec env -u _ -u IFS -u PWD -u OLDPWD -u SHLVL "$@"
 }
 
-# ask COMMAND...: a question to the scheduler
+# ask COMMAND...: a question to the scheduler, without Slurm's own settings, which would hide jobs
 ask() (
-    in_environment question SLURM_BITSTR_LEN=0 SLURM_TIME_FORMAT=%s TZ=UTC LC_ALL=C TERM=dumb "$@"
+    so_moved=
+    IFS=$so_newline
+    for so_line in $so_environ; do
+        so_name=${so_line%%=*}
+        case $so_name in
+        *[!A-Za-z0-9_]* | SLURM_CONF) ;;
+        SLURM_* | SQUEUE_* | SINFO_* | SCONTROL_* | SCANCEL_*) unset -v "$so_name" ;;
+        esac
+    done
+    in_environment SLURM_BITSTR_LEN=0 SLURM_TIME_FORMAT=%s TZ=UTC LC_ALL=C TERM=dumb "$@"
 )
 
 # as_person COMMAND...: with the person's umask, directory and environment
@@ -83,7 +101,7 @@ as_person() {
     so_moved=
     # shellcheck disable=SC3013 # dash, bash and busybox have it
     [ . -ef "$so_cwd" ] || { cd -- "$so_cwd" && so_moved=yes; } || exit $so_REFUSED
-    in_environment person "$@" </dev/null
+    in_environment "$@" </dev/null
 }
 
 # is_unreached FILE: the words in it say that the controller was not reached, or that its answer did not come
@@ -114,11 +132,43 @@ alive() {
     process "${so_who%%:*}" && [ "$so_pid:$so_start" = "$so_who" ]
 }
 
+# processes KIND N: sets so_processes to what the names KIND.N:HOST:PID:START say; `*` for any N
+processes() {
+    so_processes=
+    set +f
+    # shellcheck disable=SC2086 # a pattern
+    set -- "$so_job/$1."$2:*
+    set -f
+    for so_file; do
+        so_file=${so_file##*/}
+        case $so_file in *:\*) ;; *) so_processes="$so_processes ${so_file#*:}" ;; esac
+    done
+}
+
 # ---- The id: ID, or ID;CLUSTER where a cluster was named
 
+# claim FILE: makes it, which one process can
+claim() {
+    set -C
+    { true >"$1"; } 2>/dev/null
+    set -- $?
+    set +C
+    return "$1"
+}
+
+# recorded_id: sets so_id to the one that counts
 recorded_id() {
     so_id=
-    [ -L "$so_job/id" ] && so_id=$(readlink "$so_job/id")
+    [ -e "$so_job/id" ] || return 1
+    IFS= read -r so_id <"$so_job/id" && return
+    # Whoever made it was cut off before it was filled, or there was no room.
+    set +f
+    set -- "$so_job/got."*
+    set -f
+    [ $# -eq 1 ] || leave $so_UNDECIDED "$# jobs were accepted, and which counts was not written down: see $so_job/got.*"
+    so_id=
+    [ ! -e "$1" ] || so_id=${1##*/got.}
+    [ -n "$so_id" ]
 }
 
 # sent_id N: the id that the N-th sbatch has printed; a line without end is none
@@ -131,16 +181,18 @@ sent_id() {
     [ -n "$so_id" ]
 }
 
-make_durable() { sync "$so_job" 2>/dev/null || sync; }
+make_durable() { sync "$so_job/id" "$so_job" 2>/dev/null || sync; }
 
-# Writes so_id down so that it is there after a power cut; of many jobs whoever releases them sees to that, once for all.
-# The first one written stays; a later one never ran.
+# Writes so_id down so that it is there after a power cut; a lot does that once for all. The first one written stays; a
+# later one never ran.
 record() {
     so_mine=$so_id
-    ln -s "$so_mine" "$so_job/id" 2>/dev/null
-    [ "$so_wish" = trust ] || make_durable
-    [ -L "$so_job/id" ] || leave $so_UNDECIDED "job $so_mine is submitted and held, but $so_job/id cannot be written"
-    [ -z "$so_retried" ] || { recorded_id && [ "$so_id" = "$so_mine" ]; } || ask scancel "${so_mine%%;*}"
+    { true >"$so_job/got.$so_mine"; } 2>/dev/null
+    ! claim "$so_job/id" || { printf '%s\n' "$so_mine" >"$so_job/id"; } 2>/dev/null
+    recorded_id || leave $so_UNDECIDED "job $so_mine is submitted and held, but $so_job/id cannot be written"
+    [ "$so_id" = "$so_mine" ] || ask scancel "${so_mine%%;*}"
+    [ -n "$so_lot" ] || make_durable
+    return 0
 }
 
 # ---- Finding a job whose id was lost; it is held, since only a recorded one is released
@@ -170,17 +222,14 @@ carries_mark() {
 
 # is_session ID: one of our sbatch processes led this session
 is_session() {
-    so_k=1
-    while [ -L "$so_job/try.$so_k" ]; do
-        case $(readlink "$so_job/try.$so_k") in *:"$1":*) return 0 ;; esac
-        so_k=$((so_k + 1))
-    done
+    processes won '*'
+    case "$so_processes " in *:"$1":*) return 0 ;; esac
     return 1
 }
 
 # adopt: takes up the job that carries the mark, if there is one; other held ones are copies that never ran
 adopt() {
-    look || leave $so_UNDECIDED "whether it was submitted cannot be asked now: $(in_one_line "$so_job/look.err")"
+    look || leave_unreached $so_UNDECIDED "whether it was submitted cannot be asked now: $(in_one_line "$so_job/look.err")"
     # shellcheck disable=SC2086 # ids, divided by blanks
     set -- $so_found
     [ $# -gt 0 ] || return 1
@@ -208,42 +257,49 @@ submit() {
     so_n=1
     so_tested=
     while :; do
-        while [ -L "$so_job/try.$so_n" ]; do
+        while [ -e "$so_job/try.$so_n" ]; do
             so_retried=yes
             await_end $so_n
             sent_id $so_n && record && return
             so_n=$((so_n + 1))
         done
         [ -z "$so_retried" ] || ! adopt || return
-        [ -n "$so_tested" ] || [ "$so_wish" = trust ] || test_only "$@"
+        [ -n "$so_tested$so_lot" ] || test_only "$@"
         so_tested=yes
         send "$@" && return
-        [ -L "$so_job/try.$so_n" ] || leave $so_UNREACHED "$so_job cannot be written to"
+        [ -e "$so_job/try.$so_n" ] || leave $so_UNREACHED "$so_job cannot be written to"
     done
 }
 
 # await_end N: until the N-th sbatch has said an id or has ended. It may have outlived who started it.
 await_end() {
     so_times=0
-    until sent_id "$1" || [ -e "$so_job/over.$1" ]; do
-        so_owner=$(readlink "$so_job/try.$1")
-        alive "$so_owner"
-        case $? in
-        1) return ;;
-        # What another host does cannot be seen; sbatch gives up long before that.
-        2) [ -z "$(find "$so_job/try.$1" -prune -mmin +15 2>/dev/null)" ] || return ;;
-        esac
+    until sent_id "$1" || [ -e "$so_job/over.$1" ] || ! may_live "$1"; do
         so_times=$((so_times + 1))
-        [ $so_times -lt $so_PATIENCE ] || leave $so_UNDECIDED "an earlier sbatch has not come back: $so_owner"
+        [ $so_times -lt $so_PATIENCE ] || leave $so_UNDECIDED "an earlier sbatch has not come back:$so_processes"
         pause
     done
+}
+
+# may_live N: a process that may be the N-th sbatch is at work
+may_live() {
+    processes want "$1"
+    for so_owner in $so_processes; do
+        alive "$so_owner"
+        case $? in
+        0) return 0 ;;
+        # What another host does cannot be seen; sbatch gives up long before that.
+        2) [ -n "$(find "$so_job/try.$1" -prune -mmin +15 2>/dev/null)" ] || return 0 ;;
+        esac
+    done
+    return 1
 }
 
 # The scheduler's opinion first: a held job is accepted where a plain one would be refused.
 test_only() {
     (as_person sbatch --test-only "$@") >"$so_job/test.out" 2>"$so_job/test.err" && return
     so_words=$(in_one_line "$so_job/test.err")
-    is_unreached "$so_job/test.err" && leave $so_UNREACHED "$so_words"
+    is_unreached "$so_job/test.err" && leave_unreached $so_UNREACHED "$so_words"
     case $so_words in
     *"Requested node configuration is not available"*) nodes_are_out && return ;;
     esac
@@ -271,14 +327,16 @@ send() {
     wait $so_sbatch
     so_code=$?
     sent_id $so_n && record && return
-    [ $so_code -ne $so_UNDECIDED ] || is_session $so_sbatch || return 1
+    [ $so_code -ne $so_UNDECIDED ] || is_session "$so_sbatch" || return 1
     : >"$so_job/over.$so_n"
     no_id
 }
 
 become_sbatch() {
     process self || exit $so_UNDECIDED
-    ln -s "$so_host:$so_pid:$so_start" "$so_job/try.$so_n" 2>/dev/null || exit $so_UNDECIDED
+    so_owner=$so_host:$so_pid:$so_start
+    { true >"$so_job/want.$so_n:$so_owner"; } 2>/dev/null && claim "$so_job/try.$so_n" &&
+        { true >"$so_job/won.$so_n:$so_owner"; } 2>/dev/null || exit $so_UNDECIDED
     exec >"$so_job/out.$so_n" 2>"$so_job/err.$so_n"
     [ -z "$so_hold" ] || set -- --hold "$@"
     # shellcheck disable=SC2086 # a word or none
@@ -302,7 +360,7 @@ no_id() {
     adopt && return
     so_words=$(in_one_line "$so_job/err.$so_n")
     [ $so_code -lt $so_UNDECIDED ] || leave $so_UNDECIDED "sbatch ended with $so_code: $so_words"
-    ! is_unreached "$so_job/err.$so_n" || leave $so_UNDECIDED "$so_words"
+    ! is_unreached "$so_job/err.$so_n" || leave_unreached $so_UNDECIDED "$so_words"
     [ $so_code -ne 0 ] || so_words="sbatch submitted nothing: $so_words"
     leave $so_REFUSED "$so_words"
 }
@@ -363,6 +421,7 @@ read_script() {
 answer() {
     say job_id "${so_id%%;*}"
     case $so_id in *\;*) say cluster "${so_id#*;}" ;; esac
+    [ -z "$so_hold" ] || say held ''
     [ ! -f "$so_job/readback" ] || while IFS= read -r so_line; do say readback "$so_line"; done <"$so_job/readback"
     printf '%s\ndone\n' "$so_asked"
 }
@@ -377,30 +436,101 @@ end_waiting() {
     done
 }
 
-[ -d "$so_cwd" ] || leave $so_REFUSED "the working directory does not exist: $so_cwd"
-[ -w "$so_job" ] || leave $so_UNREACHED "$so_job cannot be written to"
-[ -r "$so_script" ] || leave $so_REFUSED "the script cannot be read: $so_script"
+# ---- One job, or several
+
+# once MARKER hold|release CWD SCRIPT OPTIONS... SCRIPT ARGS...
+once() {
+    so_marker=$1 so_wish=$2 so_cwd=$3 so_script=$4
+    shift 4
+    [ -d "$so_cwd" ] || leave $so_REFUSED "the working directory does not exist: $so_cwd"
+    [ -w "$so_job" ] || leave $so_UNREACHED "$so_job cannot be written to"
+    [ -r "$so_script" ] || leave $so_REFUSED "the script cannot be read: $so_script"
+    so_setsid=setsid so_retried='' so_sbatch=''
+    [ "$so_marker" = session ] && command -v setsid >/dev/null || so_setsid=
+    read_script
+    if recorded_id; then
+        so_retried=yes
+        # Who wrote it down may have been cut off before it was on the disk.
+        make_durable
+    else
+        submit "$@"
+    fi
+    if [ -z "$so_hold" ]; then
+        say note "scontrol is missing: the job was not held until its id was safe, so a crash may have made a second one"
+    elif [ -z "$so_lot" ] && [ ! -e "$so_job/finished" ]; then
+        [ -z "$so_retried" ] || cancel_copies
+        finish
+    fi
+    [ -z "$so_sbatch" ] || end_waiting "$so_sbatch"
+    answer
+}
+
+# lot [COUNT DIR MARKER CWD SCRIPT OPTIONS... SCRIPT ARGS...]...
+lot() {
+    so_lot=yes so_stop='' so_first='' so_questions=''
+    while [ $# -gt 0 ]; do
+        so_said=$(one_of "$@")
+        so_code=$?
+        printf '%s\nend=%s\n' "$so_said" "$so_code"
+        so_said=$so_newline$so_said
+        case $so_code:$so_said in
+        *"${so_newline}unreached="*) so_stop=yes ;;
+        *"${so_newline}cluster="*) ;;
+        0:*"${so_newline}job_id="*)
+            so_id=${so_said#*"${so_newline}job_id="}
+            so_id=${so_id%%"$so_newline"*}
+            so_first=${so_first:-$2}
+            so_questions="$so_questions${so_newline}release $so_id${so_newline}show job $so_id"
+            ;;
+        esac
+        shift $(($1 + 1))
+    done
+    [ -z "$so_stop" ] && [ -n "$so_hold" ] && [ -n "$so_first" ] || return 0
+    release
+}
+
+# one_of COUNT WORDS...: the job of which the first so many words tell; once the controller was not reached, none is begun
+one_of() {
+    so_count=$1
+    shift
+    so_others=$(($# - so_count))
+    # They go behind the others, which are then dropped.
+    while [ "$so_count" -gt 0 ]; do
+        set -- "$@" "$1"
+        shift
+        so_count=$((so_count - 1))
+    done
+    shift $so_others
+    so_job=$1 HPC_JOB_DIR=$1 so_marker=$2
+    export HPC_JOB_DIR
+    shift 2
+    so_words="the controller was not reached for another job: this one was not begun"
+    [ -z "$so_stop" ] || [ ! -e "$so_job/try.1" ] || leave $so_UNDECIDED "$so_words now"
+    [ -z "$so_stop" ] || leave $so_UNREACHED "$so_words"
+    once "$so_marker" release "$@"
+}
+
+# release: makes all ids durable, then does what so_questions say
+release() {
+    sync -f "$so_first" 2>/dev/null || sync
+    echo readback
+    ask scontrol --oneliner 2>&1 <<EOF
+${so_questions#"$so_newline"}
+EOF
+    return 0
+}
+
 read -r so_host 2>/dev/null </proc/sys/kernel/hostname || so_host=$(uname -n)
 so_newline='
 '
 so_mark=$(printf '\035')
-so_environ=$(tr '\0\n' '\n\035' 2>/dev/null <"/proc/$$/environ") && [ -n "$so_environ" ] || so_environ=$(env)
-so_setsid=setsid so_hold=yes so_retried='' so_sbatch=''
-[ "$so_marker" = session ] && command -v setsid >/dev/null || so_setsid=
+so_lot='' so_hold=yes
+read_environment
 command -v scontrol >/dev/null || so_hold=
-read_script
-if recorded_id; then
-    so_retried=yes
-    # Who wrote it down may have been cut off before it was on the disk.
-    make_durable
+if [ "$1" = lot ]; then
+    shift
+    lot "$@"
 else
-    submit "$@"
+    so_job=$HPC_JOB_DIR
+    once "$@"
 fi
-if [ -z "$so_hold" ]; then
-    say note "scontrol is missing: the job was not held until its id was safe, so a crash may have made a second one"
-elif [ "$so_wish" != trust ] && [ ! -e "$so_job/finished" ]; then
-    [ -z "$so_retried" ] || cancel_copies
-    finish
-fi
-[ -z "$so_sbatch" ] || end_waiting "$so_sbatch"
-answer

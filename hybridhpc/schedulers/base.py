@@ -7,7 +7,6 @@ pass tests/contract/test_scheduler.py. They are called in this order:
     start_estimate_command -> parse_...   the scheduler's own opinion about one job, where it has one
     directives                            the options of the job script for a spec in a partition
     submit_command -> parse_submit        submit once: repeated with the same job directory it makes no second job
-    release_command -> parse_released     the second half of that for many jobs at once
     status_commands -> parse_status       all jobs of one person in one question
     cancel_command -> parse_cancel        pending or running
     withdraw_command -> parse_withdraw    only what never began: it is held, read back, and then cancelled or let go
@@ -24,6 +23,7 @@ from enum import Enum
 from typing import Protocol
 
 from hybridhpc.command import Command, CommandResult
+from hybridhpc.errors import HpcError
 from hybridhpc.model import Gpus, JobSpec, JobStatus
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot, StartEstimate
@@ -46,9 +46,6 @@ class Submission:
     cwd: str
     hold: bool = False
     """The person wants it held: it is not released."""
-    trusted: bool = False
-    """One of many, of which one that asks for the same was just accepted: the scheduler's opinion need not be asked
-    first, and it may be left held, to be released with the others by `release_command`."""
     marker: str = "path"
     """How it is found if its id was lost: `path` (the script lies in the job's directory) or `session` (sbatch led a
     session of its own, whose id was recorded before)."""
@@ -92,6 +89,8 @@ class Scheduler(Protocol):
     """A dialect."""
 
     name: str
+    lot: int
+    """How many jobs one submit command may submit."""
     on_site: tuple[str, ...]
     """Files of hybridhpc/on_site/ that its submit command needs in the job's directory."""
     to_withdraw: tuple[str, ...]
@@ -117,23 +116,21 @@ class Scheduler(Protocol):
         """Read that answer; a refusal is a value, not an error."""
         ...
 
-    def submit_command(self, site: Site, submission: Submission) -> Command:
-        """Submit once: hold, record the id durably, read back, release. Repeating it is harmless."""
-        ...
+    def submit_command(self, site: Site, submissions: Sequence[Submission]) -> Command:
+        """Submit once: hold, record the id durably, read back, release. Repeating it is harmless.
 
-    def parse_submit(self, answer: CommandResult) -> Submitted:
-        """Read what was submitted.
-
-        Raises SchedulerError if the scheduler refused (nothing was submitted), Undecided if that cannot be known.
+        Several at a time, up to `lot`, must be fresh, and one that asks for the same was just accepted.
         """
         ...
 
-    def release_command(self, site: Site, answers: Sequence[CommandResult]) -> Command | None:
-        """Release, at once, the jobs whose trusted submissions gave these answers; None if they are not held."""
-        ...
+    def parse_submit(
+        self, answer: CommandResult, submissions: Sequence[Submission]
+    ) -> tuple[Submitted | HpcError | None, ...]:
+        """Read what became of each.
 
-    def parse_released(self, answer: CommandResult, answers: Sequence[CommandResult]) -> tuple[Submitted | None, ...]:
-        """Read which of them are released; the others (None) are to be submitted again untrusted, which is harmless."""
+        SchedulerError: the scheduler refused it, nothing was submitted. Undecided: that cannot be known. None, of
+        several: it is to be submitted again by itself, which is harmless and finds out.
+        """
         ...
 
     def status_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybridhpc.command import Command, CommandResult
-from hybridhpc.errors import SchedulerError, Undecided
+from hybridhpc.errors import HpcError, SchedulerError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobState, JobStatus, Mebibytes, Seconds, Work
 from hybridhpc.schedulers.base import Submission, Submitted, Taken, Withdrawal
 from hybridhpc.schedulers.fold import fold
@@ -34,6 +34,7 @@ class HereScheduler:
     """The embedded site. Its commands are quick, repair what they find broken, and may be repeated."""
 
     name = "here"
+    lot = 1
     on_site: tuple[str, ...] = ()
     to_withdraw: tuple[str, ...] = ()
 
@@ -88,8 +89,9 @@ class HereScheduler:
         """Return that nothing is known."""
         return StartEstimate(start=None)
 
-    def submit_command(self, site: Site, submission: Submission) -> Command:
-        """Submit; token and attempt make it the same job if repeated."""
+    def submit_command(self, site: Site, submissions: Sequence[Submission]) -> Command:
+        """Submit one; token and attempt make it the same job if repeated."""
+        (submission,) = submissions
         options = (
             f"--token={submission.token}",
             f"--attempt={submission.job_dir.rstrip('/').rpartition('/')[2]}",
@@ -100,26 +102,20 @@ class HereScheduler:
         )
         return _command(site, "submit", *options, "--", submission.script, *submission.args)
 
-    def parse_submit(self, answer: CommandResult) -> Submitted:
-        """Read the job's id. Raises SchedulerError if it was refused, Undecided if it may have been submitted."""
+    def parse_submit(self, answer: CommandResult, submissions: Sequence[Submission]) -> tuple[Submitted | HpcError]:
+        """Read the job's id."""
         if answer.exit_code == _REFUSED:
-            raise SchedulerError(answer.complaint)
+            return (SchedulerError(answer.complaint),)
         try:
             facts = _object(answer)
-            return Submitted(job_id=str(facts["job_id"]), log=str(facts["log"]))
-        except (SchedulerError, KeyError) as error:
-            raise Undecided(
-                f"whether the job was submitted here is not known: {answer.complaint or 'no answer'}",
-                hint="submit again: that is harmless, the same job is found by its token",
-            ) from error
-
-    def release_command(self, site: Site, answers: Sequence[CommandResult]) -> Command | None:
-        """Return None: submitted once is all there is to it here."""
-        return None
-
-    def parse_released(self, answer: CommandResult, answers: Sequence[CommandResult]) -> tuple[Submitted | None, ...]:
-        """Return that nothing was released."""
-        return (None,) * len(answers)
+            return (Submitted(job_id=str(facts["job_id"]), log=str(facts["log"])),)
+        except (SchedulerError, KeyError):
+            return (
+                Undecided(
+                    f"whether the job was submitted here is not known: {answer.complaint or 'no answer'}",
+                    hint="submit again: that is harmless, the same job is found by its token",
+                ),
+            )
 
     def status_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:
         """Ask for all of these jobs at once."""

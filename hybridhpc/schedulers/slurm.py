@@ -1,42 +1,32 @@
 """Slurm's dialect, 20.11 to 26.05: commands and the reading of their answers. Pure; the promises are in docs/slurm.md.
 
-The parts: slurm_survey (what the site has), slurm_status (what became of jobs), slurm_options (what is asked for),
-slurm_states (the words), slurm_text (the spelling). Submitting once happens at the site: on_site/submit-once.sh.
+The parts: slurm_survey (what the site has), slurm_submit (submitting once), slurm_status (what became of jobs),
+slurm_options (what is asked for), slurm_states (the words), slurm_text (the spelling).
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Mapping, Sequence
 
 from hybridhpc.command import Command, CommandResult
-from hybridhpc.errors import SchedulerError, Undecided
+from hybridhpc.errors import HpcError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobStatus
-from hybridhpc.schedulers import slurm_options, slurm_readback, slurm_status, slurm_survey
+from hybridhpc.schedulers import slurm_options, slurm_status, slurm_submit, slurm_survey
 from hybridhpc.schedulers.base import Submission, Submitted, Taken, Withdrawal
 from hybridhpc.schedulers.slurm_text import (
-    SEPARATOR,
     answered,
     fields_of,
     is_unreachable,
     long_format,
+    own_words,
     parse_time,
     split_job_id,
 )
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot, StartEstimate
 
-SUBMIT_ONCE = "submit-once.sh"
 WITHDRAW = "withdraw.sh"
-_PATIENCE = 180.0
-"""Seconds for a submission: a frozen controller lets each of sbatch's, squeue's and scontrol's calls run into its own
-time limit, and a second one of us waits for the first."""
-_REFUSED, _UNREACHED = 65, 69
-"""Exit codes of submit-once.sh that mean: nothing was submitted."""
-
-_RELEASE = 'sync "$@" 2>/dev/null || sync; exec scontrol --oneliner'
-"""Before jobs are released their ids are brought to the disk, of all in one go. $@: their directories."""
 
 _REMIND = """\
 seen=$(scontrol --oneliner show job "$1") || exit
@@ -47,7 +37,6 @@ esac"""
 26.05), unless it was not looked at yet, waits for others, or has a time before which it does not begin."""
 
 _START = re.compile(r"Job \d+ to start at (\S+)")
-_LABEL = re.compile(r"\b(?:sbatch|srun|salloc): (?:error: )?|allocation failure: |Batch job submission failed: ")
 _FIND_FIELDS = ("JobArrayID", "Command")
 
 
@@ -55,7 +44,8 @@ class SlurmScheduler:
     """See Scheduler. Stateless; every question is asked in a scrubbed environment."""
 
     name = "slurm"
-    on_site: tuple[str, ...] = (SUBMIT_ONCE,)
+    lot = 32
+    on_site: tuple[str, ...] = (slurm_submit.PROGRAM,)
     to_withdraw: tuple[str, ...] = (WITHDRAW,)
 
     def survey_commands(self, site: Site) -> tuple[Command, ...]:
@@ -82,65 +72,19 @@ class SlurmScheduler:
         words = answer.stderr.decode("utf-8", "replace")
         if not answer.ok:
             unknown = is_unreachable(words)
-            return StartEstimate(start=None, refusal="" if unknown else _own_words(words) or "sbatch refused it")
+            return StartEstimate(start=None, refusal="" if unknown else own_words(words) or "sbatch refused it")
         match = _START.search(words)
         return StartEstimate(start=parse_time(match.group(1)) if match else None)
 
-    def submit_command(self, site: Site, submission: Submission) -> Command:
-        """See Scheduler.submit_command. To be run in the submission's cwd, with the person's own environment."""
-        wanted = submission
-        return Command(
-            argv=(
-                "sh",
-                f"{wanted.job_dir}/{SUBMIT_ONCE}",
-                wanted.marker,
-                "hold" if wanted.hold else "trust" if wanted.trusted else "release",
-                wanted.cwd,
-                wanted.script,
-                *wanted.options,
-                wanted.script,
-                *wanted.args,
-            ),
-            env=(("HPC_JOB_DIR", wanted.job_dir),),
-            timeout=_PATIENCE,
-        )
+    def submit_command(self, site: Site, submissions: Sequence[Submission]) -> Command:
+        """See Scheduler.submit_command. To be run with the person's own environment; one alone in its cwd."""
+        return slurm_submit.command(submissions)
 
-    def parse_submit(self, answer: CommandResult) -> Submitted:
+    def parse_submit(
+        self, answer: CommandResult, submissions: Sequence[Submission]
+    ) -> tuple[Submitted | HpcError | None, ...]:
         """See Scheduler.parse_submit."""
-        said = slurm_readback.read(answer.text)
-        words = _own_words(" ".join(said.get("words", ()))) or answer.complaint
-        if answer.exit_code == _UNREACHED:
-            raise SchedulerError(f"sbatch: {words}", hint="nothing was submitted: the controller was not reached")
-        if answer.exit_code == _REFUSED:
-            raise SchedulerError(f"sbatch: {words}", hint="nothing was submitted")
-        job_id = split_job_id("".join(said.get("job_id", ())))
-        if not answer.ok or "done" not in said or job_id is None:
-            why = words or f"submit-once.sh ended with {answer.exit_code} and said nothing"
-            raise Undecided(
-                f"whether the job was submitted is not known: {why}", hint="repeat the command: it finds out"
-            )
-        return slurm_readback.submitted(job_id[0], said, _sbatch_options(answer.argv))
-
-    def release_command(self, site: Site, answers: Sequence[CommandResult]) -> Command | None:
-        """See Scheduler.release_command: one sync, then one scontrol, which releases each job and reads it back."""
-        held = {job_id: answer.argv[1] for answer in answers if (job_id := _trusted_id(answer))}
-        if not held:
-            return None
-        lines = "".join(f"release {job_id}\nshow job {job_id}\n" for job_id in held)
-        argv = ("sh", "-c", _RELEASE, "sh", *map(posixpath.dirname, held.values()))
-        return Command(argv=argv, stdin=lines.encode(), timeout=_PATIENCE)
-
-    def parse_released(self, answer: CommandResult, answers: Sequence[CommandResult]) -> tuple[Submitted | None, ...]:
-        """See Scheduler.parse_released. Only what was seen to be no longer held is released."""
-        seen = slurm_readback.by_job(answer.text)
-        found: list[Submitted | None] = []
-        for each in answers:
-            job_id = _trusted_id(each)
-            lines = seen.get(job_id, [])
-            free = bool(lines) and " Reason=JobHeld" not in lines[-1]
-            said = {**slurm_readback.read(each.text), "readback": lines}
-            found.append(slurm_readback.submitted(job_id, said, _sbatch_options(each.argv)) if free else None)
-        return tuple(found)
+        return slurm_submit.parse(answer, submissions)
 
     def status_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:
         """See Scheduler.status_commands: one squeue."""
@@ -170,7 +114,7 @@ class SlurmScheduler:
 
     def withdraw_command(self, site: Site, job_id: str, job_dir: str, restarts: int) -> Command:
         """See Scheduler.withdraw_command. `scancel --state=PENDING` filters at the client, and races (22.05)."""
-        return Command(argv=("sh", f"{job_dir}/{WITHDRAW}", job_id, str(restarts)), timeout=_PATIENCE)
+        return Command(argv=("sh", f"{job_dir}/{WITHDRAW}", job_id, str(restarts)), timeout=slurm_submit.PATIENCE)
 
     def parse_withdraw(self, answer: CommandResult) -> Withdrawal:
         """See Scheduler.parse_withdraw."""
@@ -214,21 +158,3 @@ class SlurmScheduler:
             if job_id and token and mine.match(command):
                 found.append(job_id[0])
         return tuple(dict.fromkeys(found))
-
-
-def _trusted_id(answer: CommandResult) -> str:
-    """Return the id of a job that was submitted to the cluster that was asked; empty if there is none."""
-    said = slurm_readback.read(answer.text)
-    job_id = split_job_id("".join(said.get("job_id", ())))
-    return job_id[0] if job_id and answer.ok and "done" in said and "cluster" not in said else ""
-
-
-def _sbatch_options(argv: Sequence[str]) -> tuple[str, ...]:
-    """Return the options in the arguments of submit-once.sh: what stands between its own four and the script."""
-    script, rest = argv[5:6], argv[6:]
-    return tuple(rest[: rest.index(script[0])]) if script and script[0] in rest else ()
-
-
-def _own_words(text: str) -> str:
-    """Return Slurm's words without the labels it puts before each line."""
-    return " ".join(_LABEL.sub("", text.replace(SEPARATOR, " ")).split())

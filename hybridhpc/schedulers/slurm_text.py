@@ -31,6 +31,7 @@ _JOB_ID = re.compile(r"([0-9]{1,18})(?:_(?:([0-9]{1,9})|\[([^\]]*)\]?)|\+([0-9]{
 _HOST = re.compile(r"(?:[^,\[\]]|\[(?:\]|[^\]]+\]?))+")
 _RANGES = re.compile(r"([^\[]*)\[([\d,-]+)\](.*)", re.DOTALL)
 _PAREN = re.compile(r"\([^)]*\)?")
+_LABEL = re.compile(r"\b(?:sbatch|srun|salloc): (?:error: )?|allocation failure: |Batch job submission failed: ")
 _UNREACHABLE = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted"
     r"|Transport endpoint is not connected|Connection (?:refused|timed out|reset)"
@@ -200,3 +201,8 @@ def answered(answer: CommandResult) -> CommandResult:
 def pick(fields: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """Return the fields under their names, with every way of saying nothing made empty."""
     return {name: "" if value in NOTHING else value for name, value in zip(names, fields, strict=True)}
+
+
+def own_words(text: str) -> str:
+    """Return Slurm's words without the labels it puts before each line."""
+    return " ".join(_LABEL.sub("", text.replace(SEPARATOR, " ")).split())

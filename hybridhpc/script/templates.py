@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     return jinja.render(template, context)
 
 
+@cache
 def digest() -> str:
     """Return a digest of all templates, names and bytes: what was made from others is not used."""
     whole = hashlib.sha256()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from hybridhpc.command import CommandResult, Errand
+from hybridhpc.command import CommandResult, Errand, Folder
 from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.script.quote import shell_word, shell_words
 from hybridhpc.transports.base import MAX_OUTPUT
@@ -87,28 +87,28 @@ def _body(errands: Sequence[Errand], mark: str, within: float, slurm_conf: str |
     return "\n".join(lines), contents
 
 
-def _paths(errand: Errand) -> list[str]:
-    return [posixpath.join(errand.directory, file.path) for file in errand.files]
+def _paths(folder: Folder) -> list[str]:
+    return [posixpath.join(folder.path, file.path) for file in folder.files]
 
 
 def _files(numbered: Sequence[tuple[int, Errand]], contents: list[bytes]) -> Iterator[str]:
     """Yield what makes the directories and writes the files; add what they hold to `contents`."""
-    asked = [(number, errand) for number, errand in numbered if errand.directory]
+    asked = [(number, folder) for number, errand in numbered for folder in errand.folders]
     if not asked:
         return
-    leaves = dict.fromkeys(errand.directory for _, errand in asked)
-    below = dict.fromkeys(posixpath.dirname(path) for _, errand in asked for path in _paths(errand))
+    leaves = dict.fromkeys(folder.path for _, folder in asked)
+    below = dict.fromkeys(posixpath.dirname(path) for _, folder in asked for path in _paths(folder))
     wanted = shell_words(dict.fromkeys([*leaves, *below]))
     fresh = shell_words(dict.fromkeys([*map(posixpath.dirname, leaves), *leaves, *below]))
     yield f"make_fresh {fresh} || make_or_take .{os.urandom(6).hex()} {wanted}"
     above = {str(parent) for leaf in leaves for parent in PurePosixPath(leaf).parents}
     yield f"look_above {shell_words(sorted(above))}"
-    for number, errand in asked:
-        yield f"check_directory {number} {shell_word(errand.directory)}"
+    for number, folder in asked:
+        yield f"check_directory {number} {shell_word(folder.path)}"
     first: dict[bytes, str] = {}
     texts: dict[bytes, str] = {}
-    for number, errand in asked:
-        for file, path in zip(errand.files, _paths(errand), strict=True):
+    for number, folder in asked:
+        for file, path in zip(folder.files, _paths(folder), strict=True):
             if _is_short_text(file.content):
                 if file.content not in texts:
                     texts[file.content] = f"text_{len(texts)}"
@@ -130,21 +130,18 @@ def _is_short_text(content: bytes) -> bool:
 
 def _finish(numbered: Sequence[tuple[int, Errand]]) -> Iterator[str]:
     """Yield what gives the files their modes and names, now that every byte is there."""
-    paths = [path for _, errand in numbered for path in _paths(errand)]
-    if not paths:
+    folders = [folder for _, errand in numbered for folder in errand.folders]
+    files = [(file, path) for folder in folders for file, path in zip(folder.files, _paths(folder), strict=True)]
+    if not files:
         return
-    executable = [
-        posixpath.join(errand.directory, file.path)
-        for _, errand in numbered
-        for file in errand.files
-        if file.executable
-    ]
+    executable = [path for file, path in files if file.executable]
     if executable:
         yield f"settle_files executable {shell_words(executable)}"
-    yield f"settle_files durable {shell_words(paths)}"
+    yield f"settle_files durable {shell_words(path for _, path in files)}"
     for number, errand in numbered:
-        if errand.files:
-            yield f"name_files {number} {shell_words(_paths(errand))}"
+        paths = [path for folder in errand.folders for path in _paths(folder)]
+        if paths:
+            yield f"name_files {number} {shell_words(paths)}"
 
 
 def _do(number: int, errand: Errand, within: float, slurm_conf: str | None) -> str:

@@ -90,8 +90,8 @@ class LocalTransport:
     def _do(self, errand: Errand) -> CommandResult | HpcError:
         """Do one errand; what went wrong is a value, as a thread must give one back."""
         try:
-            if errand.files:
-                self.put(errand.directory, errand.files)
+            for folder in errand.folders:
+                self.put(folder.path, folder.files)
             return self.run(errand.command, cwd=errand.cwd, scrubbed=errand.scrubbed)
         except HpcError as error:
             return error
@@ -110,7 +110,9 @@ class LocalTransport:
             for file in files:
                 _write(Path(directory) / file.path, file)
         except OSError as error:
-            raise Undelivered(f"{directory}: {error}", hint="is there room, and may you write there?") from error
+            # Our own words about a directory that a stranger could change have no error number.
+            words = f"{directory} cannot be made or written to: {error.strerror}" if error.strerror else str(error)
+            raise Undelivered(words, hint="is there room, and may you write there?") from error
 
     def put_tree(self, source: str, directory: str) -> None:
         """See Transport.put_tree."""

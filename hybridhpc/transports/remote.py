@@ -1,11 +1,11 @@
 """What the transports to other machines have in common: everything but how bytes get there.
 
 A site needs no Python and nothing of ours: its login shell starts `sh`, which reads a program from standard input.
+tempfile takes as long to import as a template to render, and only transfers want it: it is imported where it is used.
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from string import Template
 from typing import TYPE_CHECKING
 
-from hybridhpc.command import Command, CommandResult, Errand, StagedFile
+from hybridhpc.command import Command, CommandResult, Errand, Folder, StagedFile
 from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import MAX_OUTPUT, no_directory
@@ -147,7 +147,7 @@ class RemoteTransport(ABC):
 
     def put(self, directory: str, files: Sequence[StagedFile]) -> None:
         """See Transport.put."""
-        errand = Errand(command=_NOTHING, directory=directory, files=tuple(files))
+        errand = Errand(command=_NOTHING, folders=(Folder(path=directory, files=tuple(files)),))
         _received(self._exchange([errand], _NOTHING.timeout, GRACE)[0])
 
     def read(self, path: str, *, offset: int = 0, limit: int = MAX_OUTPUT) -> bytes | None:
@@ -188,6 +188,8 @@ class RemoteTransport(ABC):
             raise Undelivered(f"{source} cannot be copied to {directory}: {copied.complaint}")
 
     def _ship(self, tree: Tree, store: str, digest: str) -> None:
+        import tempfile
+
         from hybridhpc.transports.tree import Parcel, keeping, pieces
 
         mark = new_mark()
@@ -207,6 +209,8 @@ class RemoteTransport(ABC):
 
     def get(self, path: str, destination: str) -> bool:
         """See Transport.get."""
+        import tempfile
+
         from hybridhpc.transports.tree import Parcel, sending, unpack
 
         mark = new_mark()

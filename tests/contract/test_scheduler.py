@@ -18,6 +18,9 @@ from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot
 
 SPEC = JobSpec(name="job", file="/f", digest="", resources=Resources(cpus=2), payload=Work(run="true"))
+SUBMISSION = Submission(
+    token="t" * 20, job_dir="/jobs/t/1", script="/jobs/t/1/script", options=(), args=("a b",), cwd="/jobs/t/1"
+)
 NOISE = st.one_of(st.binary(max_size=400), st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
 
 
@@ -45,9 +48,6 @@ def test_what_it_needs_at_a_site_is_shipped_with_it(scheduler: Scheduler) -> Non
 
 def test_its_commands_are_argument_lists_with_a_time_limit(scheduler: Scheduler) -> None:
     site = site_of(scheduler)
-    submission = Submission(
-        token="t" * 20, job_dir="/jobs/t/1", script="/jobs/t/1/script", options=(), args=("a b",), cwd="/jobs/t/1"
-    )
     commands: list[Command] = [
         *scheduler.survey_commands(site),
         *scheduler.status_commands(site, ["1", "2_3"]),
@@ -55,12 +55,12 @@ def test_its_commands_are_argument_lists_with_a_time_limit(scheduler: Scheduler)
         scheduler.cancel_command(site, ["1"]),
         scheduler.withdraw_command(site, "1", "/jobs/t/1", 0),
         scheduler.find_command(site),
-        scheduler.submit_command(site, submission),
+        scheduler.submit_command(site, [SUBMISSION]),
     ]
     for command in commands:
         assert all(isinstance(word, str) and "\0" not in word for word in command.argv)
         assert command.timeout > 0
-    assert "a b" in scheduler.submit_command(site, submission).argv
+    assert "a b" in scheduler.submit_command(site, [SUBMISSION]).argv
 
 
 def test_nothing_is_asked_about_no_jobs(scheduler: Scheduler) -> None:
@@ -84,7 +84,7 @@ def test_no_answer_makes_a_parser_fail_in_an_unforeseen_way(scheduler: Scheduler
         lambda: scheduler.parse_survey(site, surveyed, now=1.0),
         lambda: scheduler.parse_status([said]),
         lambda: scheduler.parse_last_words([said], {}),
-        lambda: scheduler.parse_submit(said),
+        lambda: scheduler.parse_submit(said, [SUBMISSION]),
         lambda: scheduler.parse_cancel(said),
         lambda: scheduler.parse_withdraw(said),
         lambda: scheduler.parse_find(said, "t" * 20),

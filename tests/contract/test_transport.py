@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hybridhpc import registry
-from hybridhpc.command import Command, CommandResult, Errand, StagedFile
+from hybridhpc.command import Command, CommandResult, Errand, Folder, StagedFile
 from hybridhpc.config import environment
 from hybridhpc.errors import TransportError, Undelivered
 from hybridhpc.sites.site import Site
@@ -151,12 +151,14 @@ def test_home_is_resolved_at_the_site(transport: Transport) -> None:
     assert "$" not in transport.resolve("/scratch/$USER/${USER}")
 
 
+def holding(directory: str, **files: bytes) -> Folder:
+    return Folder(path=directory, files=tuple(StagedFile(path=name, content=text) for name, text in files.items()))
+
+
 def test_errands_are_done_in_one_go_and_answered_one_by_one(transport: Transport, tmp_path: Path) -> None:
     directory = str(tmp_path / "job")
     program = "import pathlib; print(pathlib.Path('data').read_text())"
-    good = Errand(
-        command=python(program), cwd=directory, directory=directory, files=(StagedFile(path="data", content=b"read"),)
-    )
+    good = Errand(command=python(program), cwd=directory, folders=(holding(directory, data=b"read"),))
     missing = Errand(command=Command(argv=("no-such-program",)))
     silent = Errand(command=python("import time; time.sleep(5)", timeout=0.5))
     done, absent, late = transport.run_all([good, missing, silent], within=20)
@@ -171,12 +173,23 @@ def test_an_errand_whose_files_cannot_be_put_is_not_begun(transport: Transport, 
     open_to_all.chmod(0o777)
     errand = Errand(
         command=Command(argv=("touch", str(trace))),
-        directory=str(open_to_all),
-        files=(StagedFile(path="data", content=b""),),
+        folders=(holding(str(open_to_all), data=b""),),
     )
     (answer,) = transport.run_all([errand], within=20)
     assert isinstance(answer, Undelivered)
     assert not trace.exists()
+
+
+def test_an_errand_may_have_files_in_many_directories_and_needs_them_all(transport: Transport, tmp_path: Path) -> None:
+    names = [f"job {number}" for number in range(3)]
+    folders = [holding(str(tmp_path / name), **{"its data": name.encode()}) for name in names]
+    command = Command(argv=("cat", *(f"{name}/its data" for name in names)))
+    (answer,) = transport.run_all([Errand(command=command, cwd=str(tmp_path), folders=tuple(folders))], within=20)
+    assert isinstance(answer, CommandResult) and answer.text == "job 0job 1job 2"
+    (tmp_path / "file").write_text("")
+    broken = Errand(command=command, cwd=str(tmp_path), folders=(folders[0], holding(str(tmp_path / "file"), x=b"")))
+    (answer,) = transport.run_all([broken], within=20)
+    assert isinstance(answer, Undelivered)
 
 
 def test_many_errands_are_answered_in_their_order(transport: Transport) -> None:
@@ -246,7 +259,7 @@ def test_nothing_is_put_where_a_stranger_could_exchange_it(transport: Transport,
     command = Command(argv=("touch", str(tmp_path / "ran")))
     files = (StagedFile(path="script", content=b"x"),)
     for attempt in ("1", "1", "2"):
-        errand = Errand(command=command, directory=str(root / "token" / attempt), files=files)
+        errand = Errand(command=command, folders=(Folder(path=str(root / "token" / attempt), files=files),))
         (answer,) = transport.run_all([errand], within=20)
         assert isinstance(answer, Undelivered), answer
     assert not (tmp_path / "ran").exists()

@@ -11,12 +11,15 @@ import pytest
 from hybridhpc.command import CommandResult
 from hybridhpc.errors import SchedulerError, Undecided
 from hybridhpc.model import Array, Checkpoint, Gpus, JobSpec, JobState, Mebibytes, Resources, Script, Seconds, Work
-from hybridhpc.schedulers.base import Scheduler, Submission
+from hybridhpc.schedulers.base import Scheduler, Submission, Submitted
 from hybridhpc.schedulers.here import HereScheduler
 from hybridhpc.sites.site import Site
 from tests.here.machine_of_two import Here, until
 
 SITE = Site(name="here", file=None, scheduler="here", transport="local", job_root="/r", gres=(("H100", "h100"),))
+SUBMISSION = Submission(
+    token="t" * 20, job_dir="/jobs/t/1", script="/jobs/t/1/script", options=(), args=(), cwd="/jobs/t/1"
+)
 DIALECT: Scheduler = HereScheduler()
 SPEC = JobSpec(name="n", file="/s.yaml", digest="d", resources=Resources(), payload=Work(run="true"))
 
@@ -68,13 +71,13 @@ def test_a_script_keeps_slurms_names_for_its_output() -> None:
 
 @pytest.mark.parametrize("broken", [answer("", 1, "boom"), answer("no json"), answer('{"x": 1}'), answer("", 137)])
 def test_whether_a_job_was_submitted_is_not_guessed(broken: CommandResult) -> None:
-    with pytest.raises(Undecided):
-        DIALECT.parse_submit(broken)
+    (told,) = DIALECT.parse_submit(broken, [SUBMISSION])
+    assert isinstance(told, Undecided)
 
 
 def test_a_refusal_keeps_its_words() -> None:
-    with pytest.raises(SchedulerError, match="asks 9 CPUs"):
-        DIALECT.parse_submit(answer("", 3, "here: the job asks 9 CPUs"))
+    (told,) = DIALECT.parse_submit(answer("", 3, "here: the job asks 9 CPUs"), [SUBMISSION])
+    assert isinstance(told, SchedulerError) and "asks 9 CPUs" in told.message
 
 
 def test_an_array_is_told_task_by_task_and_folded() -> None:
@@ -127,7 +130,8 @@ def test_the_dialect_and_the_site_understand_each_other(here: Here) -> None:
         named = Submission(
             token=words[1], job_dir=job_dir, script=path, options=options, args=("a b",), cwd=str(here.work)
         )
-        submitted = DIALECT.parse_submit(ask(DIALECT.submit_command(site, named).argv))
+        (submitted,) = DIALECT.parse_submit(ask(DIALECT.submit_command(site, [named]).argv), [named])
+        assert isinstance(submitted, Submitted)
         assert submitted.log == f"{here.work}/%j.log" if "--array=0-1" not in options else f"{here.work}/%A_%a.log"
         assert DIALECT.parse_find(ask(DIALECT.find_command(site).argv), words[1]) == (submitted.job_id,)
         return submitted.job_id

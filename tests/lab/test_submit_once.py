@@ -21,7 +21,8 @@ from hybridhpc.command import CommandResult
 from hybridhpc.errors import SchedulerError, Undecided
 from hybridhpc.model import JobState
 from hybridhpc.schedulers.base import Submission, Submitted
-from hybridhpc.schedulers.slurm import SUBMIT_ONCE, SlurmScheduler
+from hybridhpc.schedulers.slurm import SlurmScheduler
+from hybridhpc.schedulers.slurm_submit import PROGRAM
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.local import LocalTransport
 from tests.lab.lab import Lab
@@ -30,7 +31,7 @@ from tests.lab.running import wait
 pytestmark = pytest.mark.lab
 
 DIALECT = SlurmScheduler()
-SOURCE = Path(__file__).parents[2] / "hybridhpc" / "on_site" / SUBMIT_ONCE
+SOURCE = Path(__file__).parents[2] / "hybridhpc" / "on_site" / PROGRAM
 SMALL = ("--mem=1M", "--time=5")
 MARKERS = ("path", "session")
 SHELLS = [shell for shell in (["dash"], ["bash"], ["busybox", "sh"]) if shutil.which(shell[0])] or [["sh"]]
@@ -55,7 +56,7 @@ class Desk:
         token = secrets.token_hex(8)
         job_dir = self.home / "jobs" / token / "1"
         job_dir.mkdir(parents=True)
-        shutil.copy(SOURCE, job_dir / SUBMIT_ONCE)
+        shutil.copy(SOURCE, job_dir / PROGRAM)
         place = job_dir if marker == "path" else self.home / token
         place.mkdir(exist_ok=True)
         (place / "job.sh").write_text(script)
@@ -73,11 +74,19 @@ class Desk:
     def run(self, submission: Submission, **env: str) -> CommandResult:
         """Run submit-once as the client does, and answer what it answered."""
         transport = LocalTransport(self.site, {**self.env, **env})
-        return transport.run(DIALECT.submit_command(self.site, submission), cwd=submission.cwd, scrubbed=False)
+        return transport.run(DIALECT.submit_command(self.site, [submission]), cwd=submission.cwd, scrubbed=False)
+
+    def read(self, answer: CommandResult, submission: Submission) -> Submitted:
+        """What became of it, or its error."""
+        (told,) = DIALECT.parse_submit(answer, [submission])
+        if isinstance(told, Submitted):
+            return told
+        assert told is not None
+        raise told
 
     def submit(self, submission: Submission, **env: str) -> Submitted:
         """Submit, and remember the id for the clearing away."""
-        submitted = DIALECT.parse_submit(self.run(submission, **env))
+        submitted = self.read(self.run(submission, **env), submission)
         self.ids.append(submitted.job_id)
         return submitted
 
@@ -146,7 +155,7 @@ def test_a_job_gets_the_persons_directory_umask_and_environment(desk: Desk, shel
     submission = desk.prepare(script, *SMALL, marker="session")
     umask = os.umask(0o027)
     try:
-        command = DIALECT.submit_command(desk.site, submission)
+        command = DIALECT.submit_command(desk.site, [submission])
         subprocess.run(
             [*shell, *command.argv[1:]],
             cwd=submission.cwd,
@@ -197,7 +206,7 @@ def test_a_refused_job_is_not_submitted(desk: Desk) -> None:
     away = replace(desk.prepare(SLEEPS), cwd=str(desk.home / "missing"))
     transport = LocalTransport(desk.site, desk.env)
     with pytest.raises(SchedulerError, match="working directory does not exist"):
-        DIALECT.parse_submit(transport.run(DIALECT.submit_command(desk.site, away), scrubbed=False))
+        desk.read(transport.run(DIALECT.submit_command(desk.site, [away]), scrubbed=False), away)
 
 
 def test_a_script_that_only_tests_submits_nothing_and_says_so(desk: Desk) -> None:
@@ -237,8 +246,8 @@ def test_a_script_with_wait_is_submitted_and_not_waited_for(desk: Desk) -> None:
         submission = desk.prepare(script, *SMALL)
         submitted = desk.submit(submission, **env)
         assert list(desk.copies(submission)) == [submitted.job_id]
-        owner = (Path(submission.job_dir) / "try.1").readlink().name
-        assert not Path("/proc", owner.split(":")[1], "environ").exists()
+        sender = next(Path(submission.job_dir).glob("won.1:*")).name.split(":")[2]
+        assert not Path("/proc", sender, "environ").exists()
 
 
 def test_two_processes_that_submit_the_same_job_make_one(desk: Desk) -> None:
@@ -249,7 +258,7 @@ def test_two_processes_that_submit_the_same_job_make_one(desk: Desk) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    ids = {DIALECT.parse_submit(answer).job_id for answer in answers}
+    ids = {desk.read(answer, submission).job_id for answer in answers}
     assert len(ids) == 1 and set(desk.copies(submission)) == ids
 
 
@@ -289,7 +298,7 @@ def test_killed_anywhere_and_repeated_it_makes_exactly_one_job(
     chance = random.Random(20261120)
     # A slow sbatch is still at work when the repetition begins.
     slow = fake('sleep 0.1\nexec $real "$@"')
-    lines = _traced(desk, desk.prepare(RAN, *SMALL), SHELLS[0], None, "", {})
+    lines = _traced(desk, [desk.prepare(RAN, *SMALL)], SHELLS[0], None, "", {})
     made: list[tuple[str, Submission, Submitted]] = []
     for number in range(KILLS):
         shell, marker = SHELLS[number % len(SHELLS)], MARKERS[number // 3 % 2]
@@ -298,11 +307,37 @@ def test_killed_anywhere_and_repeated_it_makes_exactly_one_job(
         env = slow if number % 4 else {}
         for _ in range(1 + number % 2):
             if chance.random() < 0.5:
-                _traced(desk, submission, shell, chance.randint(1, lines), whom, env)
+                _traced(desk, [submission], shell, chance.randint(1, lines), whom, env)
             else:
-                _timed(desk, submission, shell, chance.uniform(0, 0.25), whom, env)
+                _timed(desk, [submission], shell, chance.uniform(0, 0.25), whom, env)
         what = f"kill {number} of the {whom} in {shell[0]} with marker {marker}"
         made.append((what, submission, desk.submit(submission)))
+    _judge(desk, made)
+
+
+def test_several_at_once_killed_anywhere_and_repeated_one_by_one_are_one_job_each(
+    desk: Desk, fake: Callable[[str], dict[str, str]]
+) -> None:
+    chance = random.Random(20261125)
+    slow = fake('sleep 0.05\nexec $real "$@"')
+    together = [desk.prepare(RAN, *SMALL) for _ in range(4)]
+    lines = _traced(desk, together, SHELLS[0], None, "", {})
+    made = [("all of a lot", submission, desk.submit(submission)) for submission in together]
+    for number in range(KILLS // 4):
+        shell, marker = SHELLS[number % len(SHELLS)], MARKERS[number // 3 % 2]
+        whom = ("shell", "shell and sbatch", "whole group")[number % 3]
+        together = [desk.prepare(RAN, *SMALL, marker=marker) for _ in range(4)]
+        if number % 2:
+            _traced(desk, together, shell, chance.randint(1, lines), whom, slow if number % 4 else {})
+        else:
+            _timed(desk, together, shell, chance.uniform(0, 0.4), whom, slow)
+        what = f"kill {number} of the {whom} in {shell[0]} with marker {marker}"
+        made += [(what, submission, desk.submit(submission)) for submission in together]
+    _judge(desk, made)
+
+
+def _judge(desk: Desk, made: list[tuple[str, Submission, Submitted]]) -> None:
+    """Each ran once, and Slurm knows no other copy of it."""
     for what, submission, submitted in made:
         ran = Path(submission.job_dir) / "ran"
         wait(ran.exists, 30, f"{what}: the job does not run")
@@ -311,13 +346,13 @@ def test_killed_anywhere_and_repeated_it_makes_exactly_one_job(
 
 
 def _traced(
-    desk: Desk, submission: Submission, shell: list[str], kill_at: int | None, whom: str, env: dict[str, str]
+    desk: Desk, submissions: list[Submission], shell: list[str], kill_at: int | None, whom: str, env: dict[str, str]
 ) -> int:
     """Run submit-once under `sh -x`, kill it when so many lines were traced, and return how many were."""
-    command = DIALECT.submit_command(desk.site, submission)
+    command = DIALECT.submit_command(desk.site, submissions)
     process = subprocess.Popen(
         [*shell, "-x", *command.argv[1:]],
-        cwd=submission.cwd,
+        cwd=submissions[0].cwd,
         env={**desk.env, **env, **dict(command.env)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -328,7 +363,7 @@ def _traced(
     for _ in process.stderr:
         seen += 1
         if seen == kill_at:
-            _kill(process.pid, Path(submission.job_dir), whom)
+            _kill(process.pid, submissions, whom)
             break
     process.stderr.close()
     process.wait()
@@ -336,13 +371,13 @@ def _traced(
 
 
 def _timed(
-    desk: Desk, submission: Submission, shell: list[str], seconds: float, whom: str, env: dict[str, str]
+    desk: Desk, submissions: list[Submission], shell: list[str], seconds: float, whom: str, env: dict[str, str]
 ) -> None:
     """Run submit-once and kill it after so many seconds: mostly while it waits for something."""
-    command = DIALECT.submit_command(desk.site, submission)
+    command = DIALECT.submit_command(desk.site, submissions)
     process = subprocess.Popen(
         [*shell, *command.argv[1:]],
-        cwd=submission.cwd,
+        cwd=submissions[0].cwd,
         env={**desk.env, **env, **dict(command.env)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -351,15 +386,15 @@ def _timed(
     with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
         return
-    _kill(process.pid, Path(submission.job_dir), whom)
+    _kill(process.pid, submissions, whom)
     process.wait()
 
 
-def _kill(pid: int, job_dir: Path, whom: str) -> None:
+def _kill(pid: int, submissions: list[Submission], whom: str) -> None:
     (os.killpg if whom == "whole group" else os.kill)(pid, signal.SIGKILL)
     if whom != "shell":
-        for link in job_dir.glob("try.*"):
-            sender = int(link.readlink().name.split(":")[1])
+        for won in (won for submission in submissions for won in Path(submission.job_dir).glob("won.*")):
+            sender = int(won.name.split(":")[2])
             if Path(f"/proc/{sender}").exists():
                 os.kill(sender, signal.SIGKILL)
 

@@ -19,6 +19,7 @@ from hybridhpc.command import Command, CommandResult, Errand
 from hybridhpc.errors import HpcError, TransportError
 from hybridhpc.model import JobStatus
 from hybridhpc.registry import scheduler
+from hybridhpc.schedulers.base import Submission
 from hybridhpc.schedulers.slurm_status import HISTORY_FIELDS, MEMORY_FIELDS
 from hybridhpc.schedulers.slurm_survey import JOB_FIELDS, NODE_FIELDS
 from hybridhpc.schedulers.slurm_text import SEPARATOR
@@ -28,6 +29,10 @@ from hybridhpc.transports.errands import Answers
 from hybridhpc.transports.tree import Parcel
 
 SITE = Site(name="s", file=None, scheduler="slurm", transport="local")
+SUBMISSIONS = [
+    Submission(token=name * 20, job_dir=f"/j/{name}", script=f"/j/{name}/x", options=(), args=(), cwd="/")
+    for name in "abc"
+]
 HUGE = "9" * 5000
 WORDS = [
     "", "1", "17_[0-99999999%3]", "17_3", f"{HUGE}_[0-{HUGE}]", "5+1", "-1", "0:9", f"{HUGE}:{HUGE}", HUGE, "1e309",
@@ -127,7 +132,8 @@ def test_what_slurm_says_of_itself(jobs: bytes, nodes: bytes, described: bytes) 
 @QUESTIONS
 @given(keyed, codes, st.binary(max_size=100))
 def test_what_a_submission_answers(said: bytes, code: int, stderr: bytes) -> None:
-    tried(lambda: scheduler("slurm").parse_submit(answer(said, code, stderr)))
+    tried(lambda: scheduler("slurm").parse_submit(answer(said, code, stderr), SUBMISSIONS[:1]))
+    tried(lambda: scheduler("slurm").parse_submit(answer(said, code, stderr), SUBMISSIONS))
     tried(lambda: scheduler("slurm").parse_start_estimate(answer(said, code, stderr)))
 
 
@@ -137,7 +143,7 @@ def test_what_the_embedded_site_says(said: bytes, code: int) -> None:
     dialect = scheduler("here")
     shown(tried(lambda: dialect.parse_status([answer(said, code)])))
     tried(lambda: dialect.parse_survey(SITE, [answer(said, code)], now=1.7e9))
-    tried(lambda: dialect.parse_submit(answer(said, code)))
+    tried(lambda: dialect.parse_submit(answer(said, code), SUBMISSIONS[:1]))
     tried(lambda: dialect.parse_find(answer(said, code), "token"))
 
 

@@ -9,7 +9,7 @@ from shutil import which
 
 import pytest
 
-from hybridhpc.command import Command, CommandResult, Errand, StagedFile
+from hybridhpc.command import Command, CommandResult, Errand, Folder, StagedFile
 from hybridhpc.errors import HpcError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import Transport
@@ -30,9 +30,8 @@ def check(transport: Transport, home: str) -> None:
     errands = [
         Errand(
             command=Command(argv=("cat", "-", f"{number}/data"), stdin=BINARY),
-            directory=directory,
             cwd=directory,
-            files=(StagedFile(path=f"{number}/data", content=BINARY[::-1]),),
+            folders=(Folder(path=directory, files=(StagedFile(path=f"{number}/data", content=BINARY[::-1]),)),),
         )
         for number in range(10)
     ]
@@ -132,13 +131,13 @@ def full(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_said_and_hurts_no_other_errand(full: Path, tmp_path: Path) -> None:
     transport = Alone(("dash",), "/usr/bin:/bin", tmp_path)
     large = Errand(
-        command=Command(argv=("true",)), directory=f"{full}/job", files=(StagedFile(path="x", content=b"x" * 200_000),)
+        command=Command(argv=("true",)),
+        folders=(Folder(path=f"{full}/job", files=(StagedFile(path="x", content=b"x" * 200_000),)),),
     )
     small = Errand(
         command=Command(argv=("cat", "y"), stdin=b""),
-        directory=str(tmp_path / "jobs"),
         cwd=str(tmp_path / "jobs"),
-        files=(StagedFile(path="y", content=b"read"),),
+        folders=(Folder(path=str(tmp_path / "jobs"), files=(StagedFile(path="y", content=b"read"),)),),
     )
     refused, done = transport.run_all([large, small], within=20)
     assert isinstance(refused, Undelivered) and "No space left" in refused.message
@@ -156,7 +155,12 @@ def test_output_that_finds_no_room_is_no_answer(full: Path, tmp_path: Path) -> N
 def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     transport = Alone(("dash",), "/usr/bin:/bin", tmp_path)
     (answer,) = transport.run_all(
-        [Errand(command=Command(argv=("true",)), directory="/proc/jobs/1", files=(StagedFile(path="x", content=b""),))],
+        [
+            Errand(
+                command=Command(argv=("true",)),
+                folders=(Folder(path="/proc/jobs/1", files=(StagedFile(path="x", content=b""),)),),
+            )
+        ],
         within=20,
     )
     assert isinstance(answer, Undelivered) and "/proc/jobs" in answer.message

@@ -8,7 +8,7 @@ import pytest
 
 from hybridhpc.cli._batch import Batch
 from hybridhpc.decide.route import decide
-from hybridhpc.errors import NoCandidate, SchedulerError
+from hybridhpc.errors import NoCandidate, SchedulerError, Undelivered
 from hybridhpc.planning import Planned, Wish
 from hybridhpc.script.plan import Plan
 from tests.worlds.stage import NOW, nodes, price, site, snapshot, spec
@@ -42,15 +42,16 @@ class Planner:
 class Sites:
     """A client whose sites refuse jobs, but for those that are named."""
 
-    def __init__(self, *willing):
+    def __init__(self, *willing, error=None):
         self.willing = willing
+        self.error = error or SchedulerError("sbatch: Invalid account")
         self.asked = []
         self.ledger = SimpleNamespace(history=tuple)
 
     def submit(self, jobs, *, sweep, told):
         ((plan, _),) = jobs
         self.asked.append(plan.site)
-        return (plan.site,) if plan.site in self.willing else (SchedulerError("sbatch: Invalid account"),)
+        return (plan.site,) if plan.site in self.willing else (self.error,)
 
 
 def batch(client):
@@ -63,7 +64,7 @@ def test_the_next_best_place_is_taken(capsys):
     client = Sites("dear")
     assert batch(client).submit() == (("dear",),)
     assert client.asked == ["cheap", "dear"]
-    assert "cheap/gpu refuses it: sbatch: Invalid account; it goes to dear/gpu" in capsys.readouterr().err
+    assert "cheap/gpu does not take it: sbatch: Invalid account; it goes to dear/gpu" in capsys.readouterr().err
 
 
 def test_every_place_is_tried_once_and_then_named():
@@ -71,6 +72,22 @@ def test_every_place_is_tried_once_and_then_named():
     with pytest.raises(NoCandidate, match="cheap/gpu: the scheduler refuses it: sbatch: Invalid account"):
         batch(client).submit()
     assert client.asked == ["cheap", "dear"]
+
+
+def test_where_a_site_took_nothing_none_of_its_places_is_tried_again_and_its_words_stay(capsys):
+    client = Sites("dear", error=Undelivered("cheap: mkdir: Permission denied"))
+    assert batch(client).submit() == (("dear",),)
+    assert "cheap/gpu does not take it: cheap: mkdir: Permission denied; it goes to dear/gpu" in capsys.readouterr().err
+    client = Sites(error=Undelivered("no room"))
+    ((error,),) = batch(client).submit()
+    assert isinstance(error, Undelivered) and client.asked == ["cheap", "dear"]
+
+
+def test_a_site_that_cannot_be_spoken_to_at_all_took_nothing():
+    client = Sites()
+    client.submit = lambda jobs, **_: (_ for _ in ()).throw(Undelivered("no way there"))
+    ((error,),) = batch(client).submit()
+    assert isinstance(error, Undelivered)
 
 
 def test_a_job_that_was_taken_up_and_refused_stays_refused():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridhpc.command import CommandResult
 from hybridhpc.errors import HpcError, SchedulerError, Undecided
-from hybridhpc.schedulers.base import Submission
+from hybridhpc.schedulers.base import Submission, Submitted
 from hybridhpc.schedulers.slurm import SlurmScheduler
 from hybridhpc.sites.site import Site
 
@@ -35,13 +37,21 @@ def answered(stdout: str = "", exit_code: int = 0, stderr: str = "", argv: tuple
     return CommandResult(argv=argv, exit_code=exit_code, stdout=stdout.encode(), stderr=stderr.encode())
 
 
+def read(answer: CommandResult) -> Submitted:
+    (told,) = DIALECT.parse_submit(answer, [SUBMISSION])
+    if isinstance(told, Submitted):
+        return told
+    assert told is not None
+    raise told
+
+
 def shown(**fields: str) -> str:
     words = {"id": "7", "time": "00:10:00", "partition": "batch", "out": "/jobs/slurm-7.out", **fields}
     return f"readback=scontrol: show job 7\nreadback={SHOWN.format(**words)}\n"
 
 
 def test_the_command_names_all_that_submit_once_needs() -> None:
-    command = DIALECT.submit_command(SITE, SUBMISSION)
+    command = DIALECT.submit_command(SITE, [SUBMISSION])
     assert command.argv == (
         "sh", f"{DIR}/submit-once.sh", "path", "release", "/home/a", f"{DIR}/job.sh",
         "--partition=batch", "--time=10", f"{DIR}/job.sh", "a b", "-x",
@@ -51,15 +61,13 @@ def test_the_command_names_all_that_submit_once_needs() -> None:
 
 
 def test_a_submitted_job_has_its_id_its_log_and_no_notes() -> None:
-    argv = DIALECT.submit_command(SITE, SUBMISSION).argv
-    submitted = DIALECT.parse_submit(answered(f"job_id=7\n{shown()}asked= -N 1\n\ndone\n", argv=argv))
+    submitted = read(answered(f"job_id=7\n{shown()}asked= -N 1\n\ndone\n"))
     assert (submitted.job_id, submitted.log, submitted.notes) == ("7", "/jobs/slurm-7.out", ())
 
 
 def test_what_the_site_changed_is_said() -> None:
-    argv = DIALECT.submit_command(SITE, SUBMISSION).argv
     text = f"note=a word\njob_id=7\n{shown(time='00:05:00', partition='slow')}asked= -p other --gres=gpu:4 # x\ndone\n"
-    assert DIALECT.parse_submit(answered(text, argv=argv)).notes == (
+    assert read(answered(text)).notes == (
         "a word",
         "the site changed partition from batch to slow",
         "the site changed the walltime from 00:10:00 to 00:05:00",
@@ -69,19 +77,19 @@ def test_what_the_site_changed_is_said() -> None:
 
 def test_the_log_of_an_array_has_the_task_in_its_pattern() -> None:
     line = shown(id="7 ArrayJobId=7 ArrayTaskId=0-3", out="/jobs/out-7_4294967294.log")
-    assert DIALECT.parse_submit(answered(f"job_id=7\n{line}done\n")).log == "/jobs/out-7_%a.log"
+    assert read(answered(f"job_id=7\n{line}done\n")).log == "/jobs/out-7_%a.log"
 
 
 def test_a_job_name_with_newlines_hides_nothing() -> None:
     line = shown().replace("JobName=train", "JobName=a\nreadback=b StdOut=/evil Partition=c")
-    assert DIALECT.parse_submit(answered(f"job_id=7\n{line}done\n")).log == "/jobs/slurm-7.out"
+    assert read(answered(f"job_id=7\n{line}done\n")).log == "/jobs/slurm-7.out"
 
 
 @pytest.mark.parametrize(("exit_code", "hint"), [(65, "nothing was submitted"), (69, "controller was not reached")])
 def test_a_refusal_keeps_slurm_s_words(exit_code: int, hint: str) -> None:
     words = "words=sbatch: error: invalid partition specified: x allocation failure: Invalid partition name\n"
     with pytest.raises(SchedulerError, match="sbatch: invalid partition specified: x Invalid partition name") as caught:
-        DIALECT.parse_submit(answered(words, exit_code))
+        read(answered(words, exit_code))
     assert hint in caught.value.hint
 
 
@@ -99,14 +107,14 @@ def test_a_refusal_keeps_slurm_s_words(exit_code: int, hint: str) -> None:
 )
 def test_half_an_answer_decides_nothing(answer: CommandResult) -> None:
     with pytest.raises(Undecided, match="not known"):
-        DIALECT.parse_submit(answer)
+        read(answer)
 
 
 @given(st.text(max_size=200), st.sampled_from([0, 1, 65, 75, 137]))
 def test_no_answer_makes_a_traceback(text: str, exit_code: int) -> None:
     for answer in (answered(text, exit_code), answered(f"job_id=7\nreadback={text}\nasked={text}\ndone", exit_code)):
         try:
-            DIALECT.parse_submit(answer)
+            read(answer)
         except HpcError as error:
             assert error.message
 
@@ -151,23 +159,36 @@ def test_cancelling_says_what_scancel_says() -> None:
         DIALECT.parse_cancel(answered("", 1, "scancel: error: Kill job error on job id 7: Access/permission denied"))
 
 
-def test_many_held_jobs_are_released_by_one_command_and_only_what_was_seen_free_counts() -> None:
-    answers = [
-        CommandResult(
-            argv=("sh", f"{DIR}/submit-once.sh"),
-            exit_code=0,
-            stdout=f"job_id={number}\nasked= -t 5\ndone\n".encode(),
-            stderr=b"",
-        )
-        for number in (7, 8, 9)
-    ]
-    command = DIALECT.release_command(SITE, answers)
-    assert command is not None
-    assert command.argv[2].startswith('sync "$@"') and command.argv[4:] == (DIR,) * 3
-    assert command.stdin == b"".join(b"release %d\nshow job %d\n" % (number, number) for number in (7, 8, 9))
-    shown = "JobId={} JobName=x{} JobState=PENDING Reason={} TimeLimit=00:05:00 Command=/x WorkDir=/ StdOut=/o/{}.log\n"
-    text = shown.format(7, "", "None", 7) + shown.format(8, "", "JobHeldUser", 8)
-    answer = CommandResult(argv=("scontrol",), exit_code=0, stdout=text.encode(), stderr=b"")
-    first, held, unseen = DIALECT.parse_released(answer, answers)
-    assert first is not None
-    assert (first.job_id, first.log, held, unseen) == ("7", "/o/7.log", None, None)
+def lot_of(*numbers: int) -> list[Submission]:
+    return [replace(SUBMISSION, token=str(number), job_dir=f"/jobs/{number}/1") for number in numbers]
+
+
+def test_several_jobs_are_one_command_that_tells_how_many_words_are_each_one_s() -> None:
+    command = DIALECT.submit_command(SITE, lot_of(7, 8))
+    assert command.argv[:3] == ("sh", "/jobs/7/1/submit-once.sh", "lot")
+    its_own = ("path", "/home/a", f"{DIR}/job.sh", "--partition=batch", "--time=10", f"{DIR}/job.sh", "a b", "-x")
+    assert command.argv[3:] == ("9", "/jobs/7/1", *its_own, "9", "/jobs/8/1", *its_own)
+
+
+FREE = "JobId={} JobName=x JobState=PENDING Reason={} TimeLimit=00:05:00 Command=/x WorkDir=/ StdOut=/o/{}.log\n"
+
+
+def test_of_several_jobs_only_what_was_seen_free_counts_and_each_has_its_own_answer() -> None:
+    accepted = "".join(f"job_id={number}\nheld=\nasked= -t 5\n\ndone\nend=0\n" for number in (7, 8, 9))
+    unheld = "note=scontrol is missing\njob_id=12\n\ndone\nend=0\n"
+    refused = "words=sbatch: error: invalid partition\nend=65\nwords=what now\nend=75\n"
+    seen = FREE.format(7, "None", 7) + FREE.format(8, "JobHeldUser", 8) + "end=0\njob_id=9\n"
+    told = answered(f"{accepted}{refused}{unheld}readback\n{seen}")
+    free, held, unseen, no, unknown, early, cut = DIALECT.parse_submit(told, lot_of(*range(7, 14)))
+    assert isinstance(free, Submitted) and isinstance(early, Submitted)
+    assert (free.job_id, free.log, held, unseen, early.job_id) == ("7", "/o/7.log", None, None, "12")
+    assert free.notes == ("the site changed the walltime from 00:10:00 to 00:05:00",)
+    assert isinstance(no, SchedulerError) and "invalid partition" in no.message
+    assert isinstance(unknown, Undecided) and isinstance(cut, Undecided)
+
+
+def test_while_the_controller_is_not_reached_a_held_job_is_not_asked_about_again_at_once() -> None:
+    text = "job_id=7\nheld=\n\ndone\nend=0\nunreached=\nwords=Socket timed out\nend=75\nwords=not begun\nend=69\n"
+    held, unknown, unbegun = DIALECT.parse_submit(answered(text), lot_of(7, 8, 9))
+    assert isinstance(held, Undecided) and "submitted, but not released" in held.message
+    assert isinstance(unknown, Undecided) and isinstance(unbegun, SchedulerError)

@@ -11,6 +11,7 @@ import pytest
 from hybridhpc.command import CommandResult
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers import slurm_status, slurm_survey
+from hybridhpc.schedulers.base import Submission, Submitted
 from hybridhpc.schedulers.slurm import SlurmScheduler
 from hybridhpc.schedulers.slurm_text import long_format
 from hybridhpc.sites.site import Site
@@ -23,6 +24,9 @@ NAMES = (
 )  # fmt: skip
 DIALECT = SlurmScheduler()
 SITE = Site(name="lab", file=None, scheduler="slurm", transport="local")
+SUBMISSION = Submission(
+    token="t" * 20, job_dir="/jobs/t/1", script="/jobs/t/1/script", options=(), args=(), cwd="/jobs/t/1"
+)
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,7 @@ def test_a_job_is_read_back(recorded: Recording) -> None:
     answer = CommandResult(
         argv=(), exit_code=0, stdout=f"job_id={recorded.jobs['split']}\n{lines}done\n".encode(), stderr=b""
     )
-    submitted = DIALECT.parse_submit(answer)
+    (submitted,) = DIALECT.parse_submit(answer, [SUBMISSION])
+    assert isinstance(submitted, Submitted)
     assert submitted.job_id == recorded.jobs["split"] and submitted.notes == ()
     assert submitted.log.endswith((f"/slurm-{submitted.job_id}_%a.out", f"/slurm-{submitted.job_id}_2.out"))

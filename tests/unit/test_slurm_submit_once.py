@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ import pytest
 from hybridhpc.command import CommandResult
 from hybridhpc.errors import SchedulerError, Undecided
 from hybridhpc.schedulers.base import Submission, Submitted
-from hybridhpc.schedulers.slurm import SUBMIT_ONCE, SlurmScheduler
+from hybridhpc.schedulers.slurm import SlurmScheduler
+from hybridhpc.schedulers.slurm_submit import PROGRAM
 from hybridhpc.sites.site import Site
 
 DIALECT = SlurmScheduler()
 SITE = Site(name="lab", file=None, scheduler="slurm", transport="local")
-SOURCE = Path(__file__).parents[2] / "hybridhpc" / "on_site" / SUBMIT_ONCE
+SOURCE = Path(__file__).parents[2] / "hybridhpc" / "on_site" / PROGRAM
 SHELLS = [shell for shell in (["dash"], ["bash"], ["busybox", "sh"]) if shutil.which(shell[0])] or [["sh"]]
 TOKEN = "0123abcd"
 SHOWN = "JobId={} JobName=x UserId=a(1) JobState=PENDING Reason={} Partition=p Command=/x WorkDir=/ StdOut=/tmp/7.out "
@@ -47,7 +49,7 @@ class FakeSite:
             (programs / name).chmod(0o755)
         text = SOURCE.read_text()
         assert "so_PATIENCE=1500" in text
-        (self.job / SUBMIT_ONCE).write_text(text.replace("so_PATIENCE=1500", "so_PATIENCE=20"))
+        (self.job / PROGRAM).write_text(text.replace("so_PATIENCE=1500", "so_PATIENCE=20"))
         (self.job / "job.sh").write_text("#!/bin/sh\n#SBATCH -t 10\ntrue\n")
         self.env = {"PATH": f"{programs}:{os.environ['PATH']}", "FAKE": str(self.fake), "HOME": str(home)}
         self.says(test="", sbatch="echo 7", scontrol=f"echo '{SHOWN.format(7, 'None')}'", squeue="", sinfo="")
@@ -57,8 +59,8 @@ class FakeSite:
         for name, body in bodies.items():
             (self.fake / name).write_text(f"{body}\n")
 
-    def run(self, *options: str, marker: str = "path", hold: bool = False) -> CommandResult:
-        submission = Submission(
+    def submission(self, *options: str, marker: str = "path", hold: bool = False) -> Submission:
+        return Submission(
             token=TOKEN,
             job_dir=str(self.job),
             script=str(self.job / "job.sh"),
@@ -68,7 +70,9 @@ class FakeSite:
             hold=hold,
             marker=marker,
         )
-        command = DIALECT.submit_command(SITE, submission)
+
+    def run(self, submissions: Sequence[Submission]) -> CommandResult:
+        command = DIALECT.submit_command(SITE, submissions)
         done = subprocess.run(
             [*self.shell, *command.argv[1:]],
             cwd=self.job,
@@ -80,7 +84,12 @@ class FakeSite:
         return CommandResult(argv=command.argv, exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
     def submit(self, *options: str, marker: str = "path", hold: bool = False) -> Submitted:
-        return DIALECT.parse_submit(self.run(*options, marker=marker, hold=hold))
+        submissions = [self.submission(*options, marker=marker, hold=hold)]
+        (told,) = DIALECT.parse_submit(self.run(submissions), submissions)
+        if isinstance(told, Submitted):
+            return told
+        assert told is not None
+        raise told
 
     def told(self, name: str) -> str:
         """What a program was asked or told, by all runs."""
@@ -104,8 +113,8 @@ def test_it_submits_held_records_and_releases_in_every_shell(tmp_path: Path, she
     assert site.submit("--nodes=2").job_id == "7"
     assert site.told("asked") == f"--parsable --hold --nodes=2 {site.job}/job.sh an argument\n"
     assert site.told("scontrol.asked") == "show job 7\nrelease 7\nshow job 7\n"
-    assert (site.job / "id").readlink() == Path("7")
-    assert all(path.is_symlink() or path.stat().st_mode & 0o077 == 0 for path in site.job.glob("*.1"))
+    assert (site.job / "id").read_text() == "7\n"
+    assert all(path.stat().st_mode & 0o077 == 0 for path in site.job.glob("*.1*"))
 
 
 PYTHON_SBATCH = """
@@ -241,7 +250,7 @@ def test_a_lost_answer_is_undecided_until_the_job_is_found(site: FakeSite, fault
 
 def test_a_lost_answer_is_found_at_once_if_the_job_is_there(site: FakeSite) -> None:
     site.says(sbatch="echo 'sbatch: error: Zero Bytes were transmitted or received' >&2; exit 1")
-    session = '"$(readlink "$HPC_JOB_DIR/try.1" | cut -d: -f2)"'
+    session = '"$(ls "$HPC_JOB_DIR" | grep won.1 | cut -d: -f3)"'
     site.says(squeue=f"printf '7_[0-3]\\0370\\037%s\\037{site.job}/job.sh\\037\\n' {session}")
     assert site.submit(marker="session").job_id == "7"
 
@@ -272,7 +281,7 @@ def test_of_several_jobs_from_our_sessions_none_is_guessed(site: FakeSite) -> No
     site.says(sbatch="kill -9 $$")
     with pytest.raises(Undecided):
         site.submit(marker="session")
-    session = (site.job / "try.1").readlink().name.split(":")[1]
+    session = next(site.job.glob("won.1:*")).name.split(":")[2]
     script = f"{site.job}/job.sh"
     other = ("6", "0", "999999", script)
     site.queued(other, ("7", "0", session, script), ("8", "0", session, script))
@@ -284,7 +293,7 @@ def test_of_several_jobs_from_our_sessions_none_is_guessed(site: FakeSite) -> No
 
 def test_a_slow_sbatch_of_a_killed_submission_is_waited_for(site: FakeSite) -> None:
     site.says(sbatch="sleep 0.15; echo 7")
-    command = [*site.shell, str(site.job / SUBMIT_ONCE), "path", "release", str(site.job), f"{site.job}/job.sh"]
+    command = [*site.shell, str(site.job / PROGRAM), "path", "release", str(site.job), f"{site.job}/job.sh"]
     env = {**site.env, "HPC_JOB_DIR": str(site.job)}
     first = subprocess.Popen([*command, f"{site.job}/job.sh"], cwd=site.job, env=env, start_new_session=True)
     deadline = time.monotonic() + 10
@@ -297,11 +306,12 @@ def test_a_slow_sbatch_of_a_killed_submission_is_waited_for(site: FakeSite) -> N
 
 
 def test_another_host_s_attempt_is_waited_for_and_given_up_when_it_is_old(site: FakeSite) -> None:
-    (site.job / "try.1").symlink_to("elsewhere:1:1")
+    for name in ("want.1:elsewhere:1:1", "try.1", "won.1:elsewhere:1:1"):
+        (site.job / name).touch()
     with pytest.raises(Undecided, match="an earlier sbatch has not come back: elsewhere"):
         site.submit()
     long_ago = time.time() - 3600
-    os.utime(site.job / "try.1", (long_ago, long_ago), follow_symlinks=False)
+    os.utime(site.job / "try.1", (long_ago, long_ago))
     assert site.submit().job_id == "7"
 
 
@@ -319,7 +329,7 @@ def test_without_scontrol_the_weaker_promise_is_said(site: FakeSite) -> None:
     if shutil.which("scontrol"):
         tools = site.fake.parent / "tools"
         tools.mkdir()
-        for tool in ("sh", "cat", "dd", "env", "find", "grep", "ln", "readlink", "rm", "setsid", "sleep", "sync", "tr"):
+        for tool in ("sh", "cat", "dd", "env", "find", "grep", "rm", "setsid", "sleep", "sync", "tr"):
             (tools / tool).symlink_to(str(shutil.which(tool)))
         site.env["PATH"] = f"{site.fake.parent / 'bin'}:{tools}"
     submitted = site.submit()
@@ -350,5 +360,97 @@ def test_a_full_or_foreign_job_directory_submits_nothing(site: FakeSite) -> None
     (site.job / "out.1").mkdir()
     (site.job / "test.err").mkdir()
     with pytest.raises((SchedulerError, Undecided)):
+        site.submit()
+    assert site.told("asked") == ""
+
+
+def lot(site: FakeSite, count: int) -> list[Submission]:
+    """Several jobs, with a directory and a script each; the program lies in the first one's."""
+    submissions = []
+    for number in range(1, count + 1):
+        folder = site.job.parent / str(number)
+        folder.mkdir(exist_ok=True)
+        (folder / "job.sh").write_text("#!/bin/sh\n#SBATCH -t 10\ntrue\n")
+        own = replace(site.submission(f"--comment=number {number}"), job_dir=str(folder), cwd=str(folder))
+        submissions.append(replace(own, script=f"{folder}/job.sh"))
+    return submissions
+
+
+COUNTING = 'n=$(grep -c . "$FAKE/asked"); echo "$n in $PWD for $HPC_JOB_DIR" >>"$FAKE/places"; echo $((n + 6))'
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_several_jobs_are_held_recorded_and_released_in_one_go(tmp_path: Path, shell: list[str]) -> None:
+    site = FakeSite(tmp_path / "a $(b)", shell)
+    site.says(sbatch=COUNTING, scontrol="".join(f"echo '{SHOWN.format(id, 'None')}'\n" for id in (7, 8, 9)))
+    submissions = lot(site, 3)
+    told = DIALECT.parse_submit(site.run(submissions), submissions)
+    assert [each.job_id for each in told if isinstance(each, Submitted)] == ["7", "8", "9"]
+    assert site.told("places").splitlines() == [
+        f"{number} in {each.cwd} for {each.job_dir}" for number, each in enumerate(submissions, 1)
+    ]
+    assert site.told("asked").splitlines()[2] == (
+        f"--parsable --hold --comment=number 3 {submissions[2].script} an argument"
+    )
+    assert site.told("scontrol.asked") == "".join(f"release {id}\nshow job {id}\n" for id in (7, 8, 9))
+    assert [Path(each.job_dir, "id").read_text() for each in submissions] == ["7\n", "8\n", "9\n"]
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_of_several_jobs_a_refused_one_hurts_no_other(tmp_path: Path, shell: list[str]) -> None:
+    site = FakeSite(tmp_path, shell)
+    refusing = 'case "$*" in *"number 2"*) echo "sbatch: error: no" >&2; exit 1 ;; esac\n'
+    site.says(sbatch=refusing + COUNTING, scontrol="".join(f"echo '{SHOWN.format(id, 'None')}'\n" for id in (7, 9)))
+    submissions = lot(site, 3)
+    (Path(submissions[1].job_dir) / "job.sh").write_text("#!/bin/sh\n# end=0\n")
+    first, refused, last = DIALECT.parse_submit(site.run(submissions), submissions)
+    assert isinstance(first, Submitted) and isinstance(last, Submitted)
+    assert isinstance(refused, SchedulerError) and refused.message == "sbatch: no"
+
+
+def test_after_a_job_that_did_not_reach_the_controller_none_is_begun_and_none_released(site: FakeSite) -> None:
+    failing = 'case "$*" in *"number 2"*) echo "Socket timed out on send/recv operation" >&2; exit 1 ;; esac\n'
+    site.says(sbatch=failing + COUNTING)
+    submissions = lot(site, 4)
+    held, unknown, *unbegun = DIALECT.parse_submit(site.run(submissions), submissions)
+    assert isinstance(held, Undecided) and "not released" in held.message
+    assert isinstance(unknown, Undecided)
+    assert all(isinstance(each, SchedulerError) and "not begun" in each.message for each in unbegun)
+    assert site.told("asked").count("\n") == 2 and site.told("scontrol.asked") == ""
+
+
+def test_a_job_of_several_whose_id_another_has_written_down_is_not_the_one_released(site: FakeSite) -> None:
+    submissions = lot(site, 2)
+    other = 'echo 5 >"$HPC_JOB_DIR/id"\n'
+    site.says(sbatch=other + COUNTING)
+    DIALECT.parse_submit(site.run(submissions), submissions)
+    assert site.told("cancelled") == "7\n8\n"
+    assert "release 7" not in site.told("scontrol.asked") and "release 5" in site.told("scontrol.asked")
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_an_id_that_was_cut_off_while_it_was_written_down_is_still_the_one(tmp_path: Path, shell: list[str]) -> None:
+    site = FakeSite(tmp_path, shell)
+    assert site.submit().job_id == "7"
+    (site.job / "id").write_text("")
+    (site.job / "finished").unlink()
+    site.says(sbatch="echo 8")
+    assert site.submit().job_id == "7"
+    (site.job / "got.8").touch()
+    with pytest.raises(Undecided, match="2 jobs were accepted, and which counts was not"):
+        site.submit()
+    (site.job / "got.8").unlink()
+    (site.job / "got.7").unlink()
+    site.queued(("7", "0", "1", f"{site.job}/job.sh"))
+    assert site.submit().job_id == "7"
+    assert site.told("asked").count("\n") == 1
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_who_did_not_make_the_claim_never_becomes_sbatch(tmp_path: Path, shell: list[str]) -> None:
+    site = FakeSite(tmp_path, shell)
+    for name in ("want.1:elsewhere:1:1", "try.1"):
+        (site.job / name).touch()
+    with pytest.raises(Undecided, match="an earlier sbatch has not come back: elsewhere:1:1"):
         site.submit()
     assert site.told("asked") == ""

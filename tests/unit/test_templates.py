@@ -26,10 +26,12 @@ def test_a_changed_template_is_rendered_as_it_is_now(monkeypatch, tmp_path):
     (tmp_path / "here.sh.j2").write_text("# {{ place }}\n")
     monkeypatch.setattr(templates, "data_path", lambda name: tmp_path)
     monkeypatch.setattr(jinja, "data_path", lambda name: tmp_path)
+    templates.digest.cache_clear()
     jinja.environment.cache_clear()
     try:
         assert render() == b"# site/batch\n"
     finally:
+        templates.digest.cache_clear()
         jinja.environment.cache_clear()
 
 
