@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,8 @@ def load_sites(paths: Paths) -> tuple[Site | InvalidSite, ...]:
     found: dict[str, Site | InvalidSite] = {HERE: here(paths)}
     for file in (file for folder in paths.site_folders for file in _site_files(folder)):
         site = _load_site(file)
+        if isinstance(site, Site) and (site.ssh_config or "").startswith("~/"):
+            site = replace(site, ssh_config=str(paths.home / (site.ssh_config or "")[2:]))
         found[site.name] = site
     return tuple(found[name] for name in sorted(found))
 

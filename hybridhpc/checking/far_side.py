@@ -22,6 +22,8 @@ while [ ! -e "$there" ] && [ ! -h "$there" ]; do there=${there%/*}; : "${there:=
 printf '%s\\n' "$there"
 [ -d "$there" ] || { echo 'is no directory'; exit 1; }
 [ -w "$there" ] && [ -x "$there" ] || { echo 'you cannot write here'; exit 1; }
+open=$(find -H "$there" -prune -perm -002 ! -perm -1000 -print)
+[ -z "$open" ] || { echo 'everybody can exchange what is in it'; exit 1; }
 free=$(df -Pk -- "$there" 2>/dev/null | { read -r _; read -r _ _ _ free _; echo "$free"; })
 [ "${free:-$2}" -ge "$2" ] || { echo "less than $(($2 / 1024)) MiB are free"; exit 1; }
 trial=$(mktemp "$there/.hpc.XXXXXXXXXX" 2>&1) || { echo "nothing can be written here: $trial"; exit 1; }
@@ -65,7 +67,9 @@ def _job_root(site: Site, root: str, told: CommandResult | HpcError) -> Findings
         around = "" if there == root else f" cannot be made: {there}"
         what = f"job_root {root}{around}: {wrong or told.complaint}"
         place = site.place_of("job_root").rstrip(":")
-        yield fault(site.name, what, f"make room or get the right to write there, or name another directory: {place}")
+        yield fault(
+            site.name, what, f"make room there, or the right to write for you alone, or name another directory: {place}"
+        )
 
 
 def _preamble(site: Site, told: CommandResult | HpcError) -> Findings:

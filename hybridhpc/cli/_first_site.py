@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from hybridhpc.here.machine import gpu_kind
+from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, Snapshot
 
 _PLAIN = r"[A-Za-z/][A-Za-z0-9_./-]*"
@@ -18,15 +19,18 @@ _SLICE = re.compile(r"\d+g\.\d+gb", re.IGNORECASE)
 """A part of a GPU (MIG), as in a100_1g.5gb, is no such GPU."""
 
 
-def site_text(name: str, slurm_conf: str | None, answer: Snapshot) -> str:
-    """Return the text of a site file for a Slurm on this machine."""
+def site_text(name: str, draft: Site, answer: Snapshot) -> str:
+    """Return the text of a site file for a Slurm that was asked as `draft` says: on this machine, or behind ssh."""
+    way = ["transport: local", *([f"slurm_conf: {_word(draft.slurm_conf)}"] if draft.slurm_conf else [])]
+    if draft.host:
+        own = [f"ssh_config: {_word(draft.ssh_config)}"] if draft.ssh_config else []
+        way = [f"transport: {draft.transport}", f"host: {_word(draft.host)}", *own]
     lines = [
         f"# Site file of {name}; docs/sites.md has every key. `hpc check` looks at it, `hpc sites` asks the site.",
         f"name: {name}",
         "scheduler: slurm",
-        "transport: local",
-        *([f"slurm_conf: {_word(slurm_conf)}"] if slurm_conf else []),
-        "# Where jobs have their directories: must be visible from here and from every compute node.",
+        *way,
+        "# Where jobs have their directories: must be visible from the login node and from every compute node.",
         "job_root: ~/.hybridhpc/jobs",
         *_gres(answer.nodes),
         "# What an hour costs is not known here. A partition without a price counts as free, and hpc check says so:",

@@ -164,7 +164,7 @@ def _refused(question: _Question, fit: Fit, snapshot: Snapshot) -> Choice | None
     if key in question.refusals:
         reasons.append(question.refusals[key])
     if told is not None and told.start is None and told.refusal:
-        reasons.append(f"the scheduler refuses it: {told.refusal}")
+        reasons.append(f"the scheduler refuses it: {told.refusal}{_given(question.spec, fit.candidate, told.refusal)}")
     if not reasons:
         return None
     near = nearest(question.spec, fit, snapshot) if len(reasons) == len(standing) else None
@@ -174,6 +174,14 @@ def _refused(question: _Question, fit: Fit, snapshot: Snapshot) -> Choice | None
 def _refusal(fit: Fit, reason: str, near: Near | None) -> Choice:
     words, effort = (near.words, near.effort) if near else (None, 0)
     return Choice(candidate=fit.candidate, refused=reason, would_admit=words, effort=effort)
+
+
+def _given(spec: JobSpec, candidate: Candidate, words: str) -> str:
+    """Say of an account or QOS that the scheduler complains of and the job does not name whence it is."""
+    site, partition, native = candidate.site, candidate.partition, spec.native
+    own = {"account": (native.account, site.account_for(partition)), "qos": (native.qos, site.qos_for(partition))}
+    said = [f"{key} {there}" for key, (named, there) in own.items() if there and not named and key in words.lower()]
+    return f" ({' and '.join(said)}, as {site.file} says)" if said else ""
 
 
 def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:

@@ -114,7 +114,8 @@ def _label(text: str) -> str:
     return str(_LABEL(text))
 
 
-def _host(text: str) -> str:
+def read_host(text: str) -> str:
+    """Read [USER@]HOST[:PORT]. Raises Fault."""
     found = str(_HOST(text))
     port = found.rpartition(":")[2]
     if found.count(":") == 1 and not (port.isdecimal() and 1 <= int(port) <= _MAX_PORT):
@@ -139,6 +140,11 @@ def _absolute(text: str) -> str:
     if not text.startswith("/"):
         raise Fault(f"{quoted(text)} is not absolute")
     return text
+
+
+def _file_here(text: str) -> str:
+    """Read a file of this machine; `~/` is whoever's home it is, and filled in by whoever reads the site file."""
+    return printable(text) if text.startswith("~/") else _absolute(text)
 
 
 def _gres(text: str) -> str:
@@ -201,8 +207,8 @@ def site_form(judge: Judge) -> Form:
             name=word(read_site_name),
             scheduler=word(choice("slurm", "here")),
             transport=word(choice("local", "ssh", "openssh")),
-            host=word(_host),
-            ssh_config=word(_absolute),
+            host=word(read_host),
+            ssh_config=word(_file_here),
             renew=word(printable),
             provider=word(choice(*PROVIDERS)),
             slurm_conf=word(_absolute),

@@ -67,6 +67,13 @@ def test_what_would_stop_a_job_is_named(look: Callable[..., list[Finding]], text
     assert fix in found.fix
 
 
+def test_a_job_root_that_everybody_can_change_is_named(look: Callable[..., list[Finding]], tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (found,) = [each for each in look(f"job_root: {tmp_path}/open") if each.level == "fault"]
+    assert found.what == f"job_root {tmp_path}/open: everybody can exchange what is in it"
+
+
 def test_what_cannot_be_put_at_a_site_names_it_and_the_key(server: Loopback, reach: Callable[..., Transport]) -> None:
     transport = reach(server, file="/s.yaml", lines=(("job_root", 3),), job_root="/proc/1/jobs")
     with pytest.raises(Undelivered, match=r"s: mkdir: .*/proc/1/jobs") as caught:

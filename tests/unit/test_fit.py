@@ -315,3 +315,12 @@ def test_a_script_whose_figures_hang_on_each_other_gets_no_wrong_advice():
 def test_where_somebody_does_not_want_to_go_the_job_is_not_changed_for_it():
     assert refused(spec(where=("cloud",)))[1] == "--where=lab/gpu"
     assert refused(spec(where=("cloud",), count=20))[1] is None
+
+
+def test_an_account_of_the_site_file_that_is_refused_is_named():
+    told = {"lab/gpu H100:8": StartEstimate(start=None, refusal="Invalid account or account/partition combination")}
+    place = replace(LAB, account="mll", file="/sites/lab.yaml")
+    (choice,) = decide(spec(), [(place, FOUR)], estimates=told, now=NOW).choices
+    assert choice.refused.endswith("combination (account mll, as /sites/lab.yaml says)")
+    (own,) = decide(spec(native=native(account="mine")), [(place, FOUR)], estimates=told, now=NOW).choices
+    assert "mll" not in own.refused

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_slurm import FakeSlurm, ordinary_programs
+from tests.loopback import NO_SSHD, Loopback, can_run
 from tests.people import Person
 
 
@@ -194,3 +195,27 @@ def test_one_file_that_cannot_be_written_is_an_error_in_words_and_the_other_is_w
     assert "hpc: /proc/nowhere/sites/dgx.yaml: cannot be written" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert (person.home / "job.yaml").exists()
+
+
+def test_a_cluster_behind_ssh_is_described_and_well(without_slurm: Person, slurm: FakeSlurm, tmp_path: Path) -> None:
+    if not can_run():
+        pytest.skip(NO_SSHD)
+    server = Loopback(tmp_path / "sshd", f"SetEnv PATH={slurm.bin}:/usr/bin:/bin FAKE_SLURM={slurm.home}")
+    try:
+        without_slurm.env |= {"PATH": f"{without_slurm.env['PATH']}:/usr/bin", "XDG_RUNTIME_DIR": str(server.place)}
+        said = without_slurm.hpc("init", "--host", "there", "--ssh-config", str(server.config))
+        assert f"wrote {site_file(without_slurm)}" in said
+        assert f"transport: openssh\nhost: there\nssh_config: {server.config}\n" in site_file(without_slurm).read_text()
+        assert "gpu" in without_slurm.hpc("sites")
+        again = without_slurm.hpc("init", "--host", "there", "--ssh-config", str(server.config), "--name", "other")
+        assert "this Slurm is the site dgx already" in again
+    finally:
+        server.stop()
+
+
+def test_a_host_that_is_not_reached_gets_no_site_file(without_slurm: Person) -> None:
+    without_slurm.env["PATH"] += ":/usr/bin"
+    answer = without_slurm.try_hpc("init", "--host", "127.0.0.1:1")
+    assert answer.returncode == 6
+    assert "no site file: 127.0.0.1:1 is not reached" in answer.stderr
+    assert not (without_slurm.home / "config" / "sites").exists()
