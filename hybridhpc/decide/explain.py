@@ -14,6 +14,8 @@ NOW = 10.0
 """A start within so many seconds is spelled `now`."""
 _WORTH_SAYING = 0.5
 """GPUs kept from others below which nothing is said of them: the price has them."""
+AT_ONCE = 1.0
+"""Of two that finish within so many seconds of each other none is sooner."""
 HEADER = ("candidate", "start", "run", "price", "finish", "score", "why")
 
 
@@ -47,7 +49,7 @@ def why_it_won(choice: Choice, others: Sequence[Choice], value: UsdPerHour) -> s
         return "the only one that can run it"
     cheapest = min(others, key=lambda other: _usd(other))
     soonest = min(others, key=lambda other: _finish(other))
-    cheap, soon = _usd(choice) <= _usd(cheapest) + 0.005, _finish(choice) <= _finish(soonest) + 1.0
+    cheap, soon = _usd(choice) <= _usd(cheapest) + 0.005, _finish(choice) <= _finish(soonest) + AT_ONCE
     if cheap and soon:
         return "cheapest and soonest"
     worth = f"your value of time is ${value:g}/h"
@@ -59,7 +61,7 @@ def why_it_won(choice: Choice, others: Sequence[Choice], value: UsdPerHour) -> s
 def why_it_lost(choice: Choice, winner: Choice, value: UsdPerHour) -> str:
     """Say what a choice gives and costs against the winner."""
     words = _against(choice, winner)
-    better = _usd(choice) < _usd(winner) - 0.005 or _finish(choice) < _finish(winner) - 1.0
+    better = _usd(choice) < _usd(winner) - 0.005 or _finish(choice) < _finish(winner) - AT_ONCE
     return f"{words}; your value of time is ${value:g}/h" if better else words
 
 
@@ -90,7 +92,7 @@ def _time(mine: Forecast, other: Forecast) -> str:
     alike = abs(mine.run.p50 - other.run.p50) < 1.0
     verb = "starts" if alike else "finishes"
     later = finish(mine.start, mine.run).p50 - finish(other.start, other.run).p50
-    if abs(later) < 1.0:
+    if abs(later) <= AT_ONCE:
         return f"{verb} at the same time"
     return f"{verb} {format_duration(abs(later))} {'later' if later > 0 else 'earlier'}"
 

@@ -15,6 +15,7 @@ _ADVICE = {
     126: "a file it called lacks the permission to be executed, or is a program for another machine",
     127: "a name is misspelt, or a module or an environment is not loaded there",
 }
+_LAUNCH = "its node could not enter its directory or make its output file, or does not know its user"
 _SIGNALS = {
     "SIGILL": "the processor lacks an instruction: the program was built for another one",
     "SIGBUS": "it may have filled a memory file system such as /dev/shm",
@@ -22,6 +23,8 @@ _SIGNALS = {
     "SIGKILL": "it was killed by hand, or by the kernel where memory ran out",
     "SIGTERM": "it was asked to end",
 }
+_NOT_LAUNCHED = 53
+"""What Slurm has for the signal of a job whose script its node could not begin (seen on 22.05: `0:53`)."""
 _SHELLS = 128
 """A shell says 128 + n of a command that signal n ended."""
 _SAID_BY_THE_STATE = re.compile(
@@ -40,6 +43,8 @@ def exit_words(state: JobState, code: int | None, signal: int | None) -> str:
     """
     if state is not JobState.FAILED:
         return ""
+    if signal == _NOT_LAUNCHED:
+        return "it was not launched"
     if signal:
         name = _name(signal)
         return f"signal {signal}" + (f" ({name})" if name else "")
@@ -59,7 +64,11 @@ def explain_end(status: JobStatus, *, wanted: bool) -> Iterator[str]:
         yield _cancelled(status, wanted)
     if words := exit_words(status.state, status.exit_code, status.signal):
         code = status.exit_code or 0
-        advice = _ADVICE.get(code) or _SIGNALS.get(_name(status.signal or code - _SHELLS), "")
+        advice = (
+            _LAUNCH
+            if status.signal == _NOT_LAUNCHED
+            else _ADVICE.get(code) or _SIGNALS.get(_name(status.signal or code - _SHELLS), "")
+        )
         yield f"{words}: {advice}" if advice else words
     native = status.native_state.split(" ")[0].rstrip("+")
     if words := _NATIVE.get(native) or _STATES.get(status.state, ""):
@@ -92,8 +101,9 @@ def _cancelled(status: JobStatus, wanted: bool) -> str:
     if not wanted:
         return f"you cancelled it{when}"
     match = _BY.search(status.native_state)
-    who = f"user id {match[1]} of its site" if match else "its site, or somebody there, and not `hpc cancel`,"
-    return f"{who}{' (root)' if match and match[1] == '0' else ''} cancelled it{when}"
+    if match is None:
+        return f"it was cancelled at its site, not by `hpc cancel`{when and ','}{when}"
+    return f"user id {match[1]} of its site{' (root)' if match[1] == '0' else ''} cancelled it{when}"
 
 
 def _name(signal: int) -> str:

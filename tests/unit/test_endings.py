@@ -24,7 +24,8 @@ def words(state: JobState, native: str = "", *, wanted: bool = True, **more: obj
         (139, None, "exit code 139 (SIGSEGV)"),
         (255, None, "exit code 255"),
         (None, 9, "signal 9 (SIGKILL)"),
-        (None, 53, "signal 53"),
+        (None, 40, "signal 40"),
+        (None, 53, "it was not launched"),
         (None, None, ""),
         (0, None, "exit code 0"),
     ],
@@ -48,7 +49,7 @@ def test_who_cancelled_it_is_said_as_far_as_it_is_known() -> None:
     root = words(JobState.CANCELLED, "CANCELLED by 0", started_at=5.0)
     assert root == "user id 0 of its site (root) cancelled it"
     assert words(JobState.CANCELLED, "CANCELLED by 1001") == "user id 1001 of its site cancelled it before it began"
-    assert "not `hpc cancel`" in words(JobState.CANCELLED, started_at=5.0)
+    assert words(JobState.CANCELLED) == "it was cancelled at its site, not by `hpc cancel`, before it began"
     never = words(JobState.CANCELLED, reason="DependencyNeverSatisfied")
     assert "the job it waits for ended the wrong way" in never
 
@@ -61,6 +62,7 @@ def test_what_slurm_tells_apart_is_told_apart() -> None:
     assert "make room for another job" in words(JobState.PREEMPTED)
     assert "raise `memory`" in words(JobState.OUT_OF_MEMORY, signal=125, reason="OutOfMemory")
     assert "not loaded" in words(JobState.FAILED, exit_code=127, reason="NonZeroExitCode")
+    assert "could not enter its directory" in words(JobState.FAILED, signal=53, reason="JobLaunchFailure")
     assert "killed by hand" in words(JobState.FAILED, signal=9, reason="RaisedSignal:9(Killed)")
 
 
