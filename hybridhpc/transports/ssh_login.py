@@ -128,8 +128,13 @@ class Login:
         if isinstance(error, paramiko.AuthenticationException):
             return ssh_faults.denied(self._site, str(error).rstrip("."))
         return ssh_faults.fault(
-            self._site, str(error) or type(error).__name__, delivered=False, options_of=self._lookup
+            self._site, str(error) or type(error).__name__, delivered=False, options_of=self._options_of
         )
+
+    def _options_of(self, host: str) -> Mapping[str, str]:
+        """See ssh_faults.OptionsOf."""
+        name, port = host_and_port(host.rpartition("@")[2])
+        return {**self._lookup(name), **({"port": port} if port else {})}
 
 
 class _KnownHosts:

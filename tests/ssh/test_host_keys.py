@@ -58,15 +58,19 @@ def test_what_is_advised_for_an_unknown_key_makes_it_known(
     assert reach(server).run(HELLO).text == "hello\n"
 
 
-def test_the_unknown_key_of_a_jump_host_is_that_host_s(new_server: Servers, reach: Reach, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spelled", ["jump", "root@jump:{port}"])
+def test_the_unknown_key_of_a_jump_host_is_that_host_s(
+    new_server: Servers, reach: Reach, tmp_path: Path, spelled: str
+) -> None:
     """It is checked though the configuration says otherwise."""
     jump, target = new_server("jump", host="jump"), new_server("target")
     jump.known.write_text("")
     configured(jump, "StrictHostKeyChecking no")
-    configured(target, "ProxyJump jump")
+    name = spelled.format(port=jump.port)
+    configured(target, f"ProxyJump {name}")
     target.config.write_text(jump.config.read_text() + target.config.read_text())
     wrong = refusal(reach(target))
-    assert "the host key of jump is not known" in wrong.message and str(jump.known) in wrong.hint
+    assert f"the host key of {name} is not known" in wrong.message and str(jump.known) in wrong.hint
     assert jump.known.read_text() == ""
     obey(wrong.hint, tmp_path)
     assert reach(target).run(HELLO).text == "hello\n"
