@@ -101,6 +101,10 @@ def _read_specs(client: Client, words: Sequence[str], faults: Faults) -> list[Jo
     """Return the specs in the order of their dependencies; in their own where something is wrong with these."""
     from hybridhpc.spec.yaml import parse_spec
 
+    for word in words:
+        if word.startswith("-"):
+            hint = f"an option of sbatch is written into the spec: slurm: {{{word.lstrip('-').partition('=')[0]}: ...}}"
+            raise UsageError(f"{word} is no option of hpc", hint=hint)
     paths = [Path(client.cwd, word) for word in words]
     contents = [read_file(path) for path in paths]
     specs = []

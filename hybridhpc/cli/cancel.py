@@ -40,10 +40,11 @@ def command(jobs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
         say(f"{len(after):,} jobs {'would be' if dry_run else 'are being'} cancelled: {spelled(counts(after))}")
     else:
         over = {record.token for record in whole if record.state.final}
-        for record in after:
+        part_of = ["" for _ in whole] + [f"_{task}" for _, task in parts]
+        for part, record in zip(part_of, after, strict=True):
             words = "" if record.state.final else "would be cancelled: " if dry_run else "is being cancelled: "
             words = "had ended: " if record.token in over else words
-            say(f"{record.ref or record.token} {words}{record.state.value}")
+            say(f"{record.ref or record.token}{part} {words}{record.state.value}")
 
 
 def _only_one(client: Client, record: Record, words: tuple[str, ...], meant: tuple[Record, ...]) -> None:

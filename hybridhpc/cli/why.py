@@ -120,7 +120,7 @@ def _order(job: QueuedJob) -> tuple[int, float, str]:
 
 
 def _ended(client: Client, record: Record, now: float) -> Iterator[str]:
-    yield from explain_end(as_known(record), wanted=not record.unwanted)
+    yield from explain_end(as_known(record), wanted=_is_wanted(record))
     if record.started_at is None:
         return
     yield f"it ran for {_time(record, now)}"
@@ -131,6 +131,11 @@ def _ended(client: Client, record: Record, now: float) -> Iterator[str]:
     if last:
         yield f"the last line of its output: {last}"
     yield f"its output: {log_path(record, None)}"
+
+
+def _is_wanted(record: Record) -> bool | None:
+    """Whether the person let a job be. Who cancelled one task of an array is not kept: then None."""
+    return None if "_" in record.job_id and not record.unwanted else not record.unwanted
 
 
 def _failed_tasks(client: Client, record: Record) -> Iterator[str]:

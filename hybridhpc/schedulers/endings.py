@@ -28,9 +28,11 @@ _NOT_LAUNCHED = 53
 _SHELLS = 128
 """A shell says 128 + n of a command that signal n ended."""
 _SAID_BY_THE_STATE = re.compile(
-    r"(?:None|NonZeroExitCode|TimeLimit|OutOfMemory|RaisedSignal\S*|NodeFail|cancelled(?: while pending)?)(?= \(|$) ?"
+    r"NonZeroExitCode|TimeLimit|OutOfMemory|RaisedSignal\S*|NodeFail|cancelled(?: while pending)?"
 )
-"""Reasons (squeue(1), JOB REASON CODES) that say no more than state and exit code do. `(3 FAILED)` may follow."""
+"""Reasons (squeue(1), JOB REASON CODES) that say no more than state and exit code do. ` (3 FAILED)` may follow."""
+_ENDS = ("DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS")
+"""Reasons of pending jobs for which Slurm itself may end them."""
 _COUNTS = re.compile(r"\d+ [A-Z_]+(?:, \d+ [A-Z_]+)*")
 """What stands for the reason of an array: see fold()."""
 _BY = re.compile(r"CANCELLED by (\d+)")
@@ -53,13 +55,20 @@ def exit_words(state: JobState, code: int | None, signal: int | None) -> str:
 
 
 def reason_words(reason: str) -> str:
-    """Return what the scheduler gave as the reason of an end, without what the state says already."""
-    words = _SAID_BY_THE_STATE.sub("", reason, count=1)
-    return words[1:-1] if words.startswith("(") and words.endswith(")") else words
+    """Return what the scheduler gave as the reason of an end, without what the state says already.
+
+    Slurm leaves there why a job was pending when it was cancelled, which is no reason of its end.
+    """
+    word, blank, more = reason.partition(" (")
+    if _SAID_BY_THE_STATE.fullmatch(word) or (explain_reason(word) and word not in _ENDS):
+        return more.removesuffix(")") if blank else ""
+    return reason
 
 
-def explain_end(status: JobStatus, *, wanted: bool) -> Iterator[str]:
-    """Yield sentences: what ended the job and what can be done. `wanted`: the person did not cancel it."""
+def explain_end(status: JobStatus, *, wanted: bool | None) -> Iterator[str]:
+    """Yield sentences: what ended the job and what can be done. `wanted`: whether the person let it be;
+    None: that is not known.
+    """
     if status.state is JobState.CANCELLED:
         yield _cancelled(status, wanted)
     if words := exit_words(status.state, status.exit_code, status.signal):
@@ -96,11 +105,13 @@ _NATIVE = {
 """Words of Slurm that say more than the state they stand for."""
 
 
-def _cancelled(status: JobStatus, wanted: bool) -> str:
+def _cancelled(status: JobStatus, wanted: bool | None) -> str:
     when = "" if status.started_at else " before it began"
-    if not wanted:
+    if wanted is False:
         return f"you cancelled it{when}"
     match = _BY.search(status.native_state)
+    if match is None and wanted is None:
+        return f"it was cancelled{when}"
     if match is None:
         return f"it was cancelled at its site, not by `hpc cancel`{when and ','}{when}"
     return f"user id {match[1]} of its site{' (root)' if match[1] == '0' else ''} cancelled it{when}"

@@ -9,7 +9,7 @@ from hybridhpc.schedulers.endings import exit_words, explain_end, reason_words
 from hybridhpc.schedulers.slurm_states import JOB_STATES
 
 
-def words(state: JobState, native: str = "", *, wanted: bool = True, **more: object) -> str:
+def words(state: JobState, native: str = "", *, wanted: bool | None = True, **more: object) -> str:
     status = JobStatus(job_id="1", state=state, native_state=native or state.value, **more)
     return "\n".join(explain_end(status, wanted=wanted))
 
@@ -50,6 +50,8 @@ def test_who_cancelled_it_is_said_as_far_as_it_is_known() -> None:
     assert root == "user id 0 of its site (root) cancelled it"
     assert words(JobState.CANCELLED, "CANCELLED by 1001") == "user id 1001 of its site cancelled it before it began"
     assert words(JobState.CANCELLED) == "it was cancelled at its site, not by `hpc cancel`, before it began"
+    assert words(JobState.CANCELLED, wanted=None, started_at=5.0) == "it was cancelled"
+    assert words(JobState.CANCELLED, wanted=False, reason="JobHeldUser") == "you cancelled it before it began"
     never = words(JobState.CANCELLED, reason="DependencyNeverSatisfied")
     assert "the job it waits for ended the wrong way" in never
 
@@ -76,8 +78,9 @@ def test_every_end_but_a_good_one_has_words() -> None:
     ("reason", "said"),
     [
         ("None", ""), ("NonZeroExitCode", ""), ("NonZeroExitCode (2 FAILED, 3 COMPLETED)", "2 FAILED, 3 COMPLETED"),
-        ("RaisedSignal:9(Killed)", ""), ("TimeLimit", ""), ("NodeDown", "NodeDown"), ("", ""),
-        ("asked for more than its 50 MiB", "asked for more than its 50 MiB"), ("JobHeldUser", "JobHeldUser"),
+        ("RaisedSignal:9(Killed)", ""), ("TimeLimit", ""), ("NodeDown", ""), ("Priority", ""), ("JobHeldUser", ""),
+        ("JobArrayTaskLimit (10 CANCELLED)", "10 CANCELLED"), ("JobLaunchFailure", "JobLaunchFailure"), ("", ""),
+        ("asked for more than its 50 MiB", "asked for more than its 50 MiB"),
     ],
 )  # fmt: skip
 def test_a_reason_that_the_state_says_already_is_left_out(reason: str, said: str) -> None:

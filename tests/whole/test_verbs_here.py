@@ -185,6 +185,11 @@ def test_status_shows_only_the_states_that_are_asked_for(person: Person) -> None
     assert person.try_hpc("status", "-t", "RUNING").returncode == 2
 
 
+def test_an_option_of_sbatch_beside_a_spec_is_told_where_it_belongs(person: Person) -> None:
+    answer = person.try_hpc("plan", person.spec(QUICK), "--account", "ml")
+    assert (answer.returncode, "slurm: {account: ...}" in answer.stderr) == (2, True)
+
+
 def test_a_job_that_has_ended_is_no_living_namesake(person: Person) -> None:
     first = submit(person, "name: twin\nresources: {memory: 20MiB}\nrun: 'true'\n")
     second = submit(person, "name: twin\nresources: {memory: 20MiB}\nrun: sleep 60\n")
