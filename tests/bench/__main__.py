@@ -135,10 +135,11 @@ class Bench:
                 "spec": lambda: self.hpc("submit", "job.yaml", "--where", "onprem", "--quiet"),
                 "auto": lambda: self.hpc("submit", "job.yaml", "--where", "auto", "--quiet"),
                 "submitit": lambda: run(sys.executable, "-c", SUBMITIT, str(self.scratch / "submitit"), env=self.env),
+                "psij": lambda: run(sys.executable, "-c", many.PSIJ, "1", env=self.env, cwd=self.scratch),
             },
         )
         raw = medians["sbatch"]
-        beside = f"sbatch {raw * 1000:.0f} ms, submitit {medians['submitit'] * 1000:.0f} ms"
+        beside = ", ".join(f"{name} {medians[name] * 1000:.0f} ms" for name in ("sbatch", "submitit", "psij"))
         for name in ("script", "spec", "auto"):
             seconds = medians[name]
             ratio = f"{seconds * 1000:.0f} ms"
@@ -158,16 +159,20 @@ class Bench:
             return
         env = {**self.env, "HPC_CONFIG_DIR": str(sites.parent), "HPC_STATE_DIR": str(self.scratch / "far")}
         alone = ("-F", str(own), "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "LogLevel=ERROR")
+        share = ("-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f"ControlPath={self.scratch}/%C")
+        shared = ("-F", str(own), *share, "-o", "LogLevel=ERROR")
         sbatch = ("sbatch", "-t", "1", "--mem=100M", "--wrap=true")
         medians = interleaved(
             self.runs,
             {
                 "fresh": lambda: run("ssh", *alone, "lab-onprem", *sbatch),
+                "shared": lambda: run("ssh", *shared, "lab-onprem", *sbatch),
                 "auto": lambda: run(HPC, "submit", "job.yaml", "--where", "auto", "--quiet", env=env, cwd=self.scratch),
             },
         )
         ratio = medians["auto"] / medians["fresh"]
-        beside = f"a fresh `ssh host sbatch` {medians['fresh'] * 1000:.0f} ms"
+        run("ssh", *shared, "-O", "exit", "lab-onprem")
+        beside = f"`ssh host sbatch` fresh {medians['fresh'] * 1000:.0f} ms, shared {medians['shared'] * 1000:.0f} ms"
         self.note(
             "hpc submit, four sites over ssh",
             f"{medians['auto'] * 1000:.0f} ms, {ratio:.2f} x",

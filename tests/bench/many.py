@@ -107,6 +107,31 @@ class Many:
             "sbatch": self._timed(lambda: self._run(*SBATCH.split(), f"--array=0-{count - 1}", "--wrap", "true")),
         }
 
+    def behind(self, count: int) -> tuple[float, float]:
+        """Return the seconds of one submission over all sites behind ssh, by an empty queue and by so many jobs.
+
+        Every node is taken, and behind them wait single jobs that differ in name, walltime and memory.
+        """
+        (self.scratch / "one.yaml").write_text(
+            "name: one\nresources: {cpus: 1, memory: 100MiB}\ntime: 1m\nrun: 'true'\n"
+        )
+        submit = (self.hpc, "submit", "one.yaml", "--where", "auto", "--quiet")
+        empty = self._median(lambda: self._run(*submit, env=self.over_ssh))
+        self._run("sbatch", "-p", "cpu", "-a", "1-4", "-N1", "--exclusive", "--time=8:00:00", "--wrap", "sleep 900")
+        one = "sbatch -p cpu --mem=$((20 + i % 50)) --time=$((5 + i % 300)) -J job-$i --wrap true"
+        loop = f"for i in $(seq {count // 4}); do {one} || exit 1; done"
+        self._run("bash", "-c", " & ".join(f"({loop})" for _ in range(4)) + " & wait")
+        waiting = len(self._run("squeue", "--me", "--states=PENDING", "--noheader", "--array").split("\n")) - 1
+        if waiting < count:
+            raise SystemExit(f"only {waiting} of {count} jobs wait")
+        full = self._median(lambda: self._run(*submit, env=self.over_ssh))
+        self._run("scancel", "--me")
+        return empty, full
+
+    def _median(self, call: Callable[[], object]) -> float:
+        call()
+        return statistics.median(_seconds(call) for _ in range(7))
+
     def status(self, count: int) -> tuple[float, float]:
         """Return the seconds of one squeue and of `hpc status`, with so many of a person's jobs in the queue."""
         self._run("scancel", "--me")
@@ -172,6 +197,10 @@ def measure(scratch: Path, lab: Path, hpc: str, note: Note) -> None:
             ratio = ways["sbatch"] / ways[name]
             what = f"{count:,} distinct jobs: {name}"
             note(what, f"{count / ways[name]:.0f}/s, {ratio:.2f} x", beside, ">= 0.4 x an sbatch loop", ratio >= 0.4)
+    empty, full = many.behind(VERY_MANY)
+    beside = f"{empty * 1000:.0f} ms by an empty queue"
+    held = full <= empty + 0.15
+    note(f"a queue of {VERY_MANY:,} at one of four sites", f"{full * 1000:.0f} ms", beside, "<= 150 ms more", held)
     arrays = many.arrays(1000)
     beside = f"submitit map_array {arrays['submitit']:.2f} s, one sbatch --array {arrays['sbatch']:.2f} s"
     held = arrays["hpc"] <= arrays["submitit"]
