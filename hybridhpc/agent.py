@@ -27,6 +27,7 @@ from hybridhpc.schedulers.slurm_states import CLOSED
 from hybridhpc.units import format_duration
 
 HELD = "JobHeld"
+NEVER_MET = "DependencyNeverSatisfied"
 LEASE_LASTS = 300.0
 """Seconds until another agent may take over from one that went silent; longer than a slow submission takes."""
 INTERRUPTED_FOR = 30.0
@@ -151,6 +152,8 @@ class Agent:
             self._account_for_requeue(record, status)
         elif _waits(status) and status.reason.startswith(HELD) and not record.plan.hold:
             self._look_behind_hold(record, status)
+        elif _waits(status) and status.reason.startswith(NEVER_MET) and self._attempts.waits_in_vain(record):
+            self._mover.follow_dependencies(record)
 
     def _absent_for(self, record: Record, status: JobStatus) -> float:
         """Return for how long its scheduler has not known a job; not to be reached is another thing."""
@@ -268,21 +271,21 @@ class Agent:
 
     # ---- Placing pending jobs anew
 
-    def _consider_moves(self, records: Sequence[Record]) -> None:
-        now, looked = self._clock(), self._memory.looked
-        due = longest_first([record for record in records if now - looked.get(record.token, 0.0) >= LOOK_EVERY])
-        if not due:
-            return
-        mover = Mover(
+    @cached_property
+    def _mover(self) -> Mover:
+        return Mover(
             client=self._client,
             attempts=self._attempts,
             journal=self._journal,
             planner=self._planner,
             moving=self._moving,
         )
-        for record in due:
+
+    def _consider_moves(self, records: Sequence[Record]) -> None:
+        now, looked = self._clock(), self._memory.looked
+        for record in longest_first([each for each in records if now - looked.get(each.token, 0.0) >= LOOK_EVERY]):
             looked[record.token] = now
-            self._guarded(mover.consider, record)
+            self._guarded(self._mover.consider, record)
 
 
 def _waits(status: JobStatus | None) -> bool:

@@ -6,6 +6,7 @@ the checkpoint, submit. Who does it owns the job meanwhile (the lock that a subm
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,18 +17,20 @@ from hybridhpc.client import Client
 from hybridhpc.command import Command, Errand, Folder
 from hybridhpc.decide.recover import CERTAIN_AFTER
 from hybridhpc.errands import on_site
-from hybridhpc.errors import HpcError, TransportError
+from hybridhpc.errors import HpcError, NotFound, TransportError
 from hybridhpc.journal import Journal
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobSpec, JobState, Usd, Work
 from hybridhpc.planning import Planner, Wish
 from hybridhpc.schedulers.base import Taken
 from hybridhpc.script.plan import Plan
+from hybridhpc.spec.dependencies import is_met
 from hybridhpc.submitting import Outcome
 from hybridhpc.values import dataclass
 from hybridhpc.work_dirs import CARRIED, is_sweep, work_dirs
 
 _COPY = '[ -d "$1" ] || exit 0; umask 077; mkdir -p -- "$2" && cp -a -- "$1/." "$2"'
+_AFTER = re.compile(r"after(\w*):(\d+)")
 _COPYING = 1800.0
 """Seconds that copying a checkpoint may take."""
 
@@ -70,7 +73,32 @@ class Attempts:
             left = Usd(max(0.0, spec.goal.max_cost - spent))
             spec = replace(spec, goal=replace(spec.goal, max_cost=left))
         spec = replace(spec, where=_places(spec, record, avoid))
-        return Wish(spec=spec, request="", cwd=record.plan.cwd or self.client.cwd)
+        return Wish(
+            spec=spec, request="", cwd=record.plan.cwd or self.client.cwd, dependencies=self.dependencies(record)
+        )
+
+    def dependencies(self, record: Record) -> tuple[tuple[str, str, str], ...]:
+        """Return what an attempt that never began still has to wait for, as the present attempts of those jobs.
+
+        What can never be met any more stays as it is.
+        """
+        found = []
+        for kind, site, job_id in _awaited(record):
+            try:
+                other = self.client.ledger.find(f"{site}:{job_id}")
+            except NotFound:
+                found.append((kind, site, job_id))
+                continue
+            met = is_met(kind, other.state)
+            if met is None and other.job_id:
+                found.append((kind, other.site, other.job_id))
+            elif not met:
+                found.append((kind, site, job_id))
+        return tuple(found)
+
+    def waits_in_vain(self, record: Record) -> bool:
+        """Whether a job comes after an attempt that another one has followed."""
+        return self.dependencies(record) != _awaited(record)
 
     def plan(self, wish: Wish, planner: Planner) -> Plan | None:
         """Plan a new attempt; None if no site will do now."""
@@ -188,6 +216,15 @@ def _checkpoint(spec: JobSpec | None) -> str:
     """Return where a job keeps its checkpoint, relative to the directory in which it runs, or absolute."""
     work = spec.payload if spec is not None else None
     return work.checkpoint.directory.rstrip("/") if isinstance(work, Work) and work.checkpoint else ""
+
+
+def _awaited(record: Record) -> tuple[tuple[str, str, str], ...]:
+    """Return what an attempt was submitted to come after: kind, site and job id; nothing if it has begun."""
+    if record.started_at is not None:
+        return ()
+    options = [option for option in record.plan.options if option.startswith("--dependency=")]
+    found = (match for option in options for match in _AFTER.findall(option))
+    return tuple((kind or "start", record.site, job_id) for kind, job_id in found)
 
 
 def _places(spec: JobSpec, record: Record, avoid: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from hybridhpc.decide.recover import Cause
 from hybridhpc.journal import Journal
 from hybridhpc.ledger.base import Event, Record
 from hybridhpc.model import JobSpec, JobState, Move, Work
-from hybridhpc.planning import Planner
+from hybridhpc.planning import Planner, Wish
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot
 from hybridhpc.values import dataclass
@@ -52,14 +52,21 @@ class Mover:
         elif not _is_said(events, advice.to):
             self.journal.tell(record, "advice", f"{advice.to.candidate.name} would be better: {advice.why}")
 
+    def follow_dependencies(self, record: Record) -> None:
+        """Submit anew what comes after a job that has a new attempt: at its scheduler it would wait for ever."""
+        self._place(record, self.attempts.wish(record, spent=record.spent), "what it comes after has a new attempt")
+
     def _move(self, record: Record, advice: Advice) -> None:
         wish = self.attempts.wish(record, spent=record.spent, avoid=f"{record.site}/{record.partition}")
+        self._place(record, wish, advice.why)
+
+    def _place(self, record: Record, wish: Wish | None, why: str) -> None:
         plan = self.attempts.plan(wish, self.planner) if wish else None
         if plan is None:
             return
         with self.attempts.owned(record) as current:
             if current is not None and current.attempt == record.attempt and not current.state.final:
-                self.attempts.move(current, plan, advice.why)
+                self.attempts.move(current, plan, why)
 
     def _waiting(self, record: Record, spec: JobSpec, events: Sequence[Event]) -> Waiting:
         # By this machine's clock alone: a site's may differ by minutes.

@@ -200,8 +200,7 @@ class Planner:
         refusal = script_refusal(wish.spec, candidate, snapshot)
         if refusal:
             raise NoCandidate(refusal)
-        dependencies = tuple(f"--dependency=after{kind}:{job_id}" for kind, _, job_id in wish.dependencies)
-        return draft(wish.spec, candidate, self._dialects[site], snapshot, dependencies)
+        return draft(wish.spec, candidate, self._dialects[site], snapshot, _after(wish.dependencies))
 
     def _questions(self, candidates: Sequence[Candidate], drafts: Mapping[str, Draft]) -> dict[str, _Question]:
         """Return, by Candidate.key, what every scheduler that has an opinion is asked."""
@@ -255,6 +254,13 @@ class Planner:
         if drafts and _is_comparable(found[0]):
             found[0] = replace(found[0], promise=winner.forecast.promise)
         return tuple(found)
+
+
+def _after(dependencies: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
+    """Return one option for all that a job comes after: of several Slurm keeps the last (seen: 22.05)."""
+    words = {"start": "after"}
+    jobs = ",".join(f"{words.get(kind, f'after{kind}')}:{job_id}" for kind, _, job_id in dependencies)
+    return (f"--dependency={jobs}",) if jobs else ()
 
 
 def _open(questions: Mapping[str, _Question], ranking: Ranking) -> dict[str, _Question]:

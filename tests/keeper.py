@@ -55,16 +55,16 @@ class Keeper:
             assert time.monotonic() < end, record
             time.sleep(0.05)
 
-    def ended(self, token: str) -> Record:
-        return self.until(token, lambda record: record.state.final)
+    def ended(self, token: str, patience: float = 20.0) -> Record:
+        return self.until(token, lambda record: record.state.final, patience)
 
-    def running(self, token: str) -> Record:
-        return self.until(token, lambda record: record.state is JobState.RUNNING)
+    def running(self, token: str, patience: float = 20.0) -> Record:
+        return self.until(token, lambda record: record.state is JobState.RUNNING, patience)
 
-    def began(self, token: str) -> Record:
+    def began(self, token: str, patience: float = 20.0) -> Record:
         """Wait until its script has begun, which it says itself, and is not only said to run."""
-        record = self.running(token)
-        self.wait_for(lambda: bool(read_markers(self.client.reach(record)[2], record.job_dir).begun))
+        record = self.running(token, patience)
+        self.wait_for(lambda: bool(read_markers(self.client.reach(record)[2], record.job_dir).begun), patience)
         return record
 
     @staticmethod

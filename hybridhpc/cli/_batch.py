@@ -11,10 +11,10 @@ from hybridhpc.client import Client
 from hybridhpc.decide.candidate import Choice, Ranking
 from hybridhpc.errors import HpcError, NoCandidate, SchedulerError, Undelivered, UsageError
 from hybridhpc.ledger.base import Record
-from hybridhpc.model import JobSpec, JobState
+from hybridhpc.model import JobSpec
 from hybridhpc.planning import Planned, Planner, Wish
 from hybridhpc.script.plan import Plan
-from hybridhpc.spec.dependencies import meant
+from hybridhpc.spec.dependencies import is_met, meant
 from hybridhpc.spec.sweep import sweep_name
 from hybridhpc.submitting import Outcome, Told
 
@@ -184,13 +184,11 @@ def _with_dependencies(
 
 def _is_met(kind: str, record: Record) -> bool:
     """Whether a dependency is met already. Raises UsageError if it never will be."""
-    if not record.state.final:
-        return False
-    wrong = {"ok": record.state is not JobState.COMPLETED, "notok": record.state is JobState.COMPLETED}
-    if wrong.get(kind, False):
+    met = is_met(kind, record.state)
+    if met is False:
         message = f"it comes after {record.ref or record.name}, which ended {record.state.value}: it would never start"
         raise UsageError(message, hint="submit that one again first")
-    return True
+    return met is True
 
 
 def _refused_by(ranking: Ranking, winner: Choice, error: HpcError) -> dict[str, str]:

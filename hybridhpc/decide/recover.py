@@ -74,8 +74,10 @@ class Evidence:
     """Its last run began so long ago that nothing of it can be left: its walltime and more have passed."""
     absent_for: float = 0.0
     """The scheduler has not known it, or has closed it without it, for so long."""
-    ended: bool = False
-    """The run left an exit marker: it was asked to end, its node did not vanish."""
+    began_before: bool = False
+    """The run before the last requeue left a start marker."""
+    ended_before: bool = False
+    """It left an exit marker: it was asked to end, its node did not vanish."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,18 +127,20 @@ def find_requeue(seen: Evidence, now: float) -> Cause | None:
     (Slurm does not say which). Whose could not has lost its node. Slurm calls a job pending before its script has
     ended (seen on 22.05): a marker that is missing says nothing until MARKED_WITHIN has passed.
     """
-    if not seen.marks or seen.ended:
+    if not seen.marks or seen.ended_before:
         return Cause.PREEMPTED
     requeued_at = seen.status.submitted_at
     # By the site's clock; where that differs by more than a minute, nothing is waited for.
-    if seen.began and requeued_at is not None and abs(now - requeued_at) < MARKED_WITHIN:
+    if requeued_at is not None and abs(now - requeued_at) < MARKED_WITHIN:
         return None
-    return _loss(seen)
+    return _nodes_lost(seen) if seen.began_before else Cause.BOOT_FAIL
 
 
 def _loss(seen: Evidence) -> Cause:
-    if seen.marks and not seen.began:
-        return Cause.BOOT_FAIL
+    return Cause.BOOT_FAIL if seen.marks and not seen.began else _nodes_lost(seen)
+
+
+def _nodes_lost(seen: Evidence) -> Cause:
     return Cause.PREEMPTED if seen.spot else Cause.NODE_FAIL
 
 

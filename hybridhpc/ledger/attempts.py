@@ -57,9 +57,9 @@ class Attempts(ABC):
 
     def dependents(self, record: Record) -> tuple[Record, ...]:
         """See Ledger.dependents."""
-        comes_after = "EXISTS (SELECT 1 FROM json_each(a.plan, '$.options') WHERE value GLOB ?)"
+        comes_after = "EXISTS (SELECT 1 FROM json_each(a.plan, '$.options') WHERE value || ',' GLOB ?)"
         which = f"a.site = ? AND a.state IN ('PENDING', 'UNKNOWN') AND j.settled = 0 AND {comes_after}"
-        return self._select(which, (record.site, f"--dependency=after*:{record.job_id}"))
+        return self._select(which, (record.site, f"--dependency=*after*:{record.job_id},*"))
 
     def unsettled(self) -> tuple[Record, ...]:
         """See Ledger.unsettled."""

@@ -173,7 +173,7 @@ class Ledger(Protocol):
         ...
 
     def find(self, word: str) -> Record:
-        """Return the job a person means: token, a prefix of one, ref, job id or name.
+        """Return the job a person means: token, a prefix of one, ref (an earlier attempt's, too), job id or name.
 
         Of several with one name a living one, then the latest. Raises NotFound.
         """

@@ -37,6 +37,7 @@ _PAST = f"""
 SELECT j.name, a.site, a.partition, json_extract(a.plan, '$.resources'), COALESCE(a.submitted_at, j.created_at),
     a.started_at, a.ended_at, a.state {_BOTH}
 WHERE a.started_at IS NOT NULL AND a.ended_at IS NOT NULL ORDER BY j.created_at DESC LIMIT ?"""
+_EARLIER = "j.token IN (SELECT token FROM attempts WHERE site = ? AND job_id = ?)"
 _LIVE = tuple(state.value for state in JobState if not state.final)
 _LIVE_LIST = f"({', '.join(repr(state) for state in _LIVE)})"
 ANNOUNCE_WITHIN = 86400.0
@@ -185,6 +186,7 @@ class SqliteLedger(Attempts):
         site, colon, job_id = word.partition(":")
         queries = (
             ("a.site = ? AND a.job_id = ?", (site, job_id)) if colon else ("j.token = ?", (word,)),
+            (_EARLIER, (site, job_id)) if colon else ("0", ()),
             ("j.token GLOB ?", (f"{word}*",)) if len(word) >= 4 and word.isalnum() else ("0", ()),
             ("a.job_id = ?", (word,)),
             ("j.name = ?", (word,)),

@@ -7,8 +7,16 @@ from collections.abc import Container, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from hybridhpc.errors import Problem, SpecError
-from hybridhpc.model import JobSpec
+from hybridhpc.model import JobSpec, JobState
 from hybridhpc.spec.fault import problem_of
+
+
+def is_met(kind: str, state: JobState) -> bool | None:
+    """Whether a dependency on a job in this state is met: yes, never, or not yet (None)."""
+    if not state.final:
+        return None
+    wanted = {"ok": state is JobState.COMPLETED, "notok": state is not JobState.COMPLETED}
+    return wanted.get(kind, True)
 
 
 def check_dependencies(specs: Sequence[JobSpec], *, known: Container[str] = ()) -> tuple[JobSpec, ...]:

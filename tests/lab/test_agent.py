@@ -15,6 +15,7 @@ import pytest
 
 from hybridhpc import agent
 from hybridhpc.decide.recover import MARKED_WITHIN
+from hybridhpc.evidence import read_markers
 from hybridhpc.ledger.base import Intent, Record
 from hybridhpc.model import JobState, Move
 from hybridhpc.submitting import Submitter
@@ -120,6 +121,25 @@ def test_what_slurm_does_not_requeue_gets_a_new_attempt(keeper: Keeper, own_lab:
     assert keeper.run_pass() == ["node_fail", "submitted"]
     last = keeper.ended(token)
     assert (last.state, last.attempt) == (JobState.COMPLETED, 2)
+
+
+def test_who_comes_after_a_job_comes_after_its_new_attempt(keeper: Keeper, own_lab: Lab) -> None:
+    trace = keeper.person.home / "trace"
+    run = f"run: '[ $HPC_RESTART_COUNT = 1 ] || sleep 60; echo first >> {trace}'\n"
+    first = keeper.submit(f"name: first\n{SMALL}retries: {{node_fail: 1}}\n{run}")
+    quick = keeper.submit(f"name: quick\n{SMALL}run: 'true'\n")
+    after = keeper.submit(f"name: after\n{SMALL}after: {{ok: [first, quick]}}\nrun: echo after >> {trace}\n")
+    keeper.ended(quick)
+    record = keeper.began(first)
+    own_lab.run("scontrol", "update", f"jobid={record.job_id}", "requeue=0")
+    lose_node(own_lab, record.job_id)
+    keeper.ended(first)
+    keeper.until(after, lambda now: now.reason == "DependencyNeverSatisfied")
+    assert [kind for kind in keeper.run_pass() if kind != "completed"] == [
+        "node_fail", "submitted", "moving", "moved", "submitted",
+    ]  # fmt: skip
+    assert keeper.ended(after).attempt == 2
+    assert trace.read_text() == "first\nafter\n"
 
 
 def test_what_is_requeued_more_often_than_allowed_is_ended(keeper: Keeper, own_lab: Lab) -> None:
@@ -281,6 +301,63 @@ def test_without_scontrol_a_job_that_is_to_move_stays_and_the_reason_is_said(kee
     assert keeper.run_pass(Move.ON) == []
     assert (keeper.record(token).attempt, keeper.record(token).state) == (1, JobState.PENDING)
     keeper.person.hpc("cancel", token)
+
+
+@contextmanager
+def private(lab: Lab) -> Iterator[None]:
+    """Nobody sees others' jobs and figures meanwhile (slurm.conf(5), PrivateData)."""
+    conf = lab.cluster.slurm_conf
+    before = conf.read_text()
+    conf.write_text(f"{before}PrivateData=accounts,events,jobs,reservations,usage,users\n")
+    lab.run("scontrol", "reconfigure")
+    yield
+    conf.write_text(before)
+    lab.run("scontrol", "reconfigure")
+
+
+def test_where_nobody_sees_others_jobs_all_is_done_for_one_s_own(own_lab: Lab, tmp_path: Path) -> None:
+    """As an ordinary user, behind ssh: root sees everything."""
+    alice = own_lab.cluster.user
+    site = own_lab.ssh_site_path.read_text() + "poll_interval: 1s\n"
+    keeper = Keeper(Person(tmp_path / "person"), {"onprem": site})
+    with private(own_lab):
+        other = own_lab.run("sbatch", "--parsable", "--mem=1M", "-o", "/dev/null", "--wrap", "sleep 60").strip()
+        requeued = keeper.submit(
+            f"name: requeued\n{SMALL}retries: {{preempted: 1}}\nrun: '[ $HPC_RESTART_COUNT = 1 ] || sleep 60'\n"
+        )
+        waits = keeper.submit(f"name: waits\n{SMALL}slurm: {{begin: now+1hour}}\nrun: 'true'\n")
+        seen = own_lab.run("squeue", "-h", "-o", "%i", user=alice).split()
+        assert seen and other not in seen
+        record = keeper.record(waits)
+        root = keeper.client.job_root("onprem")
+        assert keeper.client.ledger.propose(record, record.plan, job_root=root) is not None
+        assert keeper.run_pass() == ["moved", "submitted"]
+        record = keeper.began(requeued)
+        own_lab.run("scontrol", "requeue", record.job_id)
+        transport = keeper.client.reach(record)[2]
+        keeper.wait_for(lambda: bool(read_markers(transport, record.job_dir).ended))
+        keeper.until(requeued, lambda now: now.state is JobState.PENDING)
+        assert keeper.run_pass() == ["preempted"]
+        own_lab.run("scontrol", "update", f"jobid={record.job_id}", "StartTime=now")
+        assert keeper.ended(requeued).state is JobState.COMPLETED
+        assert keeper.run_pass() == ["completed"]
+        keeper.person.hpc("cancel", waits)
+        own_lab.run("scancel", other)
+
+
+def test_of_an_array_with_a_limit_only_the_tasks_that_failed_run_again(keeper: Keeper) -> None:
+    trace = keeper.person.home / "tasks"
+    token = keeper.submit(
+        f"name: some\n{SMALL}array: 0-3%2\nretries: {{failed: 1}}\n"
+        f"run: n=$SLURM_ARRAY_TASK_ID; echo $n >> {trace}; [ $HPC_RESTART_COUNT = 1 ] || [ $((n % 2)) = 0 ]\n"
+    )
+    assert keeper.ended(token).state is JobState.FAILED
+    assert keeper.run_pass() == ["waits"]
+    keeper.later = 61.0
+    assert keeper.run_pass() == ["failed", "submitted"]
+    assert keeper.record(token).plan.tasks == 2
+    assert keeper.ended(token).state is JobState.COMPLETED
+    assert sorted(trace.read_text().split()) == ["0", "1", "1", "2", "3", "3"]
 
 
 def test_a_script_of_several_components_is_followed_and_never_tried_again(keeper: Keeper) -> None:

@@ -76,6 +76,13 @@ def test_a_job_is_found_by_token_prefix_ref_id_and_name(ledger: SqliteLedger) ->
         ledger.find("nothing")
 
 
+def test_the_ref_of_an_earlier_attempt_still_means_the_job(ledger: SqliteLedger) -> None:
+    first = made(ledger, "1")
+    ledger.propose(first, PLAN, job_root="/root")
+    ledger.begin(first, kind="moved", why="", now=3.0)
+    assert ledger.find(f"{PLAN.site}:1").attempt == 2
+
+
 def test_the_latest_job_of_a_name_is_meant(ledger: SqliteLedger) -> None:
     intend(ledger, "r")
     later = intend(ledger, "r", now=200.0)

@@ -96,19 +96,21 @@ def test_the_cause_follows_from_the_evidence(evidence: Evidence, cause: Cause | 
 
 def test_a_requeue_is_told_by_markers() -> None:
     pending = ended(JobState.PENDING, restarts=1)
-    assert find_requeue(Evidence(status=pending, began=False), 1000.0) is Cause.BOOT_FAIL
-    assert find_requeue(Evidence(status=pending, began=True), 1000.0) is Cause.NODE_FAIL
-    assert find_requeue(Evidence(status=pending, began=True, spot=True), 1000.0) is Cause.PREEMPTED
-    assert find_requeue(Evidence(status=pending, began=True, ended=True), 1000.0) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, began_before=False), 1000.0) is Cause.BOOT_FAIL
+    assert find_requeue(Evidence(status=pending, began_before=True), 1000.0) is Cause.NODE_FAIL
+    assert find_requeue(Evidence(status=pending, began_before=True, spot=True), 1000.0) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, began_before=True, ended_before=True), 1000.0) is Cause.PREEMPTED
     assert find_requeue(Evidence(status=pending, marks=False), 1000.0) is Cause.PREEMPTED
 
 
 def test_a_requeue_is_not_judged_while_its_script_may_still_be_ending() -> None:
     pending = replace(ended(JobState.PENDING, restarts=1), submitted_at=1000.0)
-    assert find_requeue(Evidence(status=pending, began=True), 1000.0 + MARKED_WITHIN - 1) is None
-    assert find_requeue(Evidence(status=pending, began=True), 1000.0 + MARKED_WITHIN) is Cause.NODE_FAIL
-    assert find_requeue(Evidence(status=pending, began=True, ended=True), 1001.0) is Cause.PREEMPTED
-    assert find_requeue(Evidence(status=pending, began=True), 400.0) is Cause.NODE_FAIL, "its clock is ahead of ours"
+    assert find_requeue(Evidence(status=pending, began_before=True), 1000.0 + MARKED_WITHIN - 1) is None
+    assert find_requeue(Evidence(status=pending, began_before=True), 1000.0 + MARKED_WITHIN) is Cause.NODE_FAIL
+    assert find_requeue(Evidence(status=pending), 1000.0 + MARKED_WITHIN - 1) is None, "nor its start be seen"
+    assert find_requeue(Evidence(status=pending), 1000.0 + MARKED_WITHIN) is Cause.BOOT_FAIL
+    assert find_requeue(Evidence(status=pending, began_before=True, ended_before=True), 1001.0) is Cause.PREEMPTED
+    assert find_requeue(Evidence(status=pending, began_before=True), 400.0) is Cause.NODE_FAIL, "its clock is ahead"
 
 
 @pytest.mark.parametrize(

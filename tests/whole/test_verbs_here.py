@@ -124,6 +124,17 @@ def test_a_dependency_by_name_runs_after_it(person: Person) -> None:
     assert trace.read_text().split() == ["prep", "train"]
 
 
+def test_a_job_that_comes_after_several_waits_for_all_of_them(person: Person) -> None:
+    trace = person.home / "trace"
+    for name, seconds in (("slow", 1), ("quick", 0)):
+        person.spec(f"name: {name}\nrun: sleep {seconds}; echo {name} >> {trace}\n", f"{name}.yaml")
+    person.spec(f"name: train\nafter: {{ok: [slow, quick]}}\nrun: echo train >> {trace}\n", "train.yaml")
+    person.spec(f"name: also\nafter: {{start: [slow], any: [quick]}}\nrun: echo also >> {trace}\n", "also.yaml")
+    refs = person.hpc("submit", "also.yaml", "train.yaml", "slow.yaml", "quick.yaml", "--quiet").split()
+    person.hpc("wait", *refs)
+    assert trace.read_text().split()[-2:] == ["slow", "train"]
+
+
 def test_a_missing_dependency_is_named_and_nothing_is_submitted(person: Person) -> None:
     answer = person.try_hpc("submit", person.spec("after: {ok: [nobody]}\nrun: 'true'\n"))
     assert answer.returncode == 3
