@@ -12,6 +12,7 @@ from hybridhpc.cli._chart import chart
 from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._output import say, show_json
 from hybridhpc.cli._plan import decisions, plan_json, show_plan
+from hybridhpc.cli._remarks import remark_scripts
 from hybridhpc.cli._screen import width_of
 from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_option
 
@@ -40,6 +41,7 @@ def command(
     client = new_client()
     planner = client.planner(where)
     wishes = read_wishes(client, ctx.meta["rest"], where, goal, table)
+    remark_scripts(wishes)
     planned = planner.plan_all(before_submission(client, wishes), client.ledger.history())
     if as_json:
         answers = [plan_json(answer) for answer in planned]

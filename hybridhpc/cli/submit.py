@@ -13,6 +13,7 @@ from hybridhpc.cli._context import dry_run_option, json_option, new_client
 from hybridhpc.cli._follow import follow, judge, wait_for
 from hybridhpc.cli._output import say, show_json, submit_json, tell
 from hybridhpc.cli._plan import decisions, plan_json, show_plan
+from hybridhpc.cli._remarks import remark_scripts
 from hybridhpc.cli._streams import check_printed
 from hybridhpc.cli._summary import summary
 from hybridhpc.cli._terminal import clean
@@ -20,7 +21,6 @@ from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_opti
 from hybridhpc.client import Client
 from hybridhpc.errors import HpcError
 from hybridhpc.ledger.base import Record
-from hybridhpc.model import Script
 from hybridhpc.planning import Wish
 from hybridhpc.submitting import Outcome
 
@@ -62,7 +62,7 @@ def command(
     client = new_client()
     planner = client.planner(where)
     wishes = read_wishes(client, ctx.meta["rest"], where, goal, table)
-    _remark_arguments(wishes)
+    remark_scripts(wishes)
     batch = Batch(client, planner, wishes)
     if not (again or dry_run):
         batch.take_up()
@@ -80,17 +80,6 @@ def command(
     _announce(client, wishes, ended, as_json=as_json)
     records = [each.record for group in ended for each in group if isinstance(each, Outcome)]
     _see_to_the_end(client, records, following=following, as_json=as_json)
-
-
-def _remark_arguments(wishes: list[Wish]) -> None:
-    """Say so where what looks like an option of sbatch stands behind the script: there it is the script's own."""
-    from hybridhpc.spec.sbatch_options import BY_NAME
-
-    for payload in (wish.spec.payload for wish in wishes):
-        words = payload.args if isinstance(payload, Script) else ()
-        meant = [word for word in words if word.startswith("--") and word[2:].partition("=")[0] in BY_NAME]
-        if meant:
-            tell(clean(f"note: {meant[0]} stands behind the script, which gets it; options of sbatch stand before it"))
 
 
 def _announce(client: Client, wishes: list[Wish], ended: tuple[Ended, ...], *, as_json: bool) -> None:

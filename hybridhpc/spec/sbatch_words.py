@@ -95,6 +95,17 @@ def read_directives(content: bytes, path: str, release: Release) -> Directives:
     return found
 
 
+def lines_too_late(content: bytes) -> tuple[int, ...]:
+    """Return the #SBATCH lines behind the first command, which sbatch takes for comments.
+
+    None where the script has a here-document: they may be those of a script that it writes.
+    """
+    if b"<<" in content:
+        return ()
+    read = sum(1 for _ in _head(content))
+    return tuple(number for number, line in _lines(content) if number > read and line.startswith(_MAGIC))
+
+
 def _lines(content: bytes) -> Iterator[tuple[int, str]]:
     text = content.decode("utf-8", "surrogateescape")
     return enumerate(text.split("\n"), start=1)

@@ -214,6 +214,10 @@ def test_an_option_of_sbatch_behind_the_script_is_the_script_s_and_that_is_said(
     person.spec("#!/bin/bash\n#SBATCH -t 1 --mem=50\ntrue\n", "job.sh")
     assert "note: --time=5 stands behind the script" in person.try_hpc("submit", "job.sh", "--time=5").stderr
     assert "note: " not in person.try_hpc("submit", "job.sh", "--lr=5").stderr
+    person.spec("#!/bin/bash\n#SBATCH -t 1 --mem=50\ntrue\n#SBATCH -N 4\n", "late.sh")
+    assert "note: line 4: #SBATCH behind the first command" in person.try_hpc("plan", "late.sh").stderr
+    person.spec("#!/bin/bash\n#SBATCH -t 1 --mem=50\ncat >x <<E\n#SBATCH -N 4\nE\n", "writes.sh")
+    assert "note: " not in person.try_hpc("plan", "writes.sh").stderr
 
 
 def test_a_job_that_was_refused_is_called_so_and_the_fix_is_not_another_site(person: Person) -> None:
