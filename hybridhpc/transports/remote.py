@@ -19,7 +19,7 @@ from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import MAX_OUTPUT, no_directory
 from hybridhpc.transports.errands import Answers, batches, new_mark, pack
-from hybridhpc.transports.ssh_faults import LATE
+from hybridhpc.transports.ssh_faults import LATE, by_hand
 
 if TYPE_CHECKING:
     from hybridhpc.transports.tree import Tree
@@ -120,16 +120,21 @@ class RemoteTransport(ABC):
 
     def _explained(self, errand: Errand, answer: CommandResult | HpcError) -> CommandResult | HpcError:
         """Say of what could not be begun at the site where that is, and which key of its file may be wrong."""
-        cwd = errand.cwd or ""
+        site, cwd = self._site, errand.cwd or ""
         if not isinstance(answer, Undelivered):
             return answer
         if answer.message == f"{cwd}: no such directory":
-            return no_directory(self._site.name, cwd)
-        hint = answer.hint
-        if _NO_PROGRAM not in answer.message:
-            where = self._site.place_of("job_root")
-            hint = f"is there room, and may you write there? {where} {self._site.job_root or '~/.hybridhpc/jobs'}"
-        return Undelivered(f"{self._site.name}: {answer.message}", hint=hint)
+            return no_directory(site.name, cwd)
+        if site.slurm_conf and answer.message == f"slurm_conf {site.slurm_conf} does not exist":
+            message, hint = f"{site.place_of('slurm_conf')} {site.slurm_conf} does not exist there", "correct it"
+        elif _NO_PROGRAM in answer.message:
+            message, looks = answer.message, f"{by_hand(site)} command -v {answer.message.partition(':')[0]}"
+            hint = f"`{looks}` finds nothing: set PATH for shells that are not interactive (bash: at the top of ~/.bashrc there)"
+        else:
+            message, key = answer.message, site.place_of("job_root")
+            hint = f"is there room, and may you write there? {key} {site.job_root or '~/.hybridhpc/jobs'}"
+        is_question = errand.scrubbed and errand.command is not _NOTHING
+        return Undelivered(message if is_question else f"{site.name}: {message}", hint=hint)
 
     @property
     def _whose(self) -> tuple[str, str]:

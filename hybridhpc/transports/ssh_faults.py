@@ -54,25 +54,23 @@ def fault(
         return _unknown_key(site, words, options_of)
     if re.search(_DENIED, words):
         return denied(site, said, log_in)
-    hint = f"try it by hand: {_by_hand(site)}"
+    hint = f"try it by hand: {by_hand(site)}"
     return Undelivered(f"{site.host} is not reached: {said or 'ssh ended without a word'}", hint=hint)
 
 
 def late(site: Site, *, delivered: bool) -> TransportError:
     """Return the error for a site of which nothing was heard in time."""
     kind = TransportError if delivered else Undelivered
-    return kind(f"{site.host}{LATE}", hint=f"try it by hand: {_by_hand(site)}")
+    return kind(f"{site.host}{LATE}", hint=f"try it by hand: {by_hand(site)}")
 
 
 def denied(site: Site, said: str, log_in: str = "") -> AuthExpired:
     """Return the error for a login that was refused."""
-    by_hand = (
-        f"log in once, the connection then serves hpc: {log_in}" if log_in else f"try it by hand: {_by_hand(site)}"
-    )
+    how = f"log in once, the connection then serves hpc: {log_in}" if log_in else f"try it by hand: {by_hand(site)}"
     renew = f"; renew it: {site.renew}" if site.renew else ""
     return AuthExpired(
         f"AUTH_EXPIRED: {site.host} does not let you in: {said}{renew}",
-        hint=f"{by_hand}; `ssh-add -l` lists the keys that your agent holds",
+        hint=f"{how}; `ssh-add -l` lists the keys that your agent holds",
     )
 
 
@@ -132,7 +130,8 @@ def _named(site: Site) -> str:
     return (site.host or "").rpartition("@")[2]
 
 
-def _by_hand(site: Site) -> str:
+def by_hand(site: Site) -> str:
+    """Return the ssh command that a person types for a site."""
     config = ("-F", site.ssh_config) if site.ssh_config else ()
     return shell_words(("ssh", *config, *destination(site.host or "")))
 

@@ -81,6 +81,17 @@ def test_what_cannot_be_put_at_a_site_names_it_and_the_key(server: Loopback, rea
     assert caught.value.hint.endswith("/s.yaml:3: job_root: /proc/1/jobs")
 
 
+def test_a_program_or_configuration_that_a_site_lacks_has_its_fix(
+    server: Loopback, reach: Callable[..., Transport]
+) -> None:
+    with pytest.raises(Undelivered, match=r"^no-squeue: not found") as caught:
+        reach(server).run(Command(argv=("no-squeue",)))
+    assert f"`ssh -F {server.config} there command -v no-squeue` finds nothing: set PATH" in caught.value.hint
+    lacking = reach(server, file="/s.yaml", lines=(("slurm_conf", 2),), slurm_conf="/none/slurm.conf")
+    with pytest.raises(Undelivered, match=r"^/s.yaml:2: slurm_conf: /none/slurm.conf does not exist there"):
+        lacking.run(Command(argv=("true",)))
+
+
 def test_a_command_that_hangs_is_told_from_a_site_that_is_not_reached(
     server: Loopback, reach: Callable[..., Transport]
 ) -> None:
