@@ -129,7 +129,7 @@ class RemoteTransport(ABC):
             message, hint = f"{site.place_of('slurm_conf')} {site.slurm_conf} does not exist there", "correct it"
         elif _NO_PROGRAM in answer.message:
             message, looks = answer.message, f"{by_hand(site)} command -v {answer.message.partition(':')[0]}"
-            hint = f"`{looks}` finds nothing: set PATH for shells that are not interactive (bash: at the top of ~/.bashrc there)"
+            hint = f"`{looks}` finds nothing: set PATH for shells that are not interactive (bash: atop its ~/.bashrc)"
         else:
             message, key = answer.message, site.place_of("job_root")
             hint = f"is there room, and may you write there? {key} {site.job_root or '~/.hybridhpc/jobs'}"
