@@ -260,9 +260,12 @@ def log_names(record: Record) -> tuple[str, re.Pattern[str]]:
 
 
 def log_path(record: Record, task: int | None) -> str:
-    """Return where a job's output lies: the pattern with its ids put in (sbatch(1), FILENAME PATTERN)."""
+    """Return where a job's output lies: the pattern with its ids put in (sbatch(1), FILENAME PATTERN).
+
+    Of an array as a whole `*` stands for the index.
+    """
     array_id, _, index = record.job_id.partition("_")
-    index = str(task) if task is not None else index
+    index = str(task) if task is not None else index or "*"
     words = {"%%": "%", "%j": record.job_id, "%A": array_id, "%a": index, "%x": record.name, "%J": record.job_id}
     path = record.log
     for pattern, word in words.items():

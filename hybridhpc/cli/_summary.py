@@ -6,6 +6,7 @@ from hybridhpc.cli._output import end_words, money, table
 from hybridhpc.client import Client
 from hybridhpc.following import log_path
 from hybridhpc.ledger.base import Record
+from hybridhpc.model import JobState
 from hybridhpc.script.points import POINT
 from hybridhpc.units import format_duration
 from hybridhpc.work_dirs import is_sweep, work_dir
@@ -16,7 +17,7 @@ def summary(client: Client, record: Record) -> str:
     now = client.clock()
     rows = [
         ["job", f"{record.ref} ({record.name})"],
-        ["state", ", ".join([record.state.value, *end_words(record)])],
+        ["state", ", ".join([record.state.value, *(() if record.state is JobState.COMPLETED else end_words(record))])],
         ["elapsed", format_duration(record.elapsed(now))],
         ["cost", money(record.cost(now))],
         ["log", log_path(record, None)],

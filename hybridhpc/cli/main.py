@@ -148,7 +148,7 @@ def run(arguments: list[str]) -> int:
         hint = (
             f"`{error.ctx.command_path} --help` shows how" if isinstance(error, click.UsageError) and error.ctx else ""
         )
-        return _explain(UsageError(error.format_message(), hint=hint), as_json)
+        return _explain(UsageError(" ".join(error.format_message().split()), hint=hint), as_json)
     except (KeyboardInterrupt, click.Abort):
         click.echo("hpc: interrupted; jobs that were submitted go on (hpc status, hpc logs -f)", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -111,6 +111,7 @@ def test_a_site_that_cannot_be_asked_leaves_the_state_unknown(tmp_path: Path, si
 
 def test_the_log_of_a_task_is_found_by_its_pattern(tmp_path: Path) -> None:
     assert log_path(record_of(tmp_path, tasks=4), 3) == "/logs/job-7_3-7.log"
+    assert log_path(record_of(tmp_path, tasks=4), None) == "/logs/job-7_*-7.log"
 
 
 def test_the_markers_of_many_jobs_are_read_in_one_go(
