@@ -18,6 +18,7 @@ _CHANGED = r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for .* has chang
 _UNKNOWN = r"No \S+ host key is known for|Host key verification failed|authenticity of host"
 _DENIED = r"Permission denied|Too many authentication failures|No more authentication methods|Authentication failed"
 _PASSING = r"kex_exchange_identification|Connection (?:closed|reset) by|banner exchange"
+_NO_NAME = r"Could not resolve hostname|Name or service not known|nodename nor servname|Temporary failure in name"
 _KNOWN_AS = re.compile(r"host key is known for (\S+)|[Hh]ost key for (\S+) has changed")
 _HELD_BY = re.compile(r"^Offending .*\bkey in (.+):\d+\s*$", re.MULTILINE)
 
@@ -55,6 +56,8 @@ def fault(
     if re.search(_DENIED, words):
         return denied(site, said, log_in)
     hint = f"try it by hand: {by_hand(site)}"
+    if re.search(_NO_NAME, words):
+        hint = f"correct {site.place_of('host')} {site.host}, or add that host to your ssh configuration; {hint}"
     return Undelivered(f"{site.host} is not reached: {said or 'ssh ended without a word'}", hint=hint)
 
 

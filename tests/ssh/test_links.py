@@ -138,6 +138,12 @@ def test_a_port_where_nobody_listens_is_not_reached(server: Loopback, reach: Rea
         reach(server, ssh_config=str(tmp_path / "config")).run(HELLO)
 
 
+def test_a_host_that_nobody_knows_names_its_key(server: Loopback, reach: Reach) -> None:
+    with pytest.raises(Undelivered, match=r"nowhere.invalid is not reached") as caught:
+        reach(server, file="/s.yaml", lines=(("host", 1),), host="nowhere.invalid").run(HELLO)
+    assert caught.value.hint.startswith("correct /s.yaml:1: host: nowhere.invalid, or add that host")
+
+
 def test_a_wrong_key_names_what_renews_it(new_server: Callable[..., Loopback], reach: Reach) -> None:
     server = new_server()
     (server.place / "authorized_keys").write_text("")
