@@ -32,12 +32,18 @@ class _Standard(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
         if self.lost is None:
             try:
-                return super().write(data)
-            except BlockingIOError:
-                raise
+                return self._whole(data)
             except OSError as error:
                 self.lost = error
         return memoryview(data).nbytes
+
+    def _whole(self, data: ReadableBuffer) -> int:
+        """Write, and wait where another program that has the same terminal or pipe made it refuse to wait."""
+        while (written := super().write(data)) is None:
+            from select import select
+
+            select([], [self], [])
+        return written
 
 
 def hold_streams(env: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -36,6 +37,16 @@ def test_the_locale_says_what_can_be_shown(env: dict[str, str], encoding: str) -
 def printed(text: str, **env: str) -> bytes:
     program = f"import sys; from hybridhpc.cli._streams import hold_streams; hold_streams({env!r}); print({text!r})"
     return subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, timeout=20, check=True).stdout
+
+
+def test_a_pipe_that_refuses_to_wait_is_waited_for() -> None:
+    program = "from hybridhpc.cli._streams import hold_streams; hold_streams({}); print('x' * 500_000)"
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=theirs) as done, os.fdopen(ours, "rb") as pipe:
+        os.close(theirs)
+        assert len(pipe.read()) == 500_001
+    assert done.returncode == 0
 
 
 def test_what_a_locale_lacks_is_spelled_in_what_it_has() -> None:
