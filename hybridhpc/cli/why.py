@@ -110,7 +110,8 @@ def _queue(record: Record, snapshot: Snapshot, now: float) -> Iterator[str]:
     rivals = [job for job in snapshot.jobs if job.state is JobState.PENDING and job.partition == own.partition]
     ahead = sum(job.tasks for job in rivals if _order(job) < _order(own) and not job.blocked)
     running = sum(job.state is JobState.RUNNING and job.partition == own.partition for job in snapshot.jobs)
-    yield f"{ahead} pending jobs are before it in {own.partition}, where {running} run"
+    before = f"{ahead:,} pending jobs are" if ahead > 1 else f"{'1' if ahead else 'no'} pending job is"
+    yield f"{before} before it in {own.partition}, where {running} run{'s' * (running == 1)}"
     if own.start_estimate and own.start_estimate > now:
         yield f"the scheduler expects to start it in {format_duration(own.start_estimate - now)}"
 
