@@ -1,6 +1,6 @@
 """Measure the budgets and print a table. Times are medians of whole processes; read the ratios, not the figures.
 
-usage: python -m tests.bench [--runs N] [--many] [--json FILE]
+usage: python -m tests.bench [--runs N] [--many] [--json FILE] [--page FILE]
 
 With a lab up (`make lab`), submissions to a real Slurm are measured beside raw sbatch and submitit.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import resource
 import shutil
 import statistics
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import distribution, requires
 from pathlib import Path
 
@@ -206,10 +208,32 @@ def installed_bytes(name: str) -> int:
     return sum(Path(str(path)).stat().st_size for path in paths if Path(str(path)).is_file())
 
 
+def page(rows: list[dict[str, str]], runs: int) -> str:
+    """Return the table as Markdown, with the machine and the programs it was measured on."""
+    slurm = run("sbatch", "--version").strip() if shutil.which("sbatch") else "no Slurm"
+    busy = Path("/proc/loadavg").read_text().split()[0]
+    what = (
+        f"{os.cpu_count()} CPUs shared with all clusters of the lab, load {busy} at the end, Linux {platform.release()}"
+    )
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([row[name].replace("|", "\\|") for name in columns] for row in rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    asked = f"python -m tests.bench {' '.join(sys.argv[1:])}"
+    return f"""# How quick it is
+
+Measured on {datetime.now(UTC).date()} by `{asked}` with the lab ([lab.md](../lab.md)):
+Python {platform.python_version()}, {slurm}, {what}. Medians of {runs} whole processes that take turns;
+the 1,000 jobs once. Read the ratios, not the figures.
+
+{table}
+"""
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=11)
     options.add_argument("--json", type=Path)
+    options.add_argument("--page", type=Path, help="write a page with the table and what it was measured on")
     options.add_argument("--many", action="store_true", help="also thousands of jobs at once: some minutes")
     chosen = options.parse_args()
     # Where this is set, every start would compile everything again: not what a person has.
@@ -222,6 +246,8 @@ def main() -> None:
             many.measure(Path(scratch), LAB, HPC, bench.note)
     if chosen.json:
         chosen.json.write_text(json.dumps(bench.rows, indent=2))
+    if chosen.page:
+        chosen.page.write_text(page(bench.rows, chosen.runs))
 
 
 if __name__ == "__main__":
