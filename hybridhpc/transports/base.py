@@ -31,7 +31,7 @@ def question_environment(env: Mapping[str, str]) -> dict[str, str]:
 def no_directory(site: str, cwd: str) -> Undelivered:
     """Return the error for a command whose working directory a site lacks."""
     return Undelivered(
-        f"{site} has no directory {cwd} to work in",
+        f"{site} has no directory {cwd} to work in, or none that you may enter",
         hint="an sbatch script works where it is submitted from (cwd), or where its --chdir says: make that directory "
         f"there, or name one that {site} has: --chdir=DIR",
     )

@@ -60,7 +60,7 @@ class LocalTransport:
             )
         except OSError as error:
             # Popen names the program, or else the directory that it could not enter.
-            if cwd is not None and error.filename == cwd and not Path(cwd).is_dir():
+            if cwd is not None and error.filename == cwd:
                 raise no_directory(self._name, cwd) from error
             reason = (error.strerror or str(error)).lower()
             raise Undelivered(f"{command.argv[0]}: {reason}", hint="`hpc check` looks for what is missing") from error
