@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from hybridhpc.errors import UsageError
@@ -31,9 +32,8 @@ def parse_goal(text: str, source: str) -> Goal:
     try:
         return Goal(value_of_time=read_worth(text))
     except ValueError as error:
-        raise UsageError(
-            f"{source}: {str(error).partition('; write ')[0]}", hint=_hint(text, GOALS, "30 USD/h")
-        ) from error
+        message = str(error).partition("; write ")[0] if re.search(r"\d", text) else f"{text!r} is no goal"
+        raise UsageError(f"{source}: {message}", hint=_hint(text, GOALS, "30 USD/h")) from error
 
 
 def parse_move(text: str, source: str) -> Move:
