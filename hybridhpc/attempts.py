@@ -29,6 +29,8 @@ from hybridhpc.submitting import Outcome
 from hybridhpc.values import dataclass
 from hybridhpc.work_dirs import CARRIED, is_sweep, work_dirs
 
+_CLOSE = '[ ! -d "$1" ] || : >"$1/followed"'
+"""Leaves the sign for which a rendered script looks before it begins."""
 _COPY = '[ -d "$1" ] || exit 0; umask 077; mkdir -p -- "$2" && cp -a -- "$1/." "$2"'
 _AFTER = re.compile(r"after(\w*):(\d+)")
 _COPYING = 1800.0
@@ -109,10 +111,18 @@ class Attempts:
         """Make a new attempt of a job whose last one is over; None if the person cancelled it meanwhile."""
         if not self._propose(record, plan):
             return None
+        self._close(record)
         begun = self._begin(record, kind, why)
         if begun is None:
             self.client.ledger.drop_proposal(record)
         return begun
+
+    def _close(self, record: Record) -> None:
+        """See to it that an attempt does not run, though its controller forgot that it was cancelled or lost."""
+        argv = ("sh", "-c", _CLOSE, "sh", record.job_dir)
+        closed = self.client.reach(record)[2].run(Command(argv=argv))
+        if not closed.ok:
+            raise TransportError(f"{record.job_dir} cannot be written to: {closed.complaint}")
 
     def _begin(self, record: Record, kind: str, why: str) -> Record | None:
         """Begin the attempt that is proposed to follow one that is over; None if the person cancelled it meanwhile."""
@@ -146,8 +156,10 @@ class Attempts:
         if isinstance(answer, HpcError):
             raise answer
         found = scheduler.parse_withdraw(answer)
-        never_began = record.started_at is None and not evidence.read_markers(transport, record.job_dir).begun
         gone = found.taken is Taken.ABSENT and (absent_for >= CERTAIN_AFTER or record.state is JobState.CANCELLED)
+        if found.taken is Taken.BACK or gone:
+            self._close(record)
+        never_began = record.started_at is None and not evidence.read_markers(transport, record.job_dir).begun
         if found.taken is Taken.ABSENT and never_began and not gone:
             return None
         if (found.taken is Taken.BACK or gone) and (never_began or record.restarts):

@@ -18,7 +18,7 @@ else
   hpc_directory=$PWD
 fi
 export HPC_JOB_DIR
-# How often the job was begun before: by earlier attempts (the directory is TOKEN/ATTEMPT) and by requeues of this one.
+# How many attempts came before this one (the directory is TOKEN/ATTEMPT), and how often this one was requeued.
 HPC_RESTART_COUNT=${HPC_JOB_DIR##*/}
 [[ $HPC_RESTART_COUNT =~ ^[1-9][0-9]{0,5}$ ]] || HPC_RESTART_COUNT=1
 HPC_RESTART_COUNT=$((HPC_RESTART_COUNT - 1 + ${SLURM_RESTART_COUNT:-0}))
@@ -52,6 +52,7 @@ hpc_mark() {
 # (a requeue counts as a restart, and is another run): that one does not run, and ends as the first one does.
 hpc_begin() {
   local marker=$HPC_JOB_DIR/start.$hpc_run part
+  hpc_end_if_followed
   part=$HPC_JOB_DIR/.start.$hpc_run.$(uname -n).$$
   printf '%s\n' "$(date +%s) $(uname -n)" >"$part" || hpc_die "$HPC_JOB_DIR cannot be written to"
   if ln "$part" "$marker" 2>/dev/null; then
@@ -62,7 +63,16 @@ hpc_begin() {
     rm -f "$part"
     hpc_end_as_the_first
   fi
+  hpc_end_if_followed
   [ -n "$hpc_by_hand" ] || hpc_end_if_done
+}
+
+# Another attempt has followed this one, which was cancelled or lost: its controller forgot that. Who makes that attempt
+# leaves a sign first and then looks for a start marker; here it is the other way round, so that one sees the other.
+hpc_end_if_followed() {
+  if [ -z "$hpc_by_hand" ] && [ -e "$HPC_JOB_DIR/followed" ]; then
+    hpc_die "another attempt has followed this one"
+  fi
 }
 
 # An earlier run ended well, and the job was requeued all the same: its controller forgot that it had ended.

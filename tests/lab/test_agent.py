@@ -20,7 +20,7 @@ from hybridhpc.ledger.base import Intent, Record
 from hybridhpc.model import JobState, Move
 from hybridhpc.submitting import Submitter
 from tests.fake_slurm import ordinary_programs
-from tests.keeper import Keeper
+from tests.keeper import SITE, Keeper
 from tests.lab.install import RefusedError
 from tests.lab.lab import Lab
 from tests.lab.place import Place
@@ -285,6 +285,30 @@ def test_what_a_controller_forgot_to_be_over_is_ended(keeper: Keeper, own_lab: L
     keeper.later = 130.0
     assert keeper.run_pass() == []
     assert keeper.client.ledger.unconfirmed(time.time() + 1000.0) == (), "nothing is asked about for ever"
+
+
+def test_a_job_that_was_moved_does_not_run_where_it_was_though_the_controller_forgot_that(
+    own_lab: Lab, tmp_path: Path
+) -> None:
+    keeper = keeper_of(own_lab, tmp_path)
+    away = SITE.format(name="away", root=tmp_path / "away", price=0)
+    (keeper.person.home / "config" / "sites" / "away.yaml").write_text(away)
+    trace = tmp_path / "trace"
+    run = f"run: echo $SLURM_CLUSTER_NAME >> {trace}\n"
+    model = keeper.record(keeper.submit(f"name: model\n{SMALL}{run}", where="away"))
+    keeper.ended(model.token)
+    trace.unlink()
+    token = keeper.submit(f"name: moved\n{SMALL}slurm: {{begin: now+1hour}}\n{run}")
+    record = keeper.record(token)
+    with forgetting(own_lab):
+        assert keeper.client.ledger.propose(record, model.plan, job_root=str(tmp_path / "away")) is not None
+        assert "submitted" in keeper.run_pass()
+        assert (keeper.ended(token).state, keeper.record(token).site) == (JobState.COMPLETED, "away")
+    assert queued(own_lab, record) == "PENDING"
+    own_lab.run("scontrol", "update", f"jobid={record.job_id}", "StartTime=now")
+    keeper.wait_for(lambda: queued(own_lab, record) == "FAILED")
+    assert trace.read_text().count("\n") == 1
+    assert "another attempt has followed this one" in Path(record.job_dir, f"{record.job_id}.log").read_text()
 
 
 def test_without_scontrol_a_job_that_is_to_move_stays_and_the_reason_is_said(keeper: Keeper, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ class Torture:
             self.world.lab.run("scontrol", "update", f"jobname={name}", "requeue=0", check=False)
         self.crowd.wanted |= set(names)
         self.rerun |= set(names)
-        self.crowd.told |= dict.fromkeys(names, "")
+        self.crowd.told |= set(names)
         for _ in range(self.words.node_kills):
             time.sleep(dice.uniform(1, 3))
             node = f"dgx{dice.randint(1, 12)}"
@@ -178,8 +178,9 @@ class Torture:
         dice = random.Random(0)
         with suppress(subprocess.SubprocessError):
             self.world.mend_nodes()
-        for name in sorted(self.crowd.wanted - set(self.crowd.told)):
-            self.crowd.submit_until_told(name, dice, patience=60)
+        for names in self.crowd.commands:
+            if not self.crowd.told.issuperset(names):
+                self.crowd.submit_until_told(names, dice, patience=60)
         while time.monotonic() < self.deadline:
             with suppress(Exception):
                 jobs = json.loads(self.world.person.try_hpc("status", "--all", "--json").stdout)

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from tests.torture.world import World, descendants, kill
@@ -16,6 +16,8 @@ SUBMIT_VICTIMS = ("client", "client and all it started", "submit-once", "sbatch"
 VICTIMS = ("agent", *SUBMIT_VICTIMS)
 """What is killed in every run, each often enough to mean something."""
 _NAMES = {"submit-once": ("sh", "dash"), "sbatch": ("sbatch",)}
+TOGETHER = (1, 1, 1, 1, 8)
+"""How many jobs a command submits."""
 LOOK = 0.004
 """Seconds between two looks for a process that is to be killed as soon as it is there."""
 
@@ -49,7 +51,7 @@ class Toll:
 
 
 class Crowd:
-    """People at work. `wanted` and `unwanted` are the names of their jobs, `told` those whose ref was printed."""
+    """People at work. `wanted` and `unwanted` are the names of their jobs, `told` those whose refs were printed."""
 
     def __init__(self, world: World, toll: Toll, seed: int, *, most: int, restartable: bool) -> None:
         self.world, self.toll = world, toll
@@ -57,80 +59,83 @@ class Crowd:
         self.most, self.restartable = most, restartable
         self.wanted: set[str] = set()
         self.unwanted: set[str] = set()
-        self.told: dict[str, str] = {}
+        self.told: set[str] = set()
+        self.commands: list[list[str]] = []
         self._number = 0
         self._lock = threading.Lock()
 
-    def new_job(self) -> tuple[str, random.Random] | None:
-        """Write a spec, and return its name and the dice for what befalls it; None if there are enough."""
+    def new_jobs(self) -> tuple[list[str], random.Random] | None:
+        """Write specs for one command: their names, and the dice for what befalls them; None if there are enough."""
         with self._lock:
-            if self._number >= self.most:
-                return None
-            self._number += 1
-            name, dice = self.world.name(f"job-{self._number}"), random.Random(self.chance.random())
-            self.wanted.add(name)
-        if self.restartable:
-            self.world.restartable_job(name, seconds=dice.choice((0, 1, 4)), keys="where: auto\n")
-        else:
-            self.world.fragile_job(name, seconds=dice.choice((0, 0, 0.5, 2)))
-        return name, dice
+            dice = random.Random(self.chance.random())
+            first, count = self._number + 1, min(dice.choice(TOGETHER), self.most - self._number)
+            self._number += count
+            names = [self.world.name(f"job-{number}") for number in range(first, first + count)]
+            self.wanted |= set(names)
+        for name in names:
+            if self.restartable:
+                self.world.restartable_job(name, seconds=dice.choice((0, 1, 4)), keys="where: auto\n")
+            else:
+                self.world.fragile_job(name, seconds=dice.choice((0, 0, 0.5, 2)))
+        return (names, dice) if names else None
 
-    def submit(self, name: str, dice: random.Random, *, deadly: bool) -> bool:
-        """Submit once, perhaps to be killed; return whether the ref was printed."""
-        process = self.world.person.start("submit", f"{name}.yaml", "--quiet")
+    def submit(self, names: Sequence[str], dice: random.Random, *, deadly: bool) -> bool:
+        """Submit once, perhaps to be killed; return whether all refs were printed: else the command is repeated."""
+        process = self.world.person.start("submit", *(f"{name}.yaml" for name in names), "--quiet")
         if deadly:
             with suppress(OSError):  # who was to be killed had just ended
-                self._kill_in(process, "submit", self.toll.rather_thin(dice), dice)
-        ref = process.communicate()[0].strip()
-        if ref:
-            self.told[name] = ref
-        return bool(ref)
+                step = "submit" if len(names) == 1 else "submit many"
+                self._kill_in(process, step, self.toll.rather_thin(dice), dice)
+        if len(process.communicate()[0].split()) == len(names):
+            self.told |= set(names)
+        return names[0] in self.told
 
-    def submit_until_told(self, name: str, dice: random.Random, patience: float) -> bool:
-        """Do what a person does: repeat the command until a ref is printed."""
+    def submit_until_told(self, names: Sequence[str], dice: random.Random, patience: float) -> bool:
+        """Do what a person does: repeat the command until all refs are printed."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
-            if self.submit(name, dice, deadly=False):
+            if self.submit(names, dice, deadly=False):
                 return True
             time.sleep(0.5)
         return False
 
     def one_life(self) -> bool:
-        """One job from its submission on, with what people do about it; False if there are enough."""
-        made = self.new_job()
+        """The jobs of one command from its submission on, with what people do about one; False if there are enough."""
+        made = self.new_jobs()
         if made is None:
             return False
-        name, dice = made
+        names, dice = made
+        self.commands.append(names)
         if self.restartable:
             time.sleep(dice.uniform(0, 8))
         for _ in range(dice.choice((1, 1, 2))):
-            if self.submit(name, dice, deadly=True):
+            if self.submit(names, dice, deadly=True):
                 break
-        if name not in self.told and dice.random() < 0.6:
-            self.submit_until_told(name, dice, patience=20)
-        if name in self.told:
+        if names[0] not in self.told and dice.random() < 0.6:
+            self.submit_until_told(names, dice, patience=20)
+        if names[0] in self.told:
             what = dice.random()
             if what < 0.12 and not self.restartable:
-                self._cancel(name, dice)
+                self._cancel(names[-1], dice)
             elif what < 0.5:
-                self._ask(name, dice)
+                self._ask(names[-1], dice)
         return True
 
     def _cancel(self, name: str, dice: random.Random) -> None:
         with self._lock:
             self.wanted.discard(name)
             self.unwanted.add(name)
-        process = self.world.person.start("cancel", self.told[name])
+        process = self.world.person.start("cancel", name)
         self._kill_in(process, "cancel", "client", dice)
         process.communicate()
         for _ in range(20):
-            if self.world.person.try_hpc("cancel", self.told[name]).returncode == 0:
+            if self.world.person.try_hpc("cancel", name).returncode == 0:
                 return
             time.sleep(0.5)
 
     def _ask(self, name: str, dice: random.Random) -> None:
         verb = dice.choice((["wait"], ["status"], ["logs", "-f"], ["status", "--json"]))
-        process = self.world.person.start(*verb, self.told[name])
+        process = self.world.person.start(*verb, name)
         self._kill_in(process, "follow", "client", dice)
         process.communicate()
 
