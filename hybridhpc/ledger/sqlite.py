@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hybridhpc.clock import pause
 from hybridhpc.decide.promise import Outcome
@@ -20,10 +18,11 @@ from hybridhpc.ledger.base import SWEEP_BYTES, Intent, Phase, Record
 from hybridhpc.ledger.file import as_ledger_error, open_file, reading, transaction
 from hybridhpc.ledger.forecasts import read_outcomes, write_promises
 from hybridhpc.ledger.owner import Owners
+from hybridhpc.ledger.rows import attempt_row, is_news, past_job, status_columns
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
-from hybridhpc.script.plan_text import parse_plan, parse_resources, render_plan
+from hybridhpc.script.plan_text import parse_plan
 from hybridhpc.sites.snapshot import PastJob
 
 _COLUMNS = """
@@ -64,7 +63,7 @@ class SqliteLedger(Attempts):
         jobs = [
             (token, intent.plan.name, intent.request, now, sweep) for token, intent in zip(tokens, intents, strict=True)
         ]
-        attempts = [_attempt_row(token, intent) for token, intent in zip(tokens, intents, strict=True)]
+        attempts = [attempt_row(token, intent) for token, intent in zip(tokens, intents, strict=True)]
         with self._transaction():
             self._db.executemany(
                 "INSERT INTO jobs (token, name, request, created_at, sweep) VALUES (?, ?, ?, ?, ?)", jobs
@@ -167,9 +166,7 @@ class SqliteLedger(Attempts):
 
     def seen(self, statuses: Sequence[tuple[Record, JobStatus]]) -> None:
         """See Ledger.seen."""
-        news = [
-            (record, columns) for record, status in statuses if _is_news(record, columns := _status_columns(status))
-        ]
+        news = [(record, columns) for record, status in statuses if is_news(record, columns := status_columns(status))]
         if not news:
             return
         with self._transaction():
@@ -224,7 +221,7 @@ class SqliteLedger(Attempts):
     def history(self, *, limit: int = 500) -> tuple[PastJob, ...]:
         """See Ledger.history."""
         with reading(self._path):
-            return tuple(_past(row) for row in self._db.execute(_PAST, (limit,)))
+            return tuple(past_job(row) for row in self._db.execute(_PAST, (limit,)))
 
     def _select(self, which: str, values: Sequence[object] = (), *, latest: bool = True) -> tuple[Record, ...]:
         return self._records(f"{_JOBS if latest else _ATTEMPTS} WHERE {which}", values)
@@ -269,47 +266,4 @@ class SqliteLedger(Attempts):
             yield
 
 
-def _is_news(record: Record, columns: dict[str, object]) -> bool:
-    """Whether a status says anything that the record does not: mostly it does not, and writing costs a sync."""
-    state = columns["state"] != record.state.value
-    return state or any(getattr(record, column) != value for column, value in columns.items() if column != "state")
-
-
-def _attempt_row(token: str, intent: Intent) -> tuple[object, ...]:
-    plan = intent.plan
-    place = (plan.site, plan.partition, plan.tasks, plan.usd_per_hour)
-    return (token, Phase.INTENT.value, *place, render_plan(plan), f"{intent.job_root}/{token}/1")
-
-
-def _status_columns(status: JobStatus) -> dict[str, object]:
-    columns: dict[str, object] = {
-        "state": status.state.value,
-        "native_state": status.native_state,
-        "reason": status.reason,
-        "exit_code": status.exit_code,
-        "signal": status.signal,
-        "started_at": status.started_at,
-        "ended_at": status.ended_at,
-        "absent_since": None,
-    }
-    # Accounting does not always say that a job was restarted, and squeue forgets it.
-    known = {"submitted_at": status.submitted_at, "restarted": int(status.restarts > 0)}
-    return columns | {name: value for name, value in known.items() if value}
-
-
 _FIELDS = tuple(name.strip().split(".")[1] for name in _COLUMNS.split(","))
-
-
-def _past(row: tuple[Any, ...]) -> PastJob:
-    name, site, partition, resources, submitted_at, started_at, ended_at, state = row
-    return PastJob(
-        name=name,
-        site=site,
-        partition=partition,
-        resources=parse_resources(json.loads(resources)),
-        array=None,
-        submitted_at=submitted_at,
-        started_at=started_at,
-        ended_at=ended_at,
-        completed=state == JobState.COMPLETED.value,
-    )
