@@ -15,7 +15,7 @@ from hybridhpc import evidence, following
 from hybridhpc.attempts import Attempts
 from hybridhpc.client import Client
 from hybridhpc.decide import recover
-from hybridhpc.decide.recover import Cause, Evidence, Next, Step
+from hybridhpc.decide.recover import Cause, Evidence, Look, Next, Step
 from hybridhpc.errors import HpcError
 from hybridhpc.journal import Journal
 from hybridhpc.ledger.base import AGENT, Event, Phase, Record
@@ -26,8 +26,6 @@ from hybridhpc.remnants import Remnants
 from hybridhpc.schedulers.slurm_states import CLOSED
 from hybridhpc.units import format_duration
 
-HELD = "JobHeld"
-NEVER_MET = "DependencyNeverSatisfied"
 LEASE_LASTS = 300.0
 """Seconds until another agent may take over from one that went silent; longer than a slow submission takes."""
 INTERRUPTED_FOR = 30.0
@@ -142,18 +140,19 @@ class Agent:
     def _see_to(self, record: Record, status: JobStatus) -> None:
         record = following.apply(record, status)
         absent_for = self._absent_for(record, status)
-        if status.state is JobState.COMPLETED:
-            self._settle(record, "completed", f"it cost ${record.cost(self._clock()):.2f}")
-        elif status.state.final or status.state is JobState.UNKNOWN:
-            self._judge(record, status, absent_for)
-        elif record.unwanted:
-            self._client.cancel([record])
-        elif status.restarts > record.restarts:
-            self._account_for_requeue(record, status)
-        elif _waits(status) and status.reason.startswith(HELD) and not record.plan.hold:
-            self._look_behind_hold(record, status)
-        elif _waits(status) and status.reason.startswith(NEVER_MET) and self._attempts.waits_in_vain(record):
-            self._mover.follow_dependencies(record)
+        match recover.look_at(status, unwanted=record.unwanted, accounted=record.restarts):
+            case Look.DONE:
+                self._settle(record, "completed", f"it cost ${record.cost(self._clock()):.2f}")
+            case Look.OVER:
+                self._judge(record, status, absent_for)
+            case Look.UNWANTED:
+                self._client.cancel([record])
+            case Look.REQUEUED:
+                self._account_for_requeue(record, status)
+            case Look.HELD if not record.plan.hold:
+                self._look_behind_hold(record, status)
+            case Look.IN_VAIN if self._attempts.waits_in_vain(record):
+                self._mover.follow_dependencies(record)
 
     def _absent_for(self, record: Record, status: JobStatus) -> float:
         """Return for how long its scheduler has not known a job; not to be reached is another thing."""

@@ -54,6 +54,23 @@ class Next(Enum):
     GIVE_UP = "give up"
 
 
+class Look(Enum):
+    """What a job is looked at for, by what its scheduler says."""
+
+    NOTHING = "nothing"
+    """It goes its way."""
+    DONE = "done"
+    OVER = "over"
+    """It ended in another way, or is not known: why?"""
+    UNWANTED = "unwanted"
+    """The person cancelled it, and it lives."""
+    REQUEUED = "requeued"
+    """Its scheduler has put it back into its queue since that was accounted for last."""
+    HELD = "held"
+    IN_VAIN = "in vain"
+    """What it waits for can never be met."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """All that is known of an attempt. Times in seconds."""
@@ -87,6 +104,23 @@ class Step:
     next: Next
     why: str
     pause: float = 0.0
+
+
+def look_at(status: JobStatus, *, unwanted: bool, accounted: int) -> Look:
+    """Return what a job is looked at for. `accounted`: how often it was requeued, as far as that is written down."""
+    if status.state is JobState.COMPLETED:
+        return Look.DONE
+    if status.state.final or status.state is JobState.UNKNOWN:
+        return Look.OVER
+    if unwanted:
+        return Look.UNWANTED
+    if status.restarts > accounted:
+        return Look.REQUEUED
+    if status.state is not JobState.PENDING:
+        return Look.NOTHING
+    if status.reason.startswith("JobHeld"):
+        return Look.HELD
+    return Look.IN_VAIN if status.reason.startswith("DependencyNeverSatisfied") else Look.NOTHING
 
 
 def find_cause(seen: Evidence) -> Cause | None:

@@ -202,6 +202,7 @@ def test_jobs_that_a_controller_lost_with_its_state_run_once_under_new_ids(keepe
     assert own_lab.run("squeue", "-h", "-j", record.job_id, "-o", "%T").strip() == "PENDING", "the other job is left"
 
 
+@pytest.mark.long
 def test_accounting_s_words_about_other_jobs_of_the_same_id_are_not_taken_for_ours(tmp_path: Path) -> None:
     """The others fail; accounting names them first, and says of what the controller lost that it was cancelled."""
     with new_lab(accounting=True) as lab:
@@ -287,6 +288,7 @@ def test_what_a_controller_forgot_to_be_over_is_ended(keeper: Keeper, own_lab: L
     assert keeper.client.ledger.unconfirmed(time.time() + 1000.0) == (), "nothing is asked about for ever"
 
 
+@pytest.mark.long
 def test_a_job_that_was_moved_does_not_run_where_it_was_though_the_controller_forgot_that(
     own_lab: Lab, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from tests.lab.install import RefusedError
 from tests.lab.place import from_environment, is_made
 from tests.lab.up import down, up
 from tests.torture.judge import Verdict, judge
-from tests.torture.kills import Crowd, Toll
+from tests.torture.kills import VICTIMS, Crowd, Toll
 from tests.torture.world import World, kill
 
 REFUSED = 77
@@ -235,7 +235,8 @@ def report(torture: Torture, verdict: Verdict) -> None:
     for (step, victim), times in sorted(torture.toll.by_step.items()):
         print(f"{step:<10} {victim:<28} {times:>5}")
     for victim, times in sorted(torture.toll.by_victim.items()):
-        print(f"{'in all':<10} {victim:<28} {times:>5}{'  few' if times < torture.words.each else ''}")
+        few = "  few" if victim in VICTIMS and times < torture.words.each else ""
+        print(f"{'in all':<10} {victim:<28} {times:>5}{few}")
     for fault, times in sorted(torture.faults.items()):
         print(f"{'fault':<10} {fault:<28} {times:>5}")
     for what, names in (("lost", verdict.lost), ("run twice", verdict.twice), ("leaked", verdict.leaked)):

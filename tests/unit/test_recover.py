@@ -10,10 +10,12 @@ from hybridhpc.decide.recover import (
     MARKED_WITHIN,
     Cause,
     Evidence,
+    Look,
     Next,
     find_cause,
     find_requeue,
     is_remnant,
+    look_at,
     next_step,
     over_allowance,
 )
@@ -92,6 +94,24 @@ SCRIPT = JobSpec(name="j", file="/f", digest="", resources=Resources(), payload=
 )
 def test_the_cause_follows_from_the_evidence(evidence: Evidence, cause: Cause | None) -> None:
     assert find_cause(evidence) is cause
+
+
+@pytest.mark.parametrize(
+    ("status", "unwanted", "look"),
+    [
+        (ended(JobState.COMPLETED), True, Look.DONE),
+        (ended(JobState.FAILED), False, Look.OVER),
+        (ended(JobState.UNKNOWN), True, Look.OVER),
+        (ended(JobState.RUNNING), True, Look.UNWANTED),
+        (ended(JobState.RUNNING, restarts=2), False, Look.REQUEUED),
+        (ended(JobState.RUNNING, restarts=1, reason="JobHeldUser"), False, Look.NOTHING),
+        (ended(JobState.PENDING, restarts=1, reason="JobHeldUser"), False, Look.HELD),
+        (ended(JobState.PENDING, reason="DependencyNeverSatisfied"), False, Look.IN_VAIN),
+        (ended(JobState.PENDING, reason="Dependency"), False, Look.NOTHING),
+    ],
+)
+def test_what_a_job_is_looked_at_for(status: JobStatus, unwanted: bool, look: Look) -> None:
+    assert look_at(status, unwanted=unwanted, accounted=1) is look
 
 
 def test_a_requeue_is_told_by_markers() -> None:
