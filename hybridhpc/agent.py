@@ -31,7 +31,7 @@ LEASE_LASTS = 300.0
 INTERRUPTED_FOR = 30.0
 """Seconds that an interrupted submission is left to the person, who may be about to repeat their command."""
 LOOK_EVERY = 300.0
-"""Seconds between two thoughts about placing a pending job anew."""
+"""Seconds between two thoughts about placing a pending job anew, and between two looks behind a hold."""
 NO_SITE_FOR = 86400.0
 """Seconds for which a new attempt that no site takes is thought of again and again, before it is given up."""
 
@@ -48,6 +48,8 @@ class Memory:
     """By site: when its jobs were asked about last."""
     looked: dict[str, float] = field(default_factory=dict)
     """By token: when placing it anew was thought of last."""
+    held: dict[str, float] = field(default_factory=dict)
+    """By token: when it was looked at last why it is held."""
 
 
 class Agent:
@@ -149,7 +151,7 @@ class Agent:
                 self._client.cancel([record])
             case Look.REQUEUED:
                 self._account_for_requeue(record, status)
-            case Look.HELD if not record.plan.hold:
+            case Look.HELD if self._clock() - self._memory.held.get(record.token, 0.0) >= LOOK_EVERY:
                 self._look_behind_hold(record, status)
             case Look.IN_VAIN if self._attempts.waits_in_vain(record):
                 self._mover.follow_dependencies(record)
@@ -213,13 +215,16 @@ class Agent:
 
     def _look_behind_hold(self, record: Record, status: JobStatus) -> None:
         """Find out why a job is held that was released: a controller that is killed forgets that, and that it ran."""
-        if self._evidence(record, status).done:
+        if record.plan.hold:
+            pass  # it was never released
+        elif self._evidence(record, status).done:
             self._remnants.end(record)
             self._was_done(record, status)
         elif self._remnants.remind(record):
             self._journal.tell(record, "released", "once more: its controller had forgotten that it was")
         else:
             self._journal.tell_once(record, "held", "it was released, and is held: by you or an administrator")
+        self._memory.held[record.token] = self._clock()
 
     def _settle(self, record: Record, kind: str, why: str) -> None:
         self._client.forget_secrets([record])
