@@ -267,6 +267,7 @@ class JobSpec:
     parallel: int | None = None  # at most so many points of a sweep run at once
     after: tuple[After, ...] = ()
     native: Native = Native()
+    plugin_options: tuple[tuple[str, str | None], ...] = ()  # that only a plugin of a site adds to sbatch
     where: tuple[str, ...] = ("auto",)
     """auto, or sites, site/partitions and labels: any of them; `!` excludes, a comparison narrows."""
     residency: str | None = None

@@ -52,12 +52,16 @@ class PassThrough(click.Command):
 
 
 def _file_position(words: list[str]) -> int | None:
-    """Return where the file stands among words that are not ours. sbatch's table is read only if options come first."""
+    """Return where the file stands among words that are not ours. sbatch's table is read only if options come first.
+
+    So are the site files: plugins of sites may add options with arguments.
+    """
     if not words or not words[0].startswith("-"):
         return 0 if words else None
+    from hybridhpc.cli._context import new_client, plugin_options
     from hybridhpc.spec.sbatch import script_position
 
-    return script_position(words)
+    return script_position(words, plugin_options(new_client()))
 
 
 def _split(args: list[str], switches: set[str], valued: set[str]) -> tuple[list[str], list[str]]:

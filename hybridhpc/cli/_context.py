@@ -12,6 +12,7 @@ from hybridhpc.client import Client
 from hybridhpc.config import environment
 from hybridhpc.errors import UsageError
 from hybridhpc.ledger.base import Record
+from hybridhpc.sites.plugins import PluginOptions, of_any
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -26,6 +27,11 @@ dry_run_option: Callable[[Verb], Verb] = click.option(
 def new_client() -> Client:
     """Return a client for the environment and directory of this process."""
     return Client(environment())
+
+
+def plugin_options(client: Client) -> PluginOptions:
+    """Return the options that plugins of any site add to sbatch."""
+    return of_any(site.plugin_options for site in client.usable_sites)
 
 
 def chosen(client: Client, jobs: Sequence[str]) -> tuple[Record, ...]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from hybridhpc.cli._context import plugin_options
 from hybridhpc.cli._faults import Faults
 from hybridhpc.client import Client
 from hybridhpc.config import read_file, settings
@@ -85,13 +86,15 @@ def _read_script(client: Client, words: Sequence[str], faults: Faults) -> list[J
     from hybridhpc.spec.read import read_script
     from hybridhpc.spec.sbatch import is_sbatch_script, script_position
 
-    position = script_position(words)
+    plugins = plugin_options(client)
+    position = script_position(words, plugins)
     if position is None:
         raise UsageError("no file is named", hint="hpc submit train.yaml --where auto")
     path = Path(client.cwd, words[position])
     content = read_file(path)
     if is_sbatch_script(content, str(path)):
-        return [read_script(content, str(path), flags=words[:position], args=words[position + 1 :], env=client.env)]
+        flags, args = words[:position], words[position + 1 :]
+        return [read_script(content, str(path), flags=flags, args=args, env=client.env, plugins=plugins)]
     if position:
         raise UsageError(f"{words[0]!r} is an option of sbatch", hint="write it into the spec, under `slurm:`")
     return _read_specs(client, words, faults)
@@ -110,7 +113,7 @@ def _read_specs(client: Client, words: Sequence[str], faults: Faults) -> list[Jo
     specs = []
     for path, text in zip(paths, contents, strict=True):
         with faults.noted():
-            specs.append(parse_spec(text, str(path), now=client.clock()))
+            specs.append(parse_spec(text, str(path), now=client.clock(), plugins=plugin_options(client)))
             check_secrets(specs[-1], client.env, text)
     # What a file that could not be read calls its job is not known: others may come after it.
     if len(specs) == len(paths):

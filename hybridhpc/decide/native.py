@@ -1,4 +1,4 @@
-"""What only some sites have: partitions, accounts, QOS, features, reservations, licences, nodes by name.
+"""What only some sites have: partitions, accounts, QOS, features, reservations, licences, nodes, options of plugins.
 
 A job that names one fits a site that has it or maps it in its site file. What cannot be seen is said, not guessed.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hybridhpc.decide.profile import split_names
-from hybridhpc.decide.refusal import Refusal, to_name, to_place, ways, without_names
+from hybridhpc.decide.refusal import Refusal, in_site_file, to_name, to_place, ways, without_names
 from hybridhpc.decide.spelling import spelled
 from hybridhpc.model import JobSpec, Native
 from hybridhpc.schedulers.slurm_text import parse_hosts
+from hybridhpc.sites.plugins import as_listed, entries_for, lacking
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition
 
@@ -39,7 +41,7 @@ def on_slurm(
     `known` are the site's partitions; `explicit` says that the person named this site in `where`.
     """
     native = spec.native
-    found = [_partition(spec, site, partition, known)]
+    found = [_partition(spec, site, partition, known), _plugins(spec, site)]
     notes: list[str] = []
     defaults = {"account": site.account_for(partition.name), "qos": site.qos_for(partition.name)}
     for kind, allowed in (("account", partition.allowed_accounts), ("qos", partition.allowed_qos)):
@@ -63,15 +65,16 @@ def on_slurm(
 def on_here(spec: JobSpec, site: Site, partition: str) -> list[Refusal]:
     """Return why the names of a job do not fit the embedded site, which has none of these things."""
     native = spec.native
+    found = [refusal] if (refusal := _plugins(spec, site)) else []
     given = {kind: value for kind, value in named(native).items() if own_name(site, kind, value) is None}
     if partition in split_names(native.partition or ""):
         given.pop("partition", None)
     if not given:
-        return []
+        return found
     options = [spelled(spec, kind, value) for kind, value in given.items()]
     kinds = ", ".join(_word(kind) + ("" if kind in ("qos", "licenses", "nodelist") else "s") for kind in given)
     reason = f"{site.name} has no {kinds}; the job names {' and '.join(options)}"
-    return [Refusal(reason=reason, ways=(without_names(spec, given),))]
+    return [*found, Refusal(reason=reason, ways=(without_names(spec, given),))]
 
 
 def with_features(native: Native, site: Site, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
@@ -115,6 +118,21 @@ def _partition(spec: JobSpec, site: Site, partition: QueuePartition, known: Iter
     if wanted.isdisjoint(there):
         reason += f", which {site.name} does not have (it has {', '.join(there)})"
     return Refusal(reason=reason, ways=ways(to_name(spec, "partition", (partition.name,))))
+
+
+def _plugins(spec: JobSpec, site: Site) -> Refusal | None:
+    """Refuse what only a plugin takes that a site does not have, for all that its file says."""
+    missing = lacking(site.plugin_options, spec.plugin_options)
+    if not missing:
+        return None
+    asked = ", ".join(f"--{name}" for name, _ in missing)
+    if site.scheduler == "here":
+        return Refusal(reason=f"{site.name} has no plugins of Slurm; the job asks for {asked}")
+    listed = entries_for(missing)
+    them = "it" if len(missing) == 1 else "them"
+    reason = f"{site.name} does not take {asked}: plugin_options in {site.file} does not list {them}"
+    having = replace(site, plugin_options=(*site.plugin_options, *as_listed(missing)))
+    return Refusal(reason=reason, ways=(in_site_file(spec, "plugin_options", f"plugin_options: [{listed}]", having),))
 
 
 def _not_admitted(spec: JobSpec, kind: str, own: str, partition: str, allowed: tuple[str, ...]) -> Refusal:

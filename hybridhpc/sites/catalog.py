@@ -8,7 +8,8 @@ from typing import Any
 
 from hybridhpc.document import Document, read_document
 from hybridhpc.errors import Problem, in_order
-from hybridhpc.sites.options import Judge, take_all
+from hybridhpc.sites.options import Judge, WithPlugins, take_all
+from hybridhpc.sites.plugins import readable_options
 from hybridhpc.sites.schema import read_site_name, site_form
 from hybridhpc.sites.site import InvalidSite, Partition, Price, Site
 
@@ -22,6 +23,8 @@ def parse_site(text: bytes, path: str, judge: Judge = take_all) -> Site | Invali
     """
     stem = posixpath.splitext(posixpath.basename(path))[0]
     document = read_document(text, path)
+    if plugin_options := readable_options(document.root.get("plugin_options")):
+        judge = WithPlugins(judge=judge, options=plugin_options)
     values, problems = site_form(judge).check(document, document.root, {}) if document.complete else ({}, [])
     problems = [*document.problems, *problems]
     if not problems:
@@ -59,6 +62,10 @@ def _contradictions(document: Document, values: dict[str, Any]) -> list[Problem]
     if transport != "local" and scheduler == "here":
         found.append(
             document.problem(("transport",), "scheduler: here runs on this machine only", "leave transport out")
+        )
+    if scheduler == "here" and "plugin_options" in values:
+        found.append(
+            document.problem(("plugin_options",), "are Slurm's; scheduler: here has no plugins", "leave it out")
         )
     if values.get("name", "") == "here" and scheduler != "here":
         found.append(document.problem(("name",), "'here' is this machine without a scheduler", "write another name"))

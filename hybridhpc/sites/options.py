@@ -11,6 +11,8 @@ from typing import Any
 
 from hybridhpc.readers import Fault, Plain, kind, quoted
 from hybridhpc.schema import Schema, before, either, plain, several, table, then, word
+from hybridhpc.sites.plugins import PluginOptions, argument_fault
+from hybridhpc.values import dataclass
 
 Options = tuple[tuple[str, str | None], ...]
 """Long names; None: the flag has no value."""
@@ -64,6 +66,22 @@ _MAX_VALUE = 4000
 
 def take_all(name: str, *value: str | None) -> None:
     """Judge nothing: whatever is written is passed on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithPlugins:
+    """A judge of native options that knows those of plugins, too; equal ones are one to a cache."""
+
+    judge: Judge
+    options: PluginOptions
+
+    def __call__(self, name: str, *value: str | None) -> None:
+        """Raise Fault for what neither sbatch nor a plugin takes."""
+        mark = dict(self.options).get(name)
+        if mark is None:
+            self.judge(name, *value)
+        elif value and (fault := argument_fault(mark, value[0])):
+            raise Fault(f"--{name} {fault}", f"write {name}: {'...' if mark else 'true'}")
 
 
 def options(own: Mapping[str, str] | None = None, judge: Judge = take_all) -> Schema:

@@ -11,6 +11,7 @@ from hybridhpc.model import Native, Seconds
 from hybridhpc.readers import Fault, choice, decimal, matching, printable, quoted, truth
 from hybridhpc.schema import Form, Schema, record, several, table, then, word
 from hybridhpc.sites.options import Judge, options
+from hybridhpc.sites.plugins import read_plugin_option, together
 from hybridhpc.units import parse_memory, parse_price, parse_walltime, spell_time
 
 WRITE = {
@@ -54,6 +55,7 @@ WRITE = {
     "resident_data": "resident_data: [/data/patients]",
     "slurm": "slurm: {exclusive: true}",
     "slurm.*": "exclusive: true",
+    "plugin_options": "plugin_options: [pyxis, container-image=, no-container-mount-home]",
     "preamble": "preamble: module load apptainer",
     "container_runtime": "container_runtime: apptainer",
     "image_dir": "image_dir: /shared/images",
@@ -225,6 +227,7 @@ def site_form(judge: Judge) -> Form:
             labels=several(word(_label)),
             resident_data=several(word(_resident, longest=1000)),
             slurm=options(_OWN, judge),
+            plugin_options=then(several(word(read_plugin_option)), together),
             preamble=then(several(word(str, longest=MAX_TEXT)), "\n".join),
             container_runtime=word(choice("apptainer", "singularity")),
             image_dir=word(_directory, longest=1000),

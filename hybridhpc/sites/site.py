@@ -74,6 +74,8 @@ class Site:
     resident_data: tuple[str, ...] = ()
     """Directories whose data may not leave: a job that names one runs only at sites that list it."""
     slurm: tuple[tuple[str, str | None], ...] = ()
+    plugin_options: tuple[tuple[str, str], ...] = ()
+    """Options that its SPANK plugins add to sbatch, with the marks of plugins.py."""
     preamble: str = ""
     container_runtime: str = "apptainer"
     image_dir: str | None = None

@@ -9,19 +9,29 @@ from dataclasses import replace
 
 from hybridhpc.errors import UsageError
 from hybridhpc.model import Array, Gpus, JobSpec, Resources, Script
-from hybridhpc.spec.sbatch import default_name, merge, parse_flags, parse_script
+from hybridhpc.sites.plugins import Asked, PluginOptions
+from hybridhpc.spec.sbatch import Components, default_name, merge, parse_flags, parse_script
+from hybridhpc.spec.sbatch_options import BY_NAME
 from hybridhpc.spec.sbatch_routing import RoutingView, routing
 
 
 def read_script(
-    content: bytes, path: str, *, flags: Sequence[str] = (), args: Sequence[str] = (), env: Mapping[str, str]
+    content: bytes,
+    path: str,
+    *,
+    flags: Sequence[str] = (),
+    args: Sequence[str] = (),
+    env: Mapping[str, str],
+    plugins: PluginOptions = (),
 ) -> JobSpec:
     """Read a script with the options of the command line before it, and sbatch's own precedence among them.
 
+    `plugins` are the options that plugins of any site add.
+
     Raises SpecError with every problem, UsageError if it asks not to be submitted.
     """
-    script = parse_script(content, path, args=args)
-    merged = merge(script, flags=parse_flags(flags), environment=env)
+    script = parse_script(content, path, args=args, plugins=plugins)
+    merged = merge(script, flags=parse_flags(flags, plugins=plugins), environment=env)
     views = [routing(options, script) for options in merged]
     if any(view.test_only for view in views):
         raise UsageError(
@@ -48,7 +58,14 @@ def read_script(
         ),
         array=_array(first),
         native=first.native,
+        plugin_options=_of_plugins(merged),
     )
+
+
+def _of_plugins(merged: Components) -> Asked:
+    """Return what the components ask of plugins: the options that are not sbatch's own."""
+    asked = (option for options in merged for option in options if option.name not in BY_NAME)
+    return tuple({(option.name, option.value): None for option in asked})
 
 
 def _slurm_command(content: bytes) -> str:

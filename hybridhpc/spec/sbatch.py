@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hybridhpc.errors import Problem, SpecError
 from hybridhpc.readers import quoted
+from hybridhpc.sites.plugins import PYXIS, PluginOptions, of_any
 from hybridhpc.spec.sbatch_checks import contradictions, value_problem, without_yielding
 from hybridhpc.spec.sbatch_getopt import Option, Origin, absent_from, legible, read_options, resolve
 from hybridhpc.spec.sbatch_options import (
@@ -22,6 +23,7 @@ from hybridhpc.spec.sbatch_options import (
     Release,
     parse_release,
 )
+from hybridhpc.spec.sbatch_plugins import Added, added
 from hybridhpc.spec.sbatch_words import Word, read_directives, script_problems
 from hybridhpc.values import dataclass
 
@@ -61,8 +63,12 @@ def is_sbatch_script(content: bytes, path: str) -> bool:
     return name.endswith(_SCRIPT) or head.startswith((b"#!", b"#SBATCH")) or b"\n#SBATCH" in content
 
 
-def parse_script(content: bytes, path: str, *, args: Sequence[str] = (), version: str | None = None) -> SbatchScript:
+def parse_script(
+    content: bytes, path: str, *, args: Sequence[str] = (), version: str | None = None, plugins: PluginOptions = ()
+) -> SbatchScript:
     """Read a script's options; `version` (`22.05.8`) is the site's Slurm, None accepts what any release would.
+
+    `plugins` are the options that plugins add, at any site.
 
     Raises SpecError with every problem: no script at all, quotes, unknown or ambiguous options, arguments.
     """
@@ -72,9 +78,10 @@ def parse_script(content: bytes, path: str, *, args: Sequence[str] = (), version
     release = _release(version)
     found = read_directives(content, path, release or RELEASES[-1])
     problems = list(found.problems)
+    known = added(plugins)
     components = []
     for words in found.components:
-        options, wrong = _all_options(words, path, "script", release)
+        options, wrong = _all_options(words, path, "script", release, known)
         components.append(tuple(options))
         problems += wrong
     if problems:
@@ -84,12 +91,14 @@ def parse_script(content: bytes, path: str, *, args: Sequence[str] = (), version
     )
 
 
-def parse_flags(words: Sequence[str], *, version: str | None = None) -> Components:
+def parse_flags(words: Sequence[str], *, version: str | None = None, plugins: PluginOptions = ()) -> Components:
     """Read options of a command line; ` : ` begins the next component. Raises SpecError, its file "command line"."""
-    release = _release(version)
+    release, known = _release(version), added(plugins)
     components, problems = [], []
     for group in _split(words):
-        options, wrong = _all_options([Word(text=word) for word in group], "command line", "command line", release)
+        options, wrong = _all_options(
+            [Word(text=word) for word in group], "command line", "command line", release, known
+        )
         components.append(tuple(options))
         problems += wrong
     given = [option for component in components for option in component]
@@ -100,14 +109,19 @@ def parse_flags(words: Sequence[str], *, version: str | None = None) -> Componen
     return tuple(components)
 
 
-def script_position(words: Sequence[str]) -> int | None:
+def script_position(words: Sequence[str], plugins: PluginOptions = ()) -> int | None:
     """Return where the script stands in an sbatch command line: the first word that is no option. None: nowhere.
 
-    A lone `:` between components is passed over, as sbatch does.
+    A lone `:` between components is passed over, as sbatch does. Options of pyxis are passed over with their arguments,
+    so that it is they which are complained of where no site has it.
     """
     places = [place for place, word in enumerate(words) if word != ":"]
     *_, used = read_options(
-        [Word(text=words[place]) for place in places], file="command line", origin="command line", release=None
+        [Word(text=words[place]) for place in places],
+        file="command line",
+        origin="command line",
+        release=None,
+        plugins=added(of_any((plugins, PYXIS))),
     )
     return places[used] if used < len(places) else None
 
@@ -139,7 +153,7 @@ def merge(
         problems += [_problem(script.path, option, why) for option, why in contradictions(given, release)]
         kept = without_yielding(_last_of_each(ordered), release)
         merged.append(tuple(kept.values()))
-        before = {name: option for name, option in kept.items() if BY_NAME[name].kept}
+        before = {name: option for name, option in kept.items() if name in BY_NAME and BY_NAME[name].kept}
     if problems:
         raise SpecError(tuple(dict.fromkeys(problems)))
     return tuple(merged)
@@ -150,7 +164,9 @@ def unsupported(options: Iterable[Option], version: str) -> tuple[str, ...]:
     release = parse_release(version)
     reasons = []
     for option in options:
-        known = BY_NAME[option.name]
+        known = BY_NAME.get(option.name)
+        if known is None:
+            continue  # a plugin's
         if not known.exists_in(release):
             reasons.append(f"--{option.name} {absent_from(known, release)}")
         elif (why := _spelling_problem(option, release) or _argument_problem(option, known, release)) is not None:
@@ -194,10 +210,10 @@ def _split(words: Sequence[str]) -> list[list[str]]:
 
 
 def _all_options(
-    words: Sequence[Word], file: str, origin: Origin, release: Release | None
+    words: Sequence[Word], file: str, origin: Origin, release: Release | None, plugins: Added
 ) -> tuple[list[Option], list[Problem]]:
     """Read words that must all be options, and check their arguments."""
-    options, problems, used = read_options(words, file=file, origin=origin, release=release)
+    options, problems, used = read_options(words, file=file, origin=origin, release=release, plugins=plugins)
     for word in words[used : used + 1]:
         message = f"{quoted(word.text)} is no option; sbatch says: Invalid directive found in batch script"
         hint = "quote values with spaces, and put # before a comment"

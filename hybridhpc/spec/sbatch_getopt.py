@@ -1,6 +1,7 @@
 """From words to options, as getopt_long takes them: abbreviations, joined and separate arguments, bundled flags.
 
-glibc's getopt_long with a leading `+` (the first word that is no option ends them); the option table is sbatch_options.
+glibc's getopt_long with a leading `+` (the first word that is no option ends them); the option table is sbatch_options,
+and what plugins of sites add to it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Literal
 
 from hybridhpc.errors import Problem
 from hybridhpc.readers import nearest, quoted
+from hybridhpc.spec.native import mended
 from hybridhpc.spec.sbatch_options import (
     BY_NAME,
     BY_SHORT,
@@ -20,6 +22,7 @@ from hybridhpc.spec.sbatch_options import (
     Release,
     spell_release,
 )
+from hybridhpc.spec.sbatch_plugins import NONE_ADDED, Added
 from hybridhpc.spec.sbatch_words import Word
 from hybridhpc.values import dataclass
 
@@ -42,22 +45,27 @@ Found = tuple[list[Option], list[Problem], int]
 """Options, problems, and how many words were options or their arguments."""
 
 
-def read_options(words: Sequence[Word], *, file: str, origin: Origin, release: Release | None) -> Found:
+def read_options(
+    words: Sequence[Word], *, file: str, origin: Origin, release: Release | None, plugins: Added = NONE_ADDED
+) -> Found:
     """Read words until one is no option. Unlike getopt it goes on after a fault, so that all are found.
 
-    With no release an option is taken if any release has it, and an abbreviation if all that understand it agree.
+    With no release an option is taken if any release has it, and an abbreviation if all that understand it agree, with
+    `plugins` and without.
     """
-    reader = _Reader(words, file, origin, release)
+    reader = _Reader(words, file, origin, release, plugins)
     return reader.options, reader.problems, reader.read()
 
 
-def resolve(name: str, release: Release | None) -> Known | str:
+def resolve(name: str, release: Release | None, plugins: Added = NONE_ADDED) -> Known | str:
     """Return the option a long name or an abbreviation stands for, or what is wrong with it; "": there is none."""
-    if release is not None:
-        return _resolve_in(name, release)
-    if name in BY_NAME:
+    if name in plugins:
+        return plugins[name]
+    if release is None and name in BY_NAME:
         return BY_NAME[name]
-    answers = [_resolve_in(name, each) for each in reversed(RELEASES)]
+    releases = RELEASES if release is None else (release,)
+    tables = (OPTIONS, (*OPTIONS, *plugins.values())) if plugins else (OPTIONS,)
+    answers = [_resolve_in(name, each, table) for table in tables for each in reversed(releases)]
     meant = {known.name: known for known in answers if isinstance(known, Known)}
     if len(meant) == 1:
         return next(iter(meant.values()))
@@ -66,11 +74,11 @@ def resolve(name: str, release: Release | None) -> Known | str:
     return next((answer for answer in answers if isinstance(answer, str) and answer), "")
 
 
-def _resolve_in(name: str, release: Release) -> Known | str:
+def _resolve_in(name: str, release: Release, table: Sequence[Known]) -> Known | str:
     exact = BY_NAME.get(name)
     if exact is not None and exact.exists_in(release):
         return exact
-    begun = [known for known in OPTIONS if known.name.startswith(name) and known.exists_in(release)]
+    begun = [known for known in table if known.name.startswith(name) and known.exists_in(release)]
     if len(begun) == 1:
         return begun[0]
     return _ambiguous(name, [known.name for known in begun]) if begun else ""
@@ -81,11 +89,14 @@ def _ambiguous(name: str, names: Sequence[str]) -> str:
 
 
 class _Reader:
-    def __init__(self, words: Sequence[Word], file: str, origin: Origin, release: Release | None) -> None:
+    def __init__(
+        self, words: Sequence[Word], file: str, origin: Origin, release: Release | None, plugins: Added
+    ) -> None:
         self._words = words
         self._file = file
         self._origin: Origin = origin
         self._release = release
+        self._plugins = plugins
         self._at = 0
         self.options: list[Option] = []
         self.problems: list[Problem] = []
@@ -105,9 +116,9 @@ class _Reader:
 
     def _long(self, word: Word) -> None:
         name, joined, value = word.text[2:].partition("=")
-        known = resolve(name, self._release)
+        known = resolve(name, self._release, self._plugins)
         if isinstance(known, str):
-            self._unresolved(word, name, known)
+            self._unresolved(word, name, value if joined else self._stray(word), known)
             return
         argument = known.argument_in(self._release)
         if argument is Argument.NONE and joined:
@@ -147,14 +158,22 @@ class _Reader:
         option = Option(name=name, value=value, line=word.line, origin=self._origin, spelling=spelling)
         self.options.append(option)
 
-    def _unresolved(self, word: Word, name: str, why: str) -> None:
+    def _stray(self, word: Word) -> str | None:
+        """Pass over what seems to be the argument of an unknown option of a script: one fault is one problem."""
+        follows = self._words[self._at] if self._at < len(self._words) else word
+        if self._origin != "script" or follows.line != word.line or follows.text.startswith("-"):
+            return None
+        self._at += 1
+        return follows.text
+
+    def _unresolved(self, word: Word, name: str, value: str | None, why: str) -> None:
         elsewhere = BY_NAME.get(name)
         if why:
             self._problem(word, f"--{name}", why, "write the name in full")
         elif elsewhere is not None and self._release is not None:
             self._problem(word, f"--{name}", absent_from(elsewhere, self._release), "")
         else:
-            self._problem(word, f"--{name}", "is no option of sbatch", _nearest_to(name))
+            self._problem(word, f"--{name}", "is no option of sbatch", mended(name, value, "--"))
 
     def _problem(self, word: Word, key: str, message: str, hint: str) -> None:
         problem = Problem(file=self._file, line=word.line, key=legible(key), message=message, hint=hint)

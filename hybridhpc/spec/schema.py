@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from hybridhpc.model import After, Checkpoint, Goal, Launcher, Move, Retries
 from hybridhpc.readers import Fault, choice, whole
 from hybridhpc.schema import Form, either, plain, record, refused, several, table, then, word
-from hybridhpc.sites.options import options
+from hybridhpc.sites.options import WithPlugins, options
+from hybridhpc.sites.plugins import PluginOptions
 from hybridhpc.spec import values
 from hybridhpc.spec.aliases import ALIASES, FOREIGN, option_of_sbatch
 from hybridhpc.spec.native import judge
@@ -125,73 +127,79 @@ _COPIES = refused(
 )
 _SHOWN = refused("must be NAME: secret://...; the text is not shown")
 
-SPEC = Form(
-    record(
-        "run",
-        name=word(values.read_name, longest=1000),
-        nodes=word(whole(1, MAX_NODES)),
-        resources=record(
-            gpus=several(plain(values.read_gpus), split=values.gpu_entries),
-            cpus=word(values.read_cpus),
-            memory=word(values.read_memory),
-        ),
-        time=word(parse_walltime),
-        image=word(values.read_image, longest=1000),
-        binds=either(list=_BINDS, text=_BINDS, mapping=_COPIES),
-        workdir=word(values.read_path, longest=1000),
-        outputs=several(word(values.read_output, longest=1000)),
-        tasks_per_node=word(whole(1, MAX_TASKS_PER_NODE)),
-        env=either(
-            mapping=then(table(values.read_env_name, plain(values.read_env_value)), _pairs),
-            list=_PAIRS,
-            text=_PAIRS,
-        ),
-        secrets=either(
-            mapping=then(table(values.read_env_name, plain(values.read_secret)), _pairs),
-            list=_SHOWN,
-            text=_SHOWN,
-        ),
-        setup=_SCRIPT,
-        launcher=then(word(choice(*(launcher.value for launcher in Launcher))), Launcher),
-        run=then(_SCRIPT, _command),
-        array=word(values.read_array, longest=20_000),
-        matrix=then(table(read_parameter, plain(read_values)), matrix_points),
-        parallel=word(whole(1, MAX_POINTS)),
-        after=either(
-            mapping=then(record(ok=_JOBS, any=_JOBS, notok=_JOBS, start=_JOBS), _after),
-            list=then(_JOBS, _after_ok),
-            text=then(_JOBS, _after_ok),
-        ),
-        checkpoint=then(
-            record(
-                "dir",
-                dir=word(values.read_path, longest=1000),
-                signal=word(values.read_signal),
-                grace=word(values.read_grace),
-            ),
-            _checkpoint,
-        ),
-        retries=then(
-            record(preempted=_RETRY, node_fail=_RETRY, timeout=_RETRY, failed=_RETRY), lambda found: Retries(**found)
-        ),
-        move=then(word(choice(*(move.value for move in Move))), Move),
-        where=then(several(word(read_place)), places),
-        residency=word(read_label),
-        goal=either(
-            text=then(word(choice(*values.GOALS)), _goal_word),
-            mapping=then(
-                record(
-                    value_of_time=word(values.read_worth),
-                    deadline=word(values.read_deadline),
-                    max_cost=word(values.read_cost),
-                ),
-                _goal,
-            ),
-        ),
-        slurm=options(judge=judge),
+_FIELDS = dict(
+    name=word(values.read_name, longest=1000),
+    nodes=word(whole(1, MAX_NODES)),
+    resources=record(
+        gpus=several(plain(values.read_gpus), split=values.gpu_entries),
+        cpus=word(values.read_cpus),
+        memory=word(values.read_memory),
     ),
-    write=WRITE,
-    aliases=ALIASES,
-    foreign=FOREIGN,
-    strange=option_of_sbatch,
+    time=word(parse_walltime),
+    image=word(values.read_image, longest=1000),
+    binds=either(list=_BINDS, text=_BINDS, mapping=_COPIES),
+    workdir=word(values.read_path, longest=1000),
+    outputs=several(word(values.read_output, longest=1000)),
+    tasks_per_node=word(whole(1, MAX_TASKS_PER_NODE)),
+    env=either(
+        mapping=then(table(values.read_env_name, plain(values.read_env_value)), _pairs),
+        list=_PAIRS,
+        text=_PAIRS,
+    ),
+    secrets=either(
+        mapping=then(table(values.read_env_name, plain(values.read_secret)), _pairs),
+        list=_SHOWN,
+        text=_SHOWN,
+    ),
+    setup=_SCRIPT,
+    launcher=then(word(choice(*(launcher.value for launcher in Launcher))), Launcher),
+    run=then(_SCRIPT, _command),
+    array=word(values.read_array, longest=20_000),
+    matrix=then(table(read_parameter, plain(read_values)), matrix_points),
+    parallel=word(whole(1, MAX_POINTS)),
+    after=either(
+        mapping=then(record(ok=_JOBS, any=_JOBS, notok=_JOBS, start=_JOBS), _after),
+        list=then(_JOBS, _after_ok),
+        text=then(_JOBS, _after_ok),
+    ),
+    checkpoint=then(
+        record(
+            "dir",
+            dir=word(values.read_path, longest=1000),
+            signal=word(values.read_signal),
+            grace=word(values.read_grace),
+        ),
+        _checkpoint,
+    ),
+    retries=then(
+        record(preempted=_RETRY, node_fail=_RETRY, timeout=_RETRY, failed=_RETRY), lambda found: Retries(**found)
+    ),
+    move=then(word(choice(*(move.value for move in Move))), Move),
+    where=then(several(word(read_place)), places),
+    residency=word(read_label),
+    goal=either(
+        text=then(word(choice(*values.GOALS)), _goal_word),
+        mapping=then(
+            record(
+                value_of_time=word(values.read_worth),
+                deadline=word(values.read_deadline),
+                max_cost=word(values.read_cost),
+            ),
+            _goal,
+        ),
+    ),
 )
+"""All keys but `slurm`."""
+
+
+@cache
+def spec_form(plugins: PluginOptions = ()) -> Form:
+    """Return the form of a spec; `plugins` are options that plugins of sites add to those of sbatch."""
+    known = WithPlugins(judge=judge, options=plugins) if plugins else judge
+    return Form(
+        record("run", **_FIELDS, slurm=options(judge=known)),
+        write=WRITE,
+        aliases=ALIASES,
+        foreign=FOREIGN,
+        strange=option_of_sbatch,
+    )

@@ -13,9 +13,10 @@ from hybridhpc.document import Document, KeyPath, read_document
 from hybridhpc.errors import Problem, SpecError, in_order
 from hybridhpc.model import JobSpec, Native, Resources, Work
 from hybridhpc.readers import Fault, Plain
+from hybridhpc.sites.plugins import Asked, PluginOptions
 from hybridhpc.spec.aliases import rename
 from hybridhpc.spec.places import places, read_place
-from hybridhpc.spec.schema import SPEC
+from hybridhpc.spec.schema import spec_form
 from hybridhpc.spec.sweep import with_points
 from hybridhpc.spec.values import MAX_NAME_BYTES, is_image_file, read_name
 
@@ -36,26 +37,48 @@ _NATIVE = ("account", "qos", "constraint", "reservation", "licenses", "nodelist"
 _UNFIT = r"[^A-Za-z0-9._-]+"
 
 
-def parse_spec(text: bytes, path: str, *, where: tuple[str, ...] | None = None, now: float = 0) -> JobSpec:
+def parse_spec(
+    text: bytes,
+    path: str,
+    *,
+    where: tuple[str, ...] | None = None,
+    now: float = 0,
+    plugins: PluginOptions = (),
+) -> JobSpec:
     """Read a spec whose file is at `path` (absolute); relative paths in it are relative to its directory.
 
-    `where` replaces the spec's own; `now` (seconds since the epoch) tells whether its deadline has passed.
-    Raises SpecError with every problem found.
+    `where` replaces the spec's own; `now` (seconds since the epoch) tells whether its deadline has passed; `plugins`:
+    the options that plugins of any site add. Raises SpecError with every problem found.
     """
+    form = spec_form(plugins)
     document = read_document(text, path)
     root, spelled, problems = rename(document)
     values: dict[str, Any] = {}
     if document.complete:
-        values, wrong = SPEC.check(document, root, spelled)
+        values, wrong = form.check(document, root, spelled)
         problems += [*wrong, *_contradictions(document, root, spelled, path)]
-        problems += _late(document, root, values or SPEC.readable(root), now)
+        problems += _late(document, root, values or form.readable(root), now)
     problems = [*document.problems, *problems, *_where_problems(where)]
     if problems:
         raise SpecError(in_order(problems))
     if where is not None:
         values["where"] = where
     aliases = tuple((str(key[-1]), str(there[-1])) for key, there in spelled.items())
-    return replace(_spec(values, path, sha256(text).hexdigest()), lines=_lines(document, spelled), aliases=aliases)
+    return replace(
+        _spec(values, path, sha256(text).hexdigest()),
+        plugin_options=_of_plugins(values.get("slurm", ()), plugins),
+        lines=_lines(document, spelled),
+        aliases=aliases,
+    )
+
+
+def _of_plugins(options: Asked, plugins: PluginOptions) -> Asked:
+    if not (options and plugins):
+        return ()
+    from hybridhpc.spec.sbatch_plugins import added
+
+    known = added(plugins)
+    return tuple(option for option in options if option[0] in known)
 
 
 def _lines(document: Document, spelled: Mapping[KeyPath, KeyPath]) -> tuple[tuple[str, int], ...]:

@@ -18,7 +18,7 @@ from hybridhpc.sites.schema import site_form
 from hybridhpc.sites.site import InvalidSite
 from hybridhpc.spec.aliases import ALIASES, FOREIGN
 from hybridhpc.spec.native import judge
-from hybridhpc.spec.schema import SPEC, WRITE
+from hybridhpc.spec.schema import WRITE, spec_form
 from hybridhpc.spec.yaml import parse_spec
 
 KEYS = sorted({part for key in [*WRITE, *ALIASES, *SITE_WRITE] for part in key.split(".")} | set(FOREIGN))
@@ -73,7 +73,7 @@ def test_no_yaml_syntax_makes_a_traceback(text: str) -> None:
     parse_site(text.encode(), "/sites/x.yaml")
 
 
-@given(st.sampled_from([SPEC, site_form(judge)]), specs, st.booleans())
+@given(st.sampled_from([spec_form(), site_form(judge)]), specs, st.booleans())
 def test_the_quick_way_through_a_schema_and_pydantics_agree(form: Form, tree: dict[str, Any], runs: bool) -> None:
     root = {"run": "true", **tree} if runs else tree
     document = Document(file="job.yaml", root=root)

@@ -324,3 +324,23 @@ def test_an_account_of_the_site_file_that_is_refused_is_named():
     assert choice.refused.endswith("combination (account mll, as /sites/lab.yaml says)")
     (own,) = decide(spec(native=native(account="mine")), [(place, FOUR)], estimates=told, now=NOW).choices
     assert "mll" not in own.refused
+
+
+BOXED = replace(spec(), plugin_options=(("container-image", "a:1"), ("quick", None)))
+
+
+def test_what_only_a_plugin_takes_is_refused_where_the_site_file_does_not_list_it():
+    reason = "lab does not take --container-image, --quick: plugin_options in lab.yaml does not list them"
+    fix = "`plugin_options: [container-image=, quick]` in the site file, if that is so"
+    assert refused(BOXED) == (reason, fix)
+    half = site("lab", plugin_options=(("container-image", "="), ("quick", "=")))
+    assert refused(BOXED, half)[0] == "lab does not take --quick: plugin_options in lab.yaml does not list it"
+    pyxis = replace(BOXED, plugin_options=BOXED.plugin_options[:1])
+    assert refused(pyxis)[1] == "`plugin_options: [pyxis]` in the site file, if that is so"
+
+
+def test_what_only_a_plugin_takes_is_admitted_where_the_site_file_lists_it_and_never_on_this_machine():
+    assert refused(BOXED, site("lab", plugin_options=(("container-image", "="), ("quick", "=?")))) == (None, None)
+    reason, fix = refused(BOXED, site("lab", scheduler="here"))
+    assert reason == "lab has no plugins of Slurm; the job asks for --container-image, --quick"
+    assert fix is None

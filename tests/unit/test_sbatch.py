@@ -11,6 +11,7 @@ import pytest
 
 from hybridhpc.errors import SpecError
 from hybridhpc.model import Native
+from hybridhpc.spec.read import read_script
 from hybridhpc.spec.sbatch import (
     Components,
     SbatchScript,
@@ -179,9 +180,75 @@ def test_an_option_of_another_release_is_no_unknown_option() -> None:
 
 
 def test_an_unknown_option_is_answered_with_the_nearest() -> None:
-    assert "--job-nme: is no option of sbatch (did you mean --job-name?)" in wrong("--job-nme=a")
+    assert "--job-nme: is no option of sbatch (did you mean --job-name? Else write plugin" in wrong("--job-nme=a")
     assert "-Z: is no option of sbatch" in wrong("-Z4")
     assert "did you mean --nodes?" in wrong("-Znodes=4")
+
+
+PLUGINS = (("container-image", "="), ("no-container-mount-home", ""), ("quick", "=?"), ("partition-hint", "="))
+
+
+def plugged(*words: str) -> dict[str, str | None]:
+    """Read a script with these words where a site has PLUGINS; seen on 22.05 with a plugin of ours."""
+    body = "".join(f"#SBATCH {word}\n" for word in words).encode()
+    (options,) = parse_script(HEAD + body, "/home/me/job.sh", plugins=PLUGINS).components
+    return {option.name: option.value for option in options}
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("--container-image=a:1", {"container-image": "a:1"}),
+        ("--container-image a:1 -N2", {"container-image": "a:1", "nodes": "2"}),
+        ("--container-im a:1", {"container-image": "a:1"}),
+        ("--no-c", {"no-container-mount-home": None}),
+        ("--quick --quick=3 --quie", {"quick": "3", "quiet": None}),
+        ("--partition-h=x --partition=gpu", {"partition-hint": "x", "partition": "gpu"}),
+        ("--qui", {"quiet": None}),  # there sbatch would say that it is ambiguous, elsewhere it is not
+        ("--container a:1 --conti", {"container": "a:1", "contiguous": None}),
+    ],
+)
+def test_an_option_of_a_plugin_is_read_as_sbatch_s_own(words: str, found: dict[str, str | None]) -> None:
+    assert plugged(words) == found
+
+
+def test_a_plugin_s_option_has_an_argument_or_has_none() -> None:
+    for words, message in (
+        ("--no-container-mount-home=3", "takes no argument"),
+        ("--container-image", "needs an argument"),
+        ("--container-i a", "is ambiguous: --container-id, --container-image"),
+        ("--quick 3", "'3' is no option"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            plugged(words)
+
+
+def test_where_the_script_stands_is_known_behind_arguments_of_plugins() -> None:
+    assert script_position(["--quick", "job.sh"], PLUGINS) == 1
+    assert script_position(["--lustre-pool", "fast", "job.sh"], (("lustre-pool", "="),)) == 2
+    assert script_position(["--container-mounts", "/a:/b", "job.sh"]) == 2
+
+
+def test_what_no_site_has_is_told_with_what_to_write() -> None:
+    said = wrong("--container-image a:1 --lustre-pool fast --no-container-mount-home", "--zzqqy")
+    rest = "into the file of a site whose plugin adds it)"
+    assert [line.partition(": ")[2] for line in said.splitlines()] == [
+        f"--{name}: is no option of sbatch (write plugin_options: [{entry}] {rest}"
+        for name, entry in (
+            ("container-image", "pyxis"),
+            ("lustre-pool", "lustre-pool="),
+            ("no-container-mount-home", "pyxis"),
+            ("zzqqy", "zzqqy"),
+        )
+    ]
+
+
+def test_what_a_script_asks_of_plugins_is_known_of_all_its_components() -> None:
+    content = HEAD + b"#SBATCH --quick\n#SBATCH hetjob\n#SBATCH --container-image=a\n"
+    spec = read_script(content, "/j.sh", flags=["--partition-h", "x"], env={}, plugins=PLUGINS)
+    assert dict(spec.plugin_options) == {"quick": None, "partition-hint": "x", "container-image": "a"}
+    (options, _) = merge(parse_script(content, "/j.sh", plugins=PLUGINS))
+    assert unsupported(options, "22.05") == ()
 
 
 def test_all_problems_are_told_at_once_in_their_order() -> None:

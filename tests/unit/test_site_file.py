@@ -10,6 +10,7 @@ import pytest
 from hybridhpc.script.fabric import FABRICS
 from hybridhpc.sites import schema
 from hybridhpc.sites.catalog import parse_site
+from hybridhpc.sites.plugins import PYXIS, entries
 from hybridhpc.sites.schema import WRITE
 from hybridhpc.sites.site import InvalidSite, Partition, Price, Site
 from hybridhpc.spec.native import judge
@@ -239,3 +240,38 @@ def test_all_problems_come_in_one_answer_and_in_order() -> None:
 )
 def test_what_is_no_site_file_refuses_only_itself(content: bytes) -> None:
     assert len(problems(content)) == 1
+
+
+def test_a_site_says_which_options_its_plugins_add() -> None:
+    found = site("plugin_options: [pyxis, container-image=, --lustre-pool=, quick=?]\nslurm: {lustre-pool: fast}")
+    assert found.plugin_options == (*PYXIS, ("lustre-pool", "="), ("quick", "=?"))
+    assert found.slurm == (("lustre-pool", "fast"),)
+    assert site("plugin_options: pyxis").plugin_options == PYXIS
+    assert entries(found.plugin_options) == "pyxis, lustre-pool=, quick=?"
+    assert entries(PYXIS[1:3]) == "container-mounts=, container-workdir="
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[container-image=IMAGE]",
+            "plugin_options[0]: 'container-image=IMAGE' is no option of a plugin (write name= if",
+        ),
+        ("[quick, pyxis, quick=]", "plugin_options: quick stands twice, as quick and quick="),
+        (
+            "[container-image]\nslurm: {container-image: a}",
+            "2: slurm.container-image: --container-image takes no argum",
+        ),
+        ("[quick=]\nslurm: [--quick]", "dgx.yaml:2: slurm[0]: --quick needs an argument"),
+        (
+            "[quick]\nslurm: {quik: true}",
+            "slurm.quik: --quik is no option of sbatch (did you mean quiet? Else write plugi",
+        ),
+        ("{quick: true}", "dgx.yaml:1: plugin_options: "),
+        ("[quick]\nscheduler: here", "dgx.yaml:1: plugin_options: are Slurm's; scheduler: here has no plugins"),
+    ],
+)
+def test_what_a_site_cannot_say_of_its_plugins(text: str, message: str) -> None:
+    (problem,) = problems(f"plugin_options: {text}")
+    assert message in problem

@@ -369,6 +369,15 @@ def test_a_native_option_that_cannot_be_passed_on_is_refused(written: str, messa
     assert message in said(f"run: x\nslurm: {written}")
 
 
+def test_an_option_of_a_plugin_is_taken_and_told_to_routing() -> None:
+    text = b"run: x\nslurm: {account: ml, container_image: a, --quick: true}\n"
+    spec = parse_spec(text, "/j.yaml", plugins=(("container-image", "="), ("quick", ""), ("account", "=")))
+    assert spec.plugin_options == (("container-image", "a"), ("quick", None))
+    assert isinstance(spec.payload, Work)
+    assert dict(spec.payload.slurm) == {"account": "ml", "container-image": "a", "quick": None}
+    assert "(write plugin_options: [pyxis] into the file of a site whose" in said("run: x\nslurm: {container-image: a}")
+
+
 def test_what_only_some_sites_have_is_told_to_routing() -> None:
     spec = parsed("run: x\nslurm: {A: ml, q: high, C: ib, reservation: r, L: matlab, w: n1}")
     assert spec.native == Native(
