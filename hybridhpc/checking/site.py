@@ -16,6 +16,8 @@ from hybridhpc.client import Client
 from hybridhpc.command import Command
 from hybridhpc.document import read_document
 from hybridhpc.errors import HpcError, NotFound, Undelivered
+from hybridhpc.schedulers.slurm_plugins import COMMAND, parse_plugin_options
+from hybridhpc.sites.plugins import PluginOptions, entries
 from hybridhpc.sites.site import Price, Site
 from hybridhpc.sites.snapshot import Silence, Snapshot
 from hybridhpc.transports import ssh_config
@@ -194,6 +196,30 @@ def look_at_submission(client: Client, site: Site, answer: Snapshot) -> Findings
         yield warning(site.name, f"refuses a job of one CPU: {told.refusal}", fix)
 
 
+def look_at_plugins(client: Client, site: Site, answer: Snapshot) -> Findings:
+    """Compare the options that plugins add to its sbatch with those that its file lists."""
+    if site.scheduler != "slurm" or site.file is None:
+        return
+    try:
+        told = registry.transport(site, client.env).run(COMMAND)
+    except HpcError:
+        return  # look_at_submission says so
+    if not told.ok:
+        return  # and what sbatch complains of
+    there = parse_plugin_options(told.text)
+    fix = f"write plugin_options: [{entries(there)}] into {site.file}" if there else f"leave them out of {site.file}"
+    if absent := _names(site.plugin_options, there):
+        yield warning(site.name, f"its sbatch has no plugin that takes {absent}, as its file says", fix)
+    if unlisted := _names(there, site.plugin_options):
+        yield warning(
+            site.name, f"plugins add {unlisted} to its sbatch: jobs that ask for that are not sent there", fix
+        )
+
+
+def _names(some: PluginOptions, others: PluginOptions) -> str:
+    return ", ".join(f"--{name}" for name, _ in some if name not in dict(others))
+
+
 def look_at_here(client: Client, site: Site, answer: Snapshot) -> Findings:
     """Say how the embedded site holds jobs to their memory."""
     if site.scheduler == "here":
@@ -216,6 +242,7 @@ ANSWER_LOOKS: tuple[Callable[[Client, Site, Snapshot], Findings], ...] = (
     look_at_clock,
     look_at_far_side,
     look_at_submission,
+    look_at_plugins,
     look_at_here,
 )
 """What takes an answer of the site."""

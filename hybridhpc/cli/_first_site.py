@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from hybridhpc.here.machine import gpu_kind
+from hybridhpc.sites.plugins import PluginOptions, entries
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, Snapshot
 
@@ -19,7 +20,7 @@ _SLICE = re.compile(r"\d+g\.\d+gb", re.IGNORECASE)
 """A part of a GPU (MIG), as in a100_1g.5gb, is no such GPU."""
 
 
-def site_text(name: str, draft: Site, answer: Snapshot) -> str:
+def site_text(name: str, draft: Site, answer: Snapshot, plugin_options: PluginOptions = ()) -> str:
     """Return the text of a site file for a Slurm that was asked as `draft` says: on this machine, or behind ssh."""
     way = ["transport: local", *([f"slurm_conf: {_word(draft.slurm_conf)}"] if draft.slurm_conf else [])]
     if draft.host:
@@ -33,6 +34,7 @@ def site_text(name: str, draft: Site, answer: Snapshot) -> str:
         "# Where jobs have their directories: must be visible from the login node and from every compute node.",
         "job_root: ~/.hybridhpc/jobs",
         *_gres(answer.nodes),
+        *_plugins(plugin_options),
         "# What an hour costs is not known here. A partition without a price counts as free, and hpc check says so:",
         "# put in your own figure and take away the #.",
         "partitions:",
@@ -42,6 +44,12 @@ def site_text(name: str, draft: Site, answer: Snapshot) -> str:
             continue
         lines += _partition(partition.name, answer.nodes_of(partition.name))
     return "\n".join(lines) + "\n"
+
+
+def _plugins(options: PluginOptions) -> Iterator[str]:
+    if options:
+        yield "# Options that SPANK plugins add to its sbatch, with = where they take an argument."
+        yield f"plugin_options: [{entries(options)}]"
 
 
 def _partition(name: str, nodes: Sequence[Node]) -> Iterator[str]:

@@ -16,6 +16,8 @@ from hybridhpc.cli._output import say, show_json
 from hybridhpc.client import Client
 from hybridhpc.command import Command
 from hybridhpc.errors import HpcError, TransportError, UsageError
+from hybridhpc.schedulers.slurm_plugins import COMMAND, parse_plugin_options
+from hybridhpc.sites.plugins import PluginOptions
 from hybridhpc.sites.schema import read_host, read_site_name
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Silence, Snapshot
@@ -148,7 +150,15 @@ def _found(client: Client, draft: Site, answer: Snapshot, name: str) -> tuple[di
         same = (site.host, site.slurm_conf) == (draft.host, draft.slurm_conf) and (site.host or site.slurm_conf)
         if site.name == name or (site.scheduler == "slurm" and same):
             return {}, f"this Slurm is the site {site.name} already: {site.file}"
-    return {path: site_text(name, draft, answer)}, ""
+    return {path: site_text(name, draft, answer, _plugin_options(client, draft))}, ""
+
+
+def _plugin_options(client: Client, site: Site) -> PluginOptions:
+    try:
+        answer = registry.transport(site, client.env).run(COMMAND)
+    except TransportError:
+        return ()
+    return parse_plugin_options(answer.text) if answer.ok else ()
 
 
 def _cluster_name(client: Client, site: Site) -> str:

@@ -19,6 +19,7 @@ PACKAGES = (
     "slurmctld",
     "slurm-wlm-basic-plugins",
     "slurm-wlm-mysql-plugin",
+    "libslurm-dev",
     "slurmdbd",
     "mariadb-client-core",
     "mariadb-server-core",
