@@ -197,7 +197,8 @@ class Client:
         begun = [self._finish_held(record) if record.phase is Phase.INTENT else record for record in unwanted]
         by_site: dict[str, list[Record]] = {}
         for record in self.refresh(begun):
-            if not record.state.final:
+            # What its scheduler does not know may have left its id to another job.
+            if not record.state.final and record.reason != following.GONE:
                 by_site.setdefault(record.site, []).append(record)
         for living in by_site.values():
             site, scheduler, transport = self.reach(living[0])

@@ -48,9 +48,23 @@ def _ask_site(
     try:
         site = registry.site_named(tuple(sites), name)
         transport = registry.transport(site, env)
-        return _statuses(site, registry.scheduler(site.scheduler), transport, records)
+        found: dict[str, JobStatus] = {}
+        for group in _apart(records):
+            found |= _statuses(site, registry.scheduler(site.scheduler), transport, group)
+        return found
     except HpcError as error:
         return {record.token: unknown(record, error.message) for record in records}
+
+
+def _apart(records: Sequence[Record]) -> list[list[Record]]:
+    """Return jobs in groups without two of one id: a controller that lost its state gave it again. Mostly one group."""
+    groups: list[dict[str, Record]] = [{}]
+    for record in records:
+        group = next((group for group in groups if record.job_id not in group), None)
+        if group is None:
+            groups.append(group := {})
+        group[record.job_id] = record
+    return [list(group.values()) for group in groups]
 
 
 def ask_tasks(
@@ -101,21 +115,32 @@ def _without_others(
 ) -> dict[str, JobStatus]:
     """Leave out what is told of other jobs: a controller that lost its state begins to count anew.
 
-    One of the same id that was submitted later is in doubt, and found out about by its token. A script taken as it is
-    carries none: then it is another.
+    One of the same id that was submitted later is in doubt, and found out about by its token: a requeue is a
+    submission, too, and another job may have been requeued as well. A script taken as it is carries no token: one that
+    was requeued is believed to be ours, any other is another.
     """
     doubtful = {record.job_id: record for record in records if _later(record, known) > SAME_MOMENT}
     if not doubtful:
         return known
     (answer,) = run_all(transport, [scheduler.find_command(site)], site.probe_deadline)
-    others = [job_id for job_id, record in doubtful.items() if job_id not in scheduler.parse_find(answer, record.token)]
+    others = [
+        job_id
+        for job_id, record in doubtful.items()
+        if job_id not in scheduler.parse_find(answer, record.token)
+        and not (known[job_id].restarts and _is_script_as_it_is(record))
+    ]
     return {job_id: status for job_id, status in known.items() if _base(job_id) not in others}
 
 
+def _is_script_as_it_is(record: Record) -> bool:
+    """Tell by the output: a rendered script writes it into the job's directory. The plan is not read in a thread."""
+    return bool(record.log) and not record.log.startswith(f"{record.job_dir}/")
+
+
 def _later(record: Record, known: Mapping[str, JobStatus]) -> float:
-    """Return by how much a job of this id was submitted later than ours. A requeue is a submission, too: it is none."""
+    """Return by how much a job of this id was submitted later than ours."""
     status = known.get(record.job_id)
-    if status is None or status.restarts or status.submitted_at is None or record.submitted_at is None:
+    if status is None or status.submitted_at is None or record.submitted_at is None:
         return 0.0
     return status.submitted_at - record.submitted_at
 

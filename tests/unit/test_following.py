@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,14 @@ def test_another_job_of_the_same_id_is_not_taken_for_ours(tmp_path: Path, site: 
     assert told(record, site, env).state is JobState.UNKNOWN
     squeue(tmp_path, submitted=5000, token=record.token)
     assert told(record, site, env).state is JobState.COMPLETED, "the clocks differ, and the token says that it is ours"
-    squeue(tmp_path, submitted=5000, token="another", restarts=1)
+    squeue(tmp_path, submitted=5000, token=record.token, restarts=1)
     assert told(record, site, env).state is JobState.COMPLETED, "a requeue is a submission, too"
+    squeue(tmp_path, submitted=5000, token="another", restarts=1)
+    rendered = replace(record, log=f"{record.job_dir}/7.log")
+    assert told(rendered, site, env).state is JobState.UNKNOWN, "another job was requeued"
+    assert told(record, site, env).state is JobState.COMPLETED, "a script taken as it is carries no token"
+    again = replace(rendered, token="another", submitted_at=5000.0)
+    found = ask([rendered, again], [site], env)
+    assert (found[record.token].state, found["another"].state) == (JobState.UNKNOWN, JobState.COMPLETED)
     squeue(tmp_path, submitted=3, token="another")
     assert told(record, site, env).state is JobState.COMPLETED
