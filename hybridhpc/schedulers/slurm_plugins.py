@@ -14,7 +14,7 @@ _OPTIONAL = re.compile(r"\[[^][]*\]")
 
 
 def parse_plugin_options(help_text: str) -> PluginOptions:
-    """Read the options that `sbatch --help` lists as plugins' (seen: 22.05). None listed: there are none.
+    """Read the options that `sbatch --help` lists as plugins' (seen: 22.05, 24.11, 26.05). None listed: there are none.
 
     It shows what a plugin calls the argument, not whether it must be given: `[...]` is taken for one that need not.
     """

@@ -59,11 +59,8 @@ def of_any(sites: Iterable[PluginOptions]) -> PluginOptions:
 
 def readable_options(written: Plain) -> PluginOptions:
     """Return those options that are right, whatever is wrong with others: what else a file says is judged by them."""
-    marks: dict[str, str] = {}
-    for entry in written if isinstance(written, list) else [written]:
-        if isinstance(entry, str) and (entry in PLUGINS or re.fullmatch(_ENTRY, entry)):
-            marks |= dict(read_plugin_option(entry))
-    return tuple(marks.items())
+    words = [entry for entry in (written if isinstance(written, list) else [written]) if isinstance(entry, str)]
+    return of_any(read_plugin_option(word) for word in words if word in PLUGINS or re.fullmatch(_ENTRY, word))
 
 
 def lacking(known: PluginOptions, asked: Asked) -> Asked:

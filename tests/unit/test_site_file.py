@@ -268,6 +268,7 @@ def test_a_site_says_which_options_its_plugins_add() -> None:
             "[quick]\nslurm: {quik: true}",
             "slurm.quik: --quik is no option of sbatch (did you mean quiet? Else write plugi",
         ),
+        ("[pyxis, container-image]\nslurm: {container-image: a}", "1: plugin_options: container-image stands twice"),
         ("{quick: true}", "dgx.yaml:1: plugin_options: "),
         ("[quick]\nscheduler: here", "dgx.yaml:1: plugin_options: are Slurm's; scheduler: here has no plugins"),
     ],

@@ -1,4 +1,4 @@
-"""What sbatch --help says of options that plugins add: as 22.05.8 printed it, and pyxis's own text."""
+"""What sbatch --help says of options that plugins add: as 22.05, 24.11 and 26.05 print it, and pyxis's own text."""
 
 from __future__ import annotations
 
