@@ -6,7 +6,7 @@ Values are data throughout: they are read from the file into variables, and neve
 from __future__ import annotations
 
 from hybridhpc.command import StagedFile
-from hybridhpc.model import Points
+from hybridhpc.points import Points
 from hybridhpc.script.quote import shell_word
 
 POINT = "point-"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from hybridhpc.model import Points, Work
+from hybridhpc.model import Work
+from hybridhpc.points import Points
 from hybridhpc.script.checkpoint import Signal
 from hybridhpc.script.launcher import Launch
 from hybridhpc.script.points import filled, reading

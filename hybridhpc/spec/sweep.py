@@ -10,7 +10,8 @@ from itertools import pairwise, product
 from posixpath import commonprefix
 
 from hybridhpc.errors import Problem, SpecError
-from hybridhpc.model import Array, JobSpec, Points, UsdPerHour, Work
+from hybridhpc.model import Array, JobSpec, UsdPerHour, Work
+from hybridhpc.points import Points
 from hybridhpc.readers import Fault, Plain, kind, quoted
 from hybridhpc.spec.values import read_env_name, read_env_value
 from hybridhpc.yaml_text import decode

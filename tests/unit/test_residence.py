@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridhpc.decide.residence import leaves, led_to, resident
-from hybridhpc.model import Bind, Checkpoint, Points, Script, Work
+from hybridhpc.model import Bind, Checkpoint, Script, Work
+from hybridhpc.points import Points
 from tests.worlds.stage import site, spec
 
 LAB, CLOUD = site("lab", resident_data=("/data//patients/",)), site("cloud")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridhpc.errors import SpecError
-from hybridhpc.model import JobSpec, Points
+from hybridhpc.model import JobSpec
+from hybridhpc.points import Points
 from hybridhpc.script.points import parse_points, points_file
 from hybridhpc.script.task_files import env_file
 from hybridhpc.spec.sweep import parse_csv, pieces, shape, sweep_name
