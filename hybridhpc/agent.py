@@ -159,8 +159,7 @@ class Agent:
     def _absent_for(self, record: Record, status: JobStatus) -> float:
         """Return for how long its scheduler has not known a job; not to be reached is another thing."""
         now = self._clock()
-        gone = status.reason in (following.GONE, CLOSED)
-        since = (record.absent_since or now) if gone else None
+        since = (record.absent_since or now) if _is_gone(status) else None
         if since != record.absent_since:
             self._ledger.absent(record, since)
         return now - since if since is not None else 0.0
@@ -170,7 +169,7 @@ class Agent:
         absent_for = self._absent_for(record, status)
         with self._attempts.owned(record) as current:
             if current is not None and current.attempt == record.attempt:
-                self._attempts.take_back(current, absent_for=absent_for)
+                self._attempts.take_back(current, absent_for=absent_for if _is_gone(status) else None)
 
     def _evidence(self, record: Record, status: JobStatus, absent_for: float = 0.0) -> Evidence:
         site, _, transport = self._client.reach(record)
@@ -290,6 +289,10 @@ class Agent:
         for record in longest_first([each for each in records if now - looked.get(each.token, 0.0) >= LOOK_EVERY]):
             looked[record.token] = now
             self._guarded(self._mover.consider, record)
+
+
+def _is_gone(status: JobStatus) -> bool:
+    return status.reason in (following.GONE, CLOSED)
 
 
 def _waits(status: JobStatus | None) -> bool:

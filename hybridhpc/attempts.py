@@ -22,7 +22,7 @@ from hybridhpc.journal import Journal
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobSpec, JobState, Usd, Work
 from hybridhpc.planning import Planner, Wish
-from hybridhpc.schedulers.base import Taken
+from hybridhpc.schedulers.base import Taken, Withdrawal
 from hybridhpc.script.plan import Plan
 from hybridhpc.spec.dependencies import is_met
 from hybridhpc.submitting import Outcome
@@ -33,6 +33,7 @@ _CLOSE = '[ ! -d "$1" ] || : >"$1/followed"'
 """Leaves the sign for which a rendered script looks before it begins."""
 _COPY = '[ -d "$1" ] || exit 0; umask 077; mkdir -p -- "$2" && cp -a -- "$1/." "$2"'
 _AFTER = re.compile(r"after(\w*):(\d+)")
+_ABSENT = Withdrawal(taken=Taken.ABSENT, why="its scheduler does not know it")
 _COPYING = 1800.0
 """Seconds that copying a checkpoint may take."""
 
@@ -144,19 +145,15 @@ class Attempts:
         root = self.client.job_root(plan.site)
         return self.client.ledger.propose(record, plan, job_root=root) is not None
 
-    def take_back(self, record: Record, *, absent_for: float = 0.0) -> Record | None:
-        """Take a job back for which another attempt is proposed, and begin that. Raises HpcError: repeat it."""
-        ledger = self.client.ledger
-        site, scheduler, transport = self.client.reach(record)
-        errand = Errand(
-            command=scheduler.withdraw_command(site, record.job_id, record.job_dir, record.restarts),
-            folders=(Folder(path=record.job_dir, files=tuple(on_site(name) for name in scheduler.to_withdraw)),),
-        )
-        (answer,) = transport.run_all([errand], within=errand.command.timeout)
-        if isinstance(answer, HpcError):
-            raise answer
-        found = scheduler.parse_withdraw(answer)
-        gone = found.taken is Taken.ABSENT and (absent_for >= CERTAIN_AFTER or record.state is JobState.CANCELLED)
+    def take_back(self, record: Record, *, absent_for: float | None = None) -> Record | None:
+        """Take a job back for which another attempt is proposed, and begin that. Raises HpcError: repeat it.
+
+        `absent_for`: its scheduler has not known it for so long, so that its id may be another's; None: it does.
+        """
+        transport = self.client.reach(record)[2]
+        found = _ABSENT if absent_for is not None else self._withdraw(record)
+        certain = absent_for is not None and absent_for >= CERTAIN_AFTER
+        gone = found.taken is Taken.ABSENT and (certain or record.state is JobState.CANCELLED)
         if found.taken is Taken.BACK or gone:
             self._close(record)
         never_began = record.started_at is None and not evidence.read_markers(transport, record.job_dir).begun
@@ -168,8 +165,19 @@ class Attempts:
             self.journal.tell(record, "dropped", "it was taken back, and you cancelled it meanwhile")
         else:
             self.journal.tell(record, "unable" if found.taken is Taken.UNABLE else "stayed", found.why)
-        ledger.drop_proposal(record)
+        self.client.ledger.drop_proposal(record)
         return None
+
+    def _withdraw(self, record: Record) -> Withdrawal:
+        site, scheduler, transport = self.client.reach(record)
+        errand = Errand(
+            command=scheduler.withdraw_command(site, record.job_id, record.job_dir, record.restarts),
+            folders=(Folder(path=record.job_dir, files=tuple(on_site(name) for name in scheduler.to_withdraw)),),
+        )
+        (answer,) = transport.run_all([errand], within=errand.command.timeout)
+        if isinstance(answer, HpcError):
+            raise answer
+        return scheduler.parse_withdraw(answer)
 
     def carry_on(self, record: Record) -> Record:
         """Bring an attempt that is written down to its end: its checkpoint, then the job. Repeating it is harmless."""

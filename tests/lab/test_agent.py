@@ -190,10 +190,15 @@ def test_jobs_that_a_controller_lost_with_its_state_run_once_under_new_ids(keepe
     run = f"run: echo ran >> {trace}\n"
     token = keeper.submit(f"name: lost\n{SMALL}slurm: {{begin: now+1hour}}\n{run}")
     record = keeper.record(token)
-    wipe(own_lab, record.job_id, "--hold", "--wrap", "true")
+    moving = keeper.record(keeper.submit(f"name: moving\n{SMALL}slurm: {{begin: now+1hour}}\n{run}"))
+    root = keeper.client.job_root("onprem")
+    assert keeper.client.ledger.propose(moving, moving.plan, job_root=root) is not None
+    wipe(own_lab, moving.job_id, "--hold", "--wrap", "true")
     assert keeper.run_pass() == ["unknown"]
     keeper.later = 121.0
-    assert "lost" in keeper.run_pass(), keeper.told
+    assert {"lost", "moved"} <= set(keeper.run_pass()), keeper.told
+    assert queued(own_lab, moving) == "PENDING", "another has its id, and is left alone"
+    keeper.person.hpc("cancel", moving.token)
     again = keeper.record(token)
     assert (again.attempt, again.site) == (2, "onprem")
     own_lab.run("scontrol", "update", f"jobid={again.job_id}", "StartTime=now")
