@@ -90,9 +90,12 @@ class World:
         )
 
     def restartable_job(self, name: str, *, seconds: float, keys: str = "") -> None:
-        """Write a spec of a job that goes on from a checkpoint: one that was done has nothing left to do."""
+        """Write a spec of a job that goes on from a checkpoint: one that was done has nothing left to do.
+
+        A controller that forgot that it lost a node has its jobs as running until their walltime: hence `timeout`.
+        """
         self.person.spec(
-            f"name: {name}\n{SMALL}{keys}retries: {{node_fail: 50, preempted: 50, failed: 50}}\n"
+            f"name: {name}\n{SMALL}{keys}retries: {{node_fail: 50, preempted: 50, failed: 50, timeout: 50}}\n"
             f"checkpoint: {{dir: ckpt, grace: 10s}}\n"
             f"run: |\n  mkdir -p ckpt; echo begin {name} >> {self.counter}\n"
             f"  ! grep -qx 'done {name}' {self.counter} || exit 0\n"
