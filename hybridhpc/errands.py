@@ -54,7 +54,7 @@ class Job:
     hidden: tuple[str, ...]
 
 
-def prepare(place: Place, record: Record, *, hold: bool, fresh: bool) -> Job | HpcError:
+def prepare(place: Place, record: Record, *, hold: bool, fresh: bool, trusted: bool) -> Job | HpcError:
     """Bring what a job works on, and return what is still to be brought and done."""
     plan = record.plan
     try:
@@ -66,7 +66,7 @@ def prepare(place: Place, record: Record, *, hold: bool, fresh: bool) -> Job | H
         return error
     script = StagedFile(path=SCRIPT, content=plan.script, executable=True)
     return Job(
-        submission=_submission(record, hold=hold or plan.hold),
+        submission=_submission(record, hold=hold or plan.hold, trusted=trusted),
         folder=Folder(path=record.job_dir, files=(script, *plan.staged, *values)),
         hidden=hidden_names(plan.secrets),
     )
@@ -91,7 +91,7 @@ def on_site(name: str) -> StagedFile:
     return StagedFile(path=name, content=(Path(__file__).parent / "on_site" / name).read_bytes(), executable=True)
 
 
-def _submission(record: Record, *, hold: bool) -> Submission:
+def _submission(record: Record, *, hold: bool, trusted: bool) -> Submission:
     plan = record.plan
     return Submission(
         token=record.token,
@@ -101,6 +101,7 @@ def _submission(record: Record, *, hold: bool) -> Submission:
         args=plan.args,
         cwd=plan.cwd or record.job_dir,
         hold=hold,
+        trusted=trusted,
         marker=plan.marker,
     )
 

@@ -118,11 +118,7 @@ class Submitter:
         demands = {record.token: demand(record.plan) for record in records}
         accepted: set[object] = set()
         for chunk in _chunks(records, demands):
-            # Of what was begun before, and of what stays held, each is submitted by itself.
-            apart = hold or not fresh
-            trusted = frozenset(
-                each.token for each in chunk if not apart and demands[each.token] in accepted and not each.plan.hold
-            )
+            trusted = frozenset(each.token for each in chunk if fresh and demands[each.token] in accepted)
             unheard = [Undelivered(_NOT_TRIED)] * len(chunk)
             answers = _answers(place, chunk, hold=hold, fresh=fresh, trusted=trusted) if answering else unheard
             found = self._settle(place, chunk, answers, fresh=fresh)
@@ -169,26 +165,30 @@ def _answers(
     place: Place, records: Sequence[Record], *, hold: bool, fresh: bool, trusted: frozenset[str]
 ) -> list[Submitted | HpcError]:
     """Do the errands of jobs at their site; what went wrong with one is its answer."""
-    prepared = {record.token: prepare(place, record, hold=hold, fresh=fresh) for record in records}
+    prepared = {
+        record.token: prepare(place, record, hold=hold, fresh=fresh, trusted=record.token in trusted)
+        for record in records
+    }
     jobs = [job for job in prepared.values() if isinstance(job, Job)]
     found: dict[str, Submitted | HpcError | None] = {
         record.token: _named(place, error, record.job_dir)
         for record in records
         if isinstance(error := prepared[record.token], HpcError)
     }
-    found |= _submitted(place, _groups(jobs, trusted, place.scheduler.lot))
+    # What was begun before goes by itself.
+    found |= _submitted(place, _groups(jobs, place.scheduler.lot if fresh else 1))
     # Whatever kept it from being released with the others is found out and said by its own submission.
     found |= _submitted(place, [[job] for job in jobs if found[job.submission.token] is None])
     return [found[record.token] or Undecided(_NOT_FOUND_OUT) for record in records]
 
 
-def _groups(jobs: Sequence[Job], trusted: frozenset[str], most: int) -> list[list[Job]]:
-    """Divide jobs into what one errand submits: trusted ones that hide the same go in few lots of one size."""
+def _groups(jobs: Sequence[Job], most: int) -> list[list[Job]]:
+    """Divide jobs into what one errand submits: those that hide the same go in few lots; what stays held, by itself."""
     together: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
-        if job.submission.token in trusted:
+        if not job.submission.hold:
             together.setdefault(job.hidden, []).append(job)
-    groups = [[job] for job in jobs if job.submission.token not in trusted]
+    groups = [[job] for job in jobs if job.submission.hold]
     for lots in together.values():
         size = ceil(len(lots) / ceil(len(lots) / most))
         groups += [lots[at : at + size] for at in range(0, len(lots), size)]

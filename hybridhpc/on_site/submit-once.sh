@@ -3,17 +3,17 @@
 # written down durably, and only the job with that id is released. What it has done lies beside it, in its directory DIR.
 #
 #   HPC_JOB_DIR=DIR sh submit-once.sh MARKER hold|release CWD SCRIPT  OPTIONS... SCRIPT ARGS...
-#   sh submit-once.sh lot [COUNT  DIR MARKER CWD SCRIPT  OPTIONS... SCRIPT ARGS...]...
+#   sh submit-once.sh lot [COUNT  DIR MARKER test|trust CWD SCRIPT  OPTIONS... SCRIPT ARGS...]...
 #
 # MARKER says how the job is found if its id was lost: path (its script lies in DIR) or session (of its script's jobs, the
 # one sent from a session that an sbatch of ours led). sbatch gets the last group as it is, in CWD.
 # Prints KEY=VALUE lines and, if all went well, `done`. Exit codes: 0 submitted, 65 refused, 69 not reached (of both:
 # nothing was submitted), 75 undecided (repeating finds out). Slurm 20.11 to 26.05; dash, bash and busybox.
 #
-# A lot is several jobs, COUNT words for each, of which one that asks for the same was just accepted: nothing is asked
-# before. Each stays held until the ids of all are durable; then all are released and read back in one go. The answer to
-# each ends with `end=EXIT_CODE`; behind the line `readback` is what scontrol said. A job that is not seen there to be
-# free is to be submitted again by itself, which is harmless.
+# A lot is several jobs, COUNT words for each; `trust`: one that asks for the same was just accepted, and the scheduler's
+# opinion is not asked. Each stays held until the ids of all are durable; then all are released and read back in one go.
+# The answer to each ends with `end=EXIT_CODE`; behind the line `readback` is what scontrol said. A job that is not seen
+# there to be free is to be submitted again by itself, which is harmless.
 #
 # In DIR, try.N is the claim to be the N-th sbatch, which one process can make; want.N:PROCESS says before who might have
 # made it, won.N:PROCESS afterwards who did. out.N and err.N are what that sbatch said, over.N that it has ended. got.ID is
@@ -255,7 +255,7 @@ cancel_copies() {
 # submit ARGS...: sets so_id, or leaves
 submit() {
     so_n=1
-    so_tested=
+    so_tested=$so_trusted
     while :; do
         while [ -e "$so_job/try.$so_n" ]; do
             so_retried=yes
@@ -264,7 +264,7 @@ submit() {
             so_n=$((so_n + 1))
         done
         [ -z "$so_retried" ] || ! adopt || return
-        [ -n "$so_tested$so_lot" ] || test_only "$@"
+        [ -n "$so_tested" ] || test_only "$@"
         so_tested=yes
         send "$@" && return
         [ -e "$so_job/try.$so_n" ] || leave $so_UNREACHED "$so_job cannot be written to"
@@ -465,7 +465,7 @@ once() {
     answer
 }
 
-# lot [COUNT DIR MARKER CWD SCRIPT OPTIONS... SCRIPT ARGS...]...
+# lot [COUNT DIR MARKER test|trust CWD SCRIPT OPTIONS... SCRIPT ARGS...]...
 lot() {
     so_lot=yes so_stop='' so_first='' so_questions=''
     while [ $# -gt 0 ]; do
@@ -503,7 +503,8 @@ one_of() {
     shift $so_others
     so_job=$1 HPC_JOB_DIR=$1 so_marker=$2
     export HPC_JOB_DIR
-    shift 2
+    [ "$3" = test ] || so_trusted=yes
+    shift 3
     so_words="the controller was not reached for another job: this one was not begun"
     [ -z "$so_stop" ] || [ ! -e "$so_job/try.1" ] || leave $so_UNDECIDED "$so_words now"
     [ -z "$so_stop" ] || leave $so_UNREACHED "$so_words"
@@ -524,7 +525,7 @@ read -r so_host 2>/dev/null </proc/sys/kernel/hostname || so_host=$(uname -n)
 so_newline='
 '
 so_mark=$(printf '\035')
-so_lot='' so_hold=yes
+so_lot='' so_trusted='' so_hold=yes
 read_environment
 command -v scontrol >/dev/null || so_hold=
 if [ "$1" = lot ]; then

@@ -46,6 +46,8 @@ class Submission:
     cwd: str
     hold: bool = False
     """The person wants it held: it is not released."""
+    trusted: bool = False
+    """One that asks for the same was just accepted: the scheduler's opinion need not be asked first."""
     marker: str = "path"
     """How it is found if its id was lost: `path` (the script lies in the job's directory) or `session` (sbatch led a
     session of its own, whose id was recorded before)."""
@@ -119,7 +121,7 @@ class Scheduler(Protocol):
     def submit_command(self, site: Site, submissions: Sequence[Submission]) -> Command:
         """Submit once: hold, record the id durably, read back, release. Repeating it is harmless.
 
-        Several at a time, up to `lot`, must be fresh, and one that asks for the same was just accepted.
+        Several at a time, up to `lot`, must be fresh.
         """
         ...
 

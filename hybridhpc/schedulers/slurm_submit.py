@@ -30,7 +30,7 @@ def command(submissions: Sequence[Submission]) -> Command:
         how = "hold" if first.hold else "release"
         argv = (*program, first.marker, how, *_words(first))
         return Command(argv=argv, env=(("HPC_JOB_DIR", first.job_dir),), timeout=PATIENCE)
-    parts = [(wanted.job_dir, wanted.marker, *_words(wanted)) for wanted in submissions]
+    parts = [(each.job_dir, each.marker, "trust" if each.trusted else "test", *_words(each)) for each in submissions]
     words = chain.from_iterable((str(len(part)), *part) for part in parts)
     return Command(argv=(*program, "lot", *words), timeout=PATIENCE)
 

@@ -164,10 +164,12 @@ def lot_of(*numbers: int) -> list[Submission]:
 
 
 def test_several_jobs_are_one_command_that_tells_how_many_words_are_each_one_s() -> None:
-    command = DIALECT.submit_command(SITE, lot_of(7, 8))
+    first, second = lot_of(7, 8)
+    command = DIALECT.submit_command(SITE, [first, replace(second, trusted=True)])
     assert command.argv[:3] == ("sh", "/jobs/7/1/submit-once.sh", "lot")
-    its_own = ("path", "/home/a", f"{DIR}/job.sh", "--partition=batch", "--time=10", f"{DIR}/job.sh", "a b", "-x")
-    assert command.argv[3:] == ("9", "/jobs/7/1", *its_own, "9", "/jobs/8/1", *its_own)
+    its_own = ("/home/a", f"{DIR}/job.sh", "--partition=batch", "--time=10", f"{DIR}/job.sh", "a b", "-x")
+    one, two = ("10", "/jobs/7/1", "path", "test", *its_own), ("10", "/jobs/8/1", "path", "trust", *its_own)
+    assert command.argv[3:] == (*one, *two)
 
 
 FREE = "JobId={} JobName=x JobState=PENDING Reason={} TimeLimit=00:05:00 Command=/x WorkDir=/ StdOut=/o/{}.log\n"

@@ -408,6 +408,18 @@ def test_of_several_jobs_a_refused_one_hurts_no_other(tmp_path: Path, shell: lis
     assert isinstance(refused, SchedulerError) and refused.message == "sbatch: no"
 
 
+def test_of_several_jobs_one_that_plain_sbatch_would_refuse_is_not_submitted(site: FakeSite) -> None:
+    refusing = 'case "$*" in *"number 2"*) echo "sbatch: error: no such partition" >&2; exit 1 ;; esac\n'
+    site.says(test=refusing, sbatch=COUNTING, scontrol=f"echo '{SHOWN.format(7, 'None')}'")
+    submissions = lot(site, 2)
+    free, refused = DIALECT.parse_submit(site.run(submissions), submissions)
+    assert isinstance(free, Submitted)
+    assert isinstance(refused, SchedulerError) and "no such partition" in refused.message
+    assert site.told("asked").count("\n") == 1
+    trusted = [replace(each, trusted=True) for each in submissions]
+    assert "trust" in DIALECT.submit_command(SITE, trusted).argv
+
+
 def test_after_a_job_that_did_not_reach_the_controller_none_is_begun_and_none_released(site: FakeSite) -> None:
     failing = 'case "$*" in *"number 2"*) echo "Socket timed out on send/recv operation" >&2; exit 1 ;; esac\n'
     site.says(sbatch=failing + COUNTING)
