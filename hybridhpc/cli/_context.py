@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from hybridhpc.cli._output import called, tell
+from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
 from hybridhpc.config import environment
 from hybridhpc.errors import UsageError
@@ -36,8 +38,21 @@ def plugin_options(client: Client) -> PluginOptions:
 
 def chosen(client: Client, jobs: Sequence[str]) -> tuple[Record, ...]:
     """Return the jobs named on the command line, of a sweep all. Raises NotFound."""
-    found = {record.token: record for word in jobs for record in client.ledger.find_all(word)}
+    found = {record.token: record for word in jobs for record in meant_by(client, word)}
     return tuple(found.values())
+
+
+def meant_by(client: Client, word: str) -> tuple[Record, ...]:
+    """Return the job, or those of the sweep, that a word means; of several of a name the newest, which is said.
+
+    Raises NotFound.
+    """
+    found = client.ledger.find_all(word)
+    by_name = word == found[0].name or (found[0].sweep.startswith(f"{word}-") and word != found[0].sweep)
+    if by_name and (bearers := client.ledger.bearers(word)) > 1:
+        name = found[0].sweep if len(found) > 1 else called(found[0])
+        tell(clean(f"note: {bearers:,} are called {word}; this is the newest, {name}"))
+    return found
 
 
 def split_task(word: str) -> tuple[str, int | None]:

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from hybridhpc.cli._output import NO_REASON, end_words, tell
+from hybridhpc.cli._output import NO_REASON, called, end_words, state_word, tell
 from hybridhpc.cli._pace import QUICK, Pace
 from hybridhpc.cli._streams import check_printed
 from hybridhpc.cli._terminal import OutputOfJobs, clean
 from hybridhpc.client import Client
 from hybridhpc.clock import pause
 from hybridhpc.errors import JobFailed
-from hybridhpc.ledger.base import Record
+from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState
 from hybridhpc.submitting import Told
 
@@ -26,6 +26,7 @@ FIRST_OUTPUT_EVERY = 10.0
 """Seconds between looks at the output of a job behind ssh, while it runs and before."""
 MOST_AT_ONCE = 4 * 1024 * 1024
 """Bytes of an output read at once: however much there is, no more is held."""
+REPEAT = "remove the cause, then submit it anew"
 _for_a_terminal = OutputOfJobs()
 
 
@@ -101,18 +102,20 @@ def wait_for(
         pause(rest if until is None else min(rest, max(0.0, until - client.clock())))
 
 
-def judge(record: Record) -> None:
-    """Raise JobFailed unless the job COMPLETED."""
+def judge(record: Record, more: str = "") -> None:
+    """Raise JobFailed unless the job COMPLETED. `more`: what is to be said besides."""
     if record.state is JobState.COMPLETED:
         return
     words = "".join(f", {word}" for word in end_words(record))
+    if record.phase is Phase.REFUSED:
+        raise JobFailed(f"{called(record)} was never submitted: {record.site} REFUSED it{words}{more}", hint=REPEAT)
     hint = f"`hpc why {record.ref}` says why, `hpc logs {record.ref}` what it wrote"
-    raise JobFailed(f"{record.ref} ended {record.state.value}{words}", hint=hint)
+    raise JobFailed(f"{record.ref} ended {record.state.value}{words}{more}", hint=hint)
 
 
 def _line(record: Record) -> str:
     reason = f" ({clean(record.reason)})" if record.reason not in ("", NO_REASON) else ""
-    return f"{record.ref} {clean(record.name)}: {record.state.value}{reason}"
+    return f"{called(record)} {clean(record.name)}: {state_word(record)}{reason}"
 
 
 def pass_on(client: Client, record: Record, passed: dict[str, int], task: int | None) -> None:

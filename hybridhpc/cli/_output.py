@@ -110,12 +110,22 @@ def _reason(record: Record) -> str:
     return "" if record.reason == NO_REASON else record.reason
 
 
+def called(record: Record) -> str:
+    """Return what a person names a job by: its ref, or the beginning of its token if no scheduler gave it an id."""
+    return record.ref or record.token[:8]
+
+
+def state_word(record: Record) -> str:
+    """Return a job's state as a person reads it."""
+    return REFUSED if record.phase is Phase.REFUSED else record.state.value
+
+
 def record_row(record: Record, now: float) -> list[str]:
     """Return a line of `hpc status`."""
     return [
-        record.ref or record.token[:8],
+        called(record),
         record.name,
-        REFUSED if record.phase is Phase.REFUSED else record.state.value,
+        state_word(record),
         format_duration(record.elapsed(now)) if record.started_at else "-",
         money(record.cost(now)),
         _reason(record),

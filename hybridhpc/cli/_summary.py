@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hybridhpc.cli._output import end_words, money, table
+from hybridhpc.cli._output import called, end_words, money, state_word, table
 from hybridhpc.client import Client
 from hybridhpc.following import log_path
 from hybridhpc.ledger.base import Record
@@ -16,8 +16,8 @@ def summary(client: Client, record: Record) -> str:
     """Return state, elapsed, cost and where everything lies."""
     now = client.clock()
     rows = [
-        ["job", f"{record.ref} ({record.name})"],
-        ["state", ", ".join([record.state.value, *(() if record.state is JobState.COMPLETED else end_words(record))])],
+        ["job", f"{called(record)} ({record.name})"],
+        ["state", ", ".join([state_word(record), *(() if record.state is JobState.COMPLETED else end_words(record))])],
         ["elapsed", format_duration(record.elapsed(now))],
         ["cost", money(record.cost(now))],
         ["log", log_path(record, None)],

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hybridhpc.cli._output import money, table
+from hybridhpc.cli._output import REFUSED, called, money, state_word, table
 from hybridhpc.cli._progress import bar
 from hybridhpc.client import Client
 from hybridhpc.ledger.base import SWEEP_BYTES, Record
@@ -18,6 +18,11 @@ from hybridhpc.units import format_duration
 
 MOST_SHOWN = 20
 """Failed points that are listed one by one."""
+_ORDER = (
+    *(state.value for state in ORDER if not state.final),
+    REFUSED,
+    *(state.value for state in ORDER if state.final),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,8 @@ class Point:
     ref: str
     name: str
     state: JobState
+    word: str
+    """The state as a person reads it."""
     exit_code: int | None
     signal: int | None
     reason: str
@@ -51,9 +58,10 @@ def points_of(client: Client, records: Sequence[Record]) -> list[Point]:
 
 def _whole(record: Record) -> Point:
     return Point(
-        ref=record.ref or record.token[:8],
+        ref=called(record),
         name=record.name,
         state=record.state,
+        word=state_word(record),
         exit_code=record.exit_code,
         signal=record.signal,
         reason=record.reason,
@@ -69,11 +77,13 @@ def _tasks(record: Record, statuses: Mapping[int, JobStatus]) -> list[Point]:
     for index in range(record.tasks) if rows else sorted(statuses):
         status = statuses.get(index)
         row = rows[index] if rows else ()
+        state = status.state if status else alone
         found.append(
             Point(
                 ref=f"{record.ref}_{index}",
                 name=called[index] if called else record.name,
-                state=status.state if status else alone,
+                state=state,
+                word=state.value,
                 exit_code=status.exit_code if status else None,
                 signal=status.signal if status else None,
                 reason=status.reason if status else "",
@@ -93,29 +103,29 @@ def _parameters(record: Record) -> tuple[Sequence[str], Sequence[Sequence[str]],
     return (), (), ()
 
 
-def counts(jobs: Iterable[Point | Record]) -> dict[JobState, int]:
+def counts(words: Iterable[str]) -> dict[str, int]:
     """Return how many are in which state, the live ones first, then the worst."""
-    found = Counter(job.state for job in jobs)
-    return {state: found[state] for state in ORDER if found[state]}
+    found = Counter(words)
+    return {word: found[word] for word in _ORDER if found[word]}
 
 
-def spelled(states: Mapping[JobState, int]) -> str:
-    """Spell counts by state."""
-    return ", ".join(f"{count:,} {state.value}" for state, count in states.items())
+def spelled(words: Iterable[str]) -> str:
+    """Spell how many are in which state."""
+    return ", ".join(f"{count:,} {word}" for word, count in counts(words).items())
 
 
 def sweep_row(records: Sequence[Record], now: float) -> list[str]:
     """Return the line of a sweep of several jobs in `hpc status`."""
-    states = counts(records)
+    words = [state_word(record) for record in records]
     began = min((record.started_at for record in records if record.started_at), default=None)
     ended = max((record.ended_at or now for record in records), default=now)
     return [
         records[0].sweep,
         f"{len(records):,} jobs",
-        next(iter(states)).value,
+        next(iter(counts(words))),
         format_duration(ended - began) if began else "-",
         money(sum(record.cost(now) for record in records)),
-        spelled(states),
+        spelled(words),
     ]
 
 
@@ -127,7 +137,7 @@ def show_sweep(records: Sequence[Record], points: Sequence[Point], now: float) -
     lines = [
         f"{records[0].sweep}: {len(points):,} points at {sites}, {cost} so far",
         f"{bar(ended, len(points))} {ended:,} of {len(points):,} ended",
-        spelled(counts(points)),
+        spelled(point.word for point in points),
     ]
     failed = [point for point in points if point.state.final and point.state is not JobState.COMPLETED]
     if failed:
@@ -144,7 +154,7 @@ def _row(point: Point, names: Sequence[str]) -> tuple[str, ...]:
     own = point.state is JobState.FAILED
     code = f"signal {point.signal}" if point.signal else "-" if point.exit_code is None else str(point.exit_code)
     values = (point.parameters.get(name, "") for name in names)
-    return (point.ref, point.state.value, code if own else "-", *values, reason_words(point.reason))
+    return (point.ref, point.word, code if own else "-", *values, reason_words(point.reason))
 
 
 def sweep_json(records: Sequence[Record], points: Sequence[Point], now: float) -> dict[str, object]:
@@ -153,7 +163,7 @@ def sweep_json(records: Sequence[Record], points: Sequence[Point], now: float) -
         "sweep": records[0].sweep,
         "refs": [record.ref for record in records],
         "cost_usd": round(sum(record.cost(now) for record in records), 4),
-        "states": {state.value: count for state, count in counts(points).items()},
+        "states": counts(point.state.value for point in points),
         "points": [
             {
                 "ref": point.ref,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import click
 
-from hybridhpc.cli._context import chosen, json_option, new_client
-from hybridhpc.cli._output import money, say, show_json, table, tell
+from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
+from hybridhpc.cli._output import money, say, show_json, state_word, table, tell
 from hybridhpc.cli._terminal import clean
 from hybridhpc.ledger.base import Event, Record
 
@@ -19,10 +19,13 @@ from hybridhpc.ledger.base import Event, Record
 def command(job: str, as_json: bool) -> None:
     """Show what was done with JOB (a ref, a token or a name), by the agent and by its sites, and why.
 
+    Of a task, such as onprem:12_3, it shows what was done with its array.
+
     Example: hpc events onprem:1234
     """
     client = new_client()
-    (record,) = client.refresh(chosen(client, [job]))
+    whole, task = split_task(job)
+    (record,) = client.refresh([chosen_one(client, whole)])
     attempts = client.ledger.attempts(record.token)
     now = client.clock()
     found = sorted([*_history(attempts, now), *client.ledger.events(record.token)], key=lambda event: event.at)
@@ -38,7 +41,9 @@ def command(job: str, as_json: bool) -> None:
         return
     rows = [[utc(event.at), str(event.attempt), event.kind, event.text] for event in found]
     say(table(("TIME (UTC)", "ATTEMPT", "EVENT", "WHY"), rows))
-    tell(f"{clean(record.name)}: {record.state.value}, attempt {record.attempt}, {money(record.cost(now))} in all")
+    tell(f"{clean(record.name)}: {state_word(record)}, attempt {record.attempt}, {money(record.cost(now))} in all")
+    if task is not None:
+        tell(f"this is about {whole} as a whole; `hpc why {job}` tells of the task")
 
 
 def event_json(event: Event) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from hybridhpc.cli._context import chosen, dry_run_option, json_option, new_client
-from hybridhpc.cli._output import say, show_json
+from hybridhpc.cli._output import called, say, show_json, tell
 from hybridhpc.client import Client
 from hybridhpc.errors import NotFound, UsageError
 from hybridhpc.ledger.base import Record
@@ -31,7 +31,7 @@ def command(job: str, destination: Path | None, force: bool, dry_run: bool, as_j
     Example: hpc fetch here:12 --to results/
     """
     client = new_client()
-    records = chosen(client, [job])
+    records = _submitted(job, chosen(client, [job]))
     targets = [_target(record, destination, alone=len(records) == 1) for record in records]
     for record, target in zip(records, targets, strict=True):
         wanted = [target / point / output for point in work_dirs(record) for output in record.plan.outputs]
@@ -54,6 +54,19 @@ def command(job: str, destination: Path | None, force: bool, dry_run: bool, as_j
         raise NotFound(f"{job} has not left everything:\n  {lines}", hint=f"its files lie in {work_dir(records[0])}")
 
 
+def _submitted(job: str, records: tuple[Record, ...]) -> tuple[Record, ...]:
+    """Return those that can have left something; say which were never submitted. Raises NotFound if that is all."""
+    found = tuple(record for record in records if record.job_id or record.attempt > 1)
+    never = [record for record in records if not (record.job_id or record.attempt > 1)]
+    hint = f"`hpc why {called(never[0])}` says why" if never else ""
+    if not found:
+        which = f"none of its {len(never):,} jobs was ever" if len(never) > 1 else "it was never"
+        raise NotFound(f"{job} has left nothing: {which} submitted", hint=hint)
+    if never:
+        tell(f"note: {len(never):,} of {len(records):,} jobs were never submitted: {hint}")
+    return found
+
+
 def _some(entries: Sequence[str], between: str = ", ") -> str:
     """Name as many as a person reads."""
     more = [f"and {len(entries) - MOST_SHOWN:,} more"] if len(entries) > MOST_SHOWN else []
@@ -61,7 +74,7 @@ def _some(entries: Sequence[str], between: str = ", ") -> str:
 
 
 def _target(record: Record, destination: Path | None, *, alone: bool) -> Path:
-    own = Path(f"{record.name}-{record.job_id}".replace("/", "_"))
+    own = Path(f"{record.name}-{record.job_id or called(record)}".replace("/", "_"))
     if destination is None:
         return own
     return destination if alone else destination / own

@@ -6,7 +6,7 @@ import click
 
 from hybridhpc.cli._context import chosen, chosen_one, json_option, new_client, split_task
 from hybridhpc.cli._follow import follow, pass_on
-from hybridhpc.cli._output import say, show_json
+from hybridhpc.cli._output import called, say, show_json
 from hybridhpc.client import Client
 from hybridhpc.errors import NotFound, UsageError
 from hybridhpc.ledger.base import Record
@@ -42,7 +42,7 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
     if all(content is None for content in contents.values()):
         state = "left none" if record.state.final else "has none yet"
         hint = f"looked for {', '.join(contents) or record.log or 'nothing'}; `hpc why` says what became of the job"
-        raise NotFound(f"no output: {record.ref or job} {state}", hint=hint)
+        raise NotFound(f"no output: {called(record)} {state}", hint=hint)
     if as_json:
         logs = {path: (content or b"").decode("utf-8", "replace") for path, content in contents.items()}
         show_json({"ref": record.ref, "task": task, "log": "".join(logs.values()), "logs": logs})
@@ -53,7 +53,7 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
 def _print_all(client: Client, records: tuple[Record, ...]) -> None:
     """Print the outputs of all jobs of a sweep, each behind its ref."""
     for record in records:
-        say(f"==> {record.ref or record.token[:8]} {record.name} <==")
+        say(f"==> {called(record)} {record.name} <==")
         pass_on(client, record, {}, None)
 
 

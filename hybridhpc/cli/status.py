@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from hybridhpc.cli._context import json_option, new_client, split_task
+from hybridhpc.cli._context import json_option, meant_by, new_client, split_task
 from hybridhpc.cli._output import record_json, record_row, say, show_json, table
 from hybridhpc.cli._sweep import is_sweep, points_of, show_sweep, sweep_json, sweep_row
 from hybridhpc.client import Client
@@ -68,7 +68,7 @@ def _named(client: Client, words: tuple[str, ...]) -> tuple[list[tuple[Record, .
         whole, task = split_task(word)
         if task is not None:
             raise UsageError(f"{word} is a task", hint=f"`hpc why {word}` tells of it, `hpc status {whole}` of all")
-    found = {word: client.ledger.find_all(word) for word in words}
+    found = {word: meant_by(client, word) for word in words}
     sweeps = {records[0].sweep: records for word, records in found.items() if is_sweep(word, records)}
     others = (records for word, records in found.items() if not is_sweep(word, records))
     return list(sweeps.values()), tuple({record.token: record for records in others for record in records}.values())

@@ -9,12 +9,13 @@ import click
 
 from hybridhpc.cli._context import chosen, json_option, new_client
 from hybridhpc.cli._follow import judge, wait_for
-from hybridhpc.cli._output import record_json, say, show_json
+from hybridhpc.cli._output import called, record_json, say, show_json, state_word
 from hybridhpc.cli._progress import Progress
-from hybridhpc.cli._sweep import points_of
+from hybridhpc.cli._sweep import points_of, spelled
 from hybridhpc.client import Client
 from hybridhpc.errors import HpcError, Undecided
 from hybridhpc.ledger.base import Record
+from hybridhpc.model import JobState
 from hybridhpc.submitting import Told
 from hybridhpc.units import parse_walltime
 
@@ -23,6 +24,8 @@ ASK_TASKS_EVERY = 3.0
 
 MOST_NAMED = 3
 """Jobs that are named one by one."""
+MOST_SHOWN = 20
+"""Jobs that get a line each; more are summed up."""
 
 
 @click.command()
@@ -44,22 +47,30 @@ def command(jobs: tuple[str, ...], any_one: bool, timeout: str | None, as_json: 
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])
     else:
-        for record in after:
-            say(f"{record.ref} {record.state.value}")
+        _show(after)
     over = client.over(after)
-    for record in compress(after, over):
-        judge(record)
+    failed = [record for record in compress(after, over) if record.state is not JobState.COMPLETED]
+    if failed:
+        judge(failed[0], f"; {len(failed) - 1:,} more did not complete" if len(failed) > 1 else "")
     if not (any(over) if any_one else all(over)):
         raise _undecided([record for record, ended in zip(after, over, strict=True) if not ended], timeout or "")
 
 
+def _show(records: tuple[Record, ...]) -> None:
+    if len(records) > MOST_SHOWN:
+        say(f"{len(records):,} jobs: {spelled(map(state_word, records))}")
+        return
+    for record in records:
+        say(f"{called(record)} {state_word(record)}")
+
+
 def _undecided(records: list[Record], timeout: str) -> Undecided:
     """Say which jobs are not final. One that has ended is, unless an agent may make a new attempt of it."""
-    named = ", ".join(f"{record.ref or record.token} is {record.state.value}" for record in records[:MOST_NAMED])
+    named = ", ".join(f"{called(record)} is {record.state.value}" for record in records[:MOST_NAMED])
     more = f" and {len(records) - MOST_NAMED:,} more" if len(records) > MOST_NAMED else ""
     hint = "`hpc why` says what it waits for; `hpc wait` may be repeated"
     if records[0].state.final:
-        hint = f"an agent looks after it and may make a new attempt: `hpc events {records[0].ref}`"
+        hint = f"an agent looks after it and may make a new attempt: `hpc events {called(records[0])}`"
     return Undecided(f"not final within {timeout}: {named}{more}", hint=hint)
 
 

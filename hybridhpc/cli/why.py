@@ -10,7 +10,7 @@ import click
 
 from hybridhpc import probe
 from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
-from hybridhpc.cli._output import record_json, say, show_json
+from hybridhpc.cli._output import called, record_json, say, show_json, state_word
 from hybridhpc.cli._sweep import points_of
 from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
@@ -64,7 +64,7 @@ def _task(client: Client, record: Record, index: int) -> Record:
 
 def _words(client: Client, record: Record) -> Iterator[str]:
     now = client.clock()
-    yield f"{record.ref or record.token} {record.name} is {record.state.value}" + _native(record)
+    yield f"{called(record)} {record.name} is {state_word(record)}" + _native(record)
     if record.phase is Phase.INTENT:
         yield "its submission was interrupted; repeat the command to finish it, or cancel it"
     elif record.phase is Phase.REFUSED:
@@ -82,7 +82,7 @@ def _words(client: Client, record: Record) -> Iterator[str]:
 
 
 def _native(record: Record) -> str:
-    differs = record.native_state and record.native_state != record.state.value
+    differs = record.native_state and record.native_state != state_word(record)
     return f" (the scheduler says {record.native_state})" if differs else ""
 
 

@@ -175,12 +175,16 @@ class Ledger(Protocol):
     def find(self, word: str) -> Record:
         """Return the job a person means: token, a prefix of one, ref (an earlier attempt's, too), job id or name.
 
-        Of several with one name a living one, then the latest. Raises NotFound.
+        Of several with one name the newest, whatever became of it. Raises NotFound.
         """
         ...
 
     def find_all(self, word: str) -> tuple[Record, ...]:
         """Return the jobs a person means: all of a sweep, by its id or name, in their order; else the one of `find`."""
+        ...
+
+    def bearers(self, name: str) -> int:
+        """Return how many jobs have a name; a sweep of this name, or with such jobs, counts as one."""
         ...
 
     def records(self, *, live_only: bool = False, limit: int = 1000) -> tuple[Record, ...]:

@@ -189,7 +189,7 @@ class SqliteLedger(Attempts):
             ("j.name = ?", (word,)),
         )
         for where, values in queries:
-            sql = f"{_JOBS} WHERE {where} ORDER BY a.state IN {_LIVE_LIST} DESC, j.created_at DESC LIMIT 1"
+            sql = f"{_JOBS} WHERE {where} ORDER BY j.created_at DESC, j.rowid DESC LIMIT 1"
             found = self._records(sql, values)
             if found:
                 return found[0]
@@ -212,6 +212,14 @@ class SqliteLedger(Attempts):
             return self._records(whole, (latest[0].sweep,))
         of_sweep = latest and one.name == word and one.sweep == latest[0].sweep
         return self._records(whole, (one.sweep,)) if of_sweep else (one,)
+
+    def bearers(self, name: str) -> int:
+        """See Ledger.bearers."""
+        sql = "SELECT COUNT(DISTINCT CASE WHEN sweep = '' THEN token ELSE sweep END) FROM jobs"
+        sql += " WHERE name = ? OR (sweep != '' AND substr(sweep, 1, length(sweep) - ?) = ?)"
+        with reading(self._path):
+            (count,) = self._db.execute(sql, (name, 1 + 2 * SWEEP_BYTES, name)).fetchone()
+        return int(count)
 
     def records(self, *, live_only: bool = False, limit: int = 1000) -> tuple[Record, ...]:
         """See Ledger.records."""

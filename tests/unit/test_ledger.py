@@ -87,6 +87,9 @@ def test_the_latest_job_of_a_name_is_meant(ledger: SqliteLedger) -> None:
     intend(ledger, "r")
     later = intend(ledger, "r", now=200.0)
     assert ledger.find("train").token == later.token
+    ledger.refused({later.token: "the disk is full"}, now=201.0)
+    assert ledger.find("train").token == later.token
+    assert (ledger.bearers("train"), ledger.bearers("other")) == (2, 0)
 
 
 def test_a_living_owner_keeps_its_record(tmp_path: Path) -> None:

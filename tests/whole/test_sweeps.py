@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 from tests.people import Person
 
@@ -103,3 +104,23 @@ def test_each_point_runs_in_a_directory_of_its_own_and_leaves_its_outputs_there(
     assert [(person.home / path).read_text() for path in brought] == ["shipped a\n", "shipped b\n", "shipped c\n"]
     assert person.try_hpc("fetch", "tune", "--to", "got").returncode == 2
     assert (code / "deep" / "word").read_text() == "shipped"
+
+
+def test_jobs_that_were_never_submitted_have_a_name_and_a_word(person: Person) -> None:
+    """A ledger whose every job was refused: as a full disk leaves it behind."""
+    for number in range(22):
+        person.spec(f"name: full-{number}\n{SMALL}outputs: [x]\nrun: 'true'\n", f"{number}.yaml")
+    person.hpc("submit", *(f"{number}.yaml" for number in range(22)), "--quiet")
+    with sqlite3.connect(person.home / "state" / "ledger.sqlite") as db:
+        db.execute("UPDATE attempts SET phase = 'REFUSED', state = 'FAILED', native_state = 'REFUSED', job_id = ''")
+        ((sweep, token),) = db.execute("SELECT sweep, token FROM jobs LIMIT 1").fetchall()
+    waited = person.try_hpc("wait", sweep)
+    assert waited.stdout == "22 jobs: 22 REFUSED\n"
+    assert "was never submitted" in waited.stderr
+    assert "  " not in waited.stderr.split("\n")[0]
+    assert "none of its 22 jobs was ever submitted" in person.try_hpc("fetch", sweep).stderr
+    assert "22 REFUSED" in person.hpc("status", sweep)
+    assert "22 REFUSED" in person.hpc("status")
+    assert person.hpc("cancel", sweep) == "22 jobs had ended: 22 REFUSED\n"
+    assert f"{token[:8]} full-0 is REFUSED" in person.hpc("why", token)
+    assert "is a sweep of 22 jobs" in person.try_hpc("events", sweep).stderr

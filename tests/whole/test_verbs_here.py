@@ -425,7 +425,8 @@ def redirected(person: Person, words: str) -> subprocess.CompletedProcess[str]:
     [
         ("--help", 0, True), ("status", 0, True), ("sites", 0, True), ("plan job.yaml", 0, True),
         ("plan wide.yaml", 5, True), ("why here:1", 0, True), ("render job.yaml", 0, True), ("logs here:1", 0, True),
-        ("wait here:1", 0, True), ("events here:1", 0, True), ("cancel here:1", 0, True), ("why none", 9, False),
+        ("wait here:1", 0, True), ("events here:1", 0, True), ("events here:1_0", 0, True),
+        ("cancel here:1", 0, True), ("why none", 9, False),
     ],
 )  # fmt: skip
 def test_streams_that_are_full_or_unread_are_no_trouble(person: Person, words: str, code: int, prints: bool) -> None:
