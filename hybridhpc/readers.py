@@ -16,6 +16,12 @@ Reader = Callable[[str], Any]
 
 _WHOLE = r"-?[0-9]{1,15}"
 _DECIMAL = r"-?[0-9]{1,12}(\.[0-9]{1,12})?"
+KEPT_BY_BASH = """
+_ BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_ARGV0 BASH_CMDS BASH_COMMAND BASH_LINENO BASH_SOURCE
+BASH_SUBSHELL BASH_VERSINFO DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD LINENO OPTIND PIPESTATUS
+PPID RANDOM SECONDS SHELLOPTS SHLVL SRANDOM UID
+"""
+"""bash(1), 5.2: variables that are read-only, computed or arrays: a value would not arrive as it was written."""
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _ARTICLES: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
 

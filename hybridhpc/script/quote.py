@@ -7,15 +7,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from hybridhpc.readers import KEPT_BY_BASH
+
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./-][A-Za-z0-9_@%+=:,./-]*")
 _SBATCH_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./*\[\]()|&^~-]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEPT_BY_BASH = """
-_ BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_ARGV0 BASH_CMDS BASH_COMMAND BASH_LINENO BASH_SOURCE
-BASH_SUBSHELL BASH_VERSINFO DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD LINENO OPTIND PIPESTATUS
-PPID RANDOM SECONDS SHELLOPTS SHLVL SRANDOM UID
-"""
-"""bash(1), 5.2: variables that are read-only, computed or arrays: a value would not arrive as it was written."""
 _OURS = "HPC_"
 
 
@@ -39,7 +35,7 @@ def assignment(name: str, value: str) -> str:
     """Return `NAME=value` for `export`. Raises ValueError if the name is none, or not free to be set."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name of an environment variable; use letters, digits and _")
-    if name in _KEPT_BY_BASH.split():
+    if name in KEPT_BY_BASH.split():
         raise ValueError(f"{name} belongs to bash itself and cannot be set; choose another name")
     if name.startswith(_OURS):
         raise ValueError(f"{name}: names that begin with {_OURS} are hybridhpc's own; choose another name")

@@ -19,7 +19,7 @@ from hybridhpc.yaml_text import decode
 MAX_POINTS = 10_000
 MAX_VALUE = 4_000
 """Characters of one value."""
-_RANGE = r"(\d{1,9})-(\d{1,9})(?::(\d{1,9}))?"
+_RANGE = r"([0-9]{1,40})-([0-9]{1,40})(?::([0-9]{1,40}))?"
 _RESERVED = ("HPC_", "SLURM_", "SBATCH_")
 _MOST_PROBLEMS = 20
 

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 from hybridhpc.model import Array, Bind, Gpus, Seconds, Usd, UsdPerHour
-from hybridhpc.readers import Fault, Plain, kind, printable, quoted, whole
+from hybridhpc.readers import KEPT_BY_BASH, Fault, Plain, kind, printable, quoted, whole
 from hybridhpc.units import parse_gpus, parse_memory, parse_price, parse_walltime
 
 MAX_NAME_BYTES = 200
@@ -164,6 +164,8 @@ def read_env_name(text: str) -> str:
     """Read the name of an environment variable."""
     if not re.fullmatch(_ENV_NAME, text):
         raise Fault("is no name of a variable", "use letters, digits and '_', not a digit first")
+    if text in KEPT_BY_BASH.split():
+        raise Fault(f"{text} belongs to bash itself and cannot be set", "choose another name")
     return text
 
 
@@ -181,7 +183,7 @@ def read_env_pair(text: str) -> tuple[str, str]:
     name, mark, value = text.partition("=")
     if not mark or not re.fullmatch(_ENV_NAME, name):
         raise Fault("must be NAME=value", "write [NAME=value], or the mapping {NAME: value}")
-    return name, value
+    return read_env_name(name), value
 
 
 def read_secret(value: Plain) -> str:
@@ -246,7 +248,10 @@ def read_cost(text: str) -> Usd:
     """Read a ceiling for the whole job."""
     if "/" in text:
         raise Fault(f"{quoted(text)} is a rate; the ceiling is for the whole job")
-    return Usd(parse_price(text))
+    try:
+        return Usd(parse_price(text))
+    except ValueError:
+        raise Fault(f"{quoted(text)} is no amount", "write 500 USD") from None
 
 
 def read_deadline(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ class Login:
             client.connect(
                 *target,
                 username=user,
-                key_filename=list(found.get("identityfile", [])) or None,  # type: ignore[arg-type]
+                key_filename=_keys(found) or None,  # type: ignore[arg-type]
                 look_for_keys="identityfile" not in found,
                 allow_agent=found.get("identityagent") != "none",
                 sock=sock or self._way(found, client, target, within),
@@ -135,6 +136,12 @@ class Login:
         """See ssh_faults.OptionsOf."""
         name, port = host_and_port(host.rpartition("@")[2])
         return {**self._lookup(name), **({"port": port} if port else {})}
+
+
+def _keys(found: paramiko.SSHConfigDict) -> list[str]:
+    """Return the key files of a host that can be read: ssh passes over the others, and paramiko would fail."""
+    files = (str(Path(file).expanduser()) for file in found.get("identityfile", []))
+    return [file for file in files if os.access(file, os.R_OK)]
 
 
 class _KnownHosts:

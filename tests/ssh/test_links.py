@@ -213,6 +213,12 @@ def test_a_key_with_a_passphrase_needs_an_agent(
     assert reach(server).run(HELLO).text == "hello\n"
 
 
+def test_a_key_that_does_not_exist_is_passed_over(new_server: Callable[..., Loopback], reach: Reach) -> None:
+    server = new_server()
+    server.configure("User root", f"IdentityFile {server.place}/none", f"IdentityFile {server.key}")
+    assert reach(server).run(HELLO).text == "hello\n"
+
+
 def test_a_jump_host_is_gone_through(new_server: Callable[..., Loopback], reach: Reach) -> None:
     jump, target = new_server("jump", host="jump"), new_server("target", "AllowUsers root@127.0.0.1")
     target.configure("User root", f"IdentityFile {target.key}", "ProxyJump jump")

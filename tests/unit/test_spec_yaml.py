@@ -531,3 +531,15 @@ def test_a_fault_that_shows_when_a_script_is_made_names_its_line():
     site = Site(name="here", file=None, scheduler="here", transport="local")
     with pytest.raises(SpecError, match=r"job\.yaml:3: launcher: there is no srun"):
         render_script(spec, site, "local", None, "here", ())
+
+
+@pytest.mark.parametrize(
+    "text", ["matrix: {UID: 0-3}", "env: {UID: 1}", "env: [UID=1]", "secrets: {UID: secret://env/A}"]
+)
+def test_a_variable_of_bash_s_own_is_refused_where_it_stands(text: str) -> None:
+    assert "UID belongs to bash itself" in said(f"run: x\n{text}\n")
+
+
+def test_what_is_refused_is_told_how_to_be_written() -> None:
+    assert "write 500 USD" in said("run: x\ngoal: {max_cost: abc}\n")
+    assert "has more than 10,000 values" in said("run: x\nmatrix: {N: 0-99999999999999999}\n")

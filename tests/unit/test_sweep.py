@@ -111,3 +111,8 @@ def test_a_task_without_a_point_does_not_run() -> None:
     answer = run_task(env_file((), points).text + "\necho ran", points_file(points).content, 1)
     assert (answer.returncode, answer.stdout) == (1, b"")
     assert b"has no parameters" in answer.stderr
+
+
+def test_a_column_of_bash_s_own_is_refused_at_its_line() -> None:
+    with pytest.raises(SpecError, match=r"p\.csv:1: 'UID': UID belongs to bash itself"):
+        parse_csv(b"LR,UID\n1,2\n", "p.csv")
