@@ -90,9 +90,11 @@ def wait_for(
     When the time has come all are asked once more: what was heard last may be older than what `told` shows.
     """
     pace = Pace(client)
+    said: dict[str, str] = {}
     while True:
         late = until is not None and client.clock() >= until
         records = client.latest(client.refresh(records) if late else pace.refresh(records))
+        _say_unknown(records, said)
         done = client.over(records)
         if told:
             told(sum(done), len(done))
@@ -100,6 +102,16 @@ def wait_for(
             return records
         rest = QUICK if all(record.state.final for record in records) else pace.rest(records)
         pause(rest if until is None else min(rest, max(0.0, until - client.clock())))
+
+
+def _say_unknown(records: tuple[Record, ...], said: dict[str, str]) -> None:
+    """Say why nothing is known of jobs at a site: once, and again if the reason is another. `said`: it, by site."""
+    now = {record.site: record.reason for record in records if record.state is JobState.UNKNOWN and record.reason}
+    for site, reason in now.items():
+        if said.get(site) != reason:
+            tell(clean(f"{site}: {reason}"))
+    said.clear()
+    said.update(now)
 
 
 def judge(record: Record, more: str = "") -> None:

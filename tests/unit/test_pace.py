@@ -44,7 +44,7 @@ class Asked:
 
 
 def job(token: str, site: str) -> Record:
-    return cast(Record, SimpleNamespace(token=token, site=site, state=JobState.PENDING))
+    return cast(Record, SimpleNamespace(token=token, site=site, state=JobState.PENDING, reason=""))
 
 
 def wait(asked: Asked, *records: Record, seconds: float) -> None:
@@ -108,3 +108,11 @@ def test_when_the_time_to_wait_is_over_all_are_asked_once_more(monkeypatch: pyte
     (record,) = _follow.wait_for(cast(Client, client), (job("a", "far"),), any_one=False, until=10.0)
     assert record.state is JobState.COMPLETED
     assert client.questions["far"] == [0.0, 10.0]
+
+
+def test_why_nothing_is_known_is_said_once_and_again_when_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = {"site": "far", "state": JobState.UNKNOWN}
+    said: dict[str, str] = {}
+    for reason in ("keys expired", "keys expired", "no answer"):
+        _follow._say_unknown((cast(Record, SimpleNamespace(**unknown, reason=reason)),) * 2, said)
+    assert capsys.readouterr().err == "far: keys expired\nfar: no answer\n"
