@@ -259,6 +259,7 @@ class JobStatus:
     reason: str = ""
     submitted_at: float | None = None
     started_at: float | None = None
+    """When it began; until then, and if it never does, when it was given its nodes, which are paid for from then on."""
     ended_at: float | None = None
     exit_code: int | None = None
     signal: int | None = None

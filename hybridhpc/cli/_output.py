@@ -13,6 +13,7 @@ from hybridhpc.cli._terminal import cell, clean, clean_lines
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState
 from hybridhpc.schedulers.endings import exit_words, reason_words
+from hybridhpc.schedulers.slurm_states import has_begun
 from hybridhpc.units import format_duration
 
 
@@ -69,7 +70,7 @@ def record_json(record: Record, now: float) -> dict[str, object]:
         "native_state": record.native_state,
         "reason": record.reason,
         "submitted_at": record.submitted_at,
-        "started_at": record.started_at,
+        "started_at": None if waits_for_boot(record) else record.started_at,
         "ended_at": record.ended_at,
         "elapsed_s": round(record.elapsed(now), 3),
         "exit_code": record.exit_code,
@@ -120,13 +121,18 @@ def state_word(record: Record) -> str:
     return REFUSED if record.phase is Phase.REFUSED else record.state.value
 
 
+def waits_for_boot(record: Record) -> bool:
+    """Whether a job has nodes that boot, or never did: then it has not started."""
+    return record.started_at is not None and has_begun(record.state, record.native_state) is False
+
+
 def record_row(record: Record, now: float) -> list[str]:
     """Return a line of `hpc status`."""
     return [
         called(record),
         record.name,
         state_word(record),
-        format_duration(record.elapsed(now)) if record.started_at else "-",
+        format_duration(record.elapsed(now)) if record.started_at and not waits_for_boot(record) else "-",
         money(record.cost(now)),
         _reason(record),
     ]

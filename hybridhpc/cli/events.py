@@ -11,6 +11,7 @@ from hybridhpc.cli._context import chosen_one, json_option, new_client, split_ta
 from hybridhpc.cli._output import money, say, show_json, state_word, table, tell
 from hybridhpc.cli._terminal import clean
 from hybridhpc.ledger.base import Event, Record
+from hybridhpc.schedulers.slurm_states import has_begun
 
 
 @click.command()
@@ -75,12 +76,20 @@ def _history(attempts: Sequence[Record], now: float) -> Iterator[Event]:
         place = f"{record.site}/{record.partition}"
         facts = (
             (record.submitted_at, "pending", f"at {place}, as {record.job_id}"),
-            (record.started_at, "started", f"at {place}"),
+            (record.started_at, *_start(record, place)),
             (record.ended_at, "ended", f"{record.state.value}, after {money(record.run_cost(now))}"),
         )
         for at, kind, text in facts:
             if at is not None:
                 yield Event(token=record.token, attempt=record.attempt, at=at, kind=kind, text=text)
+
+
+def _start(record: Record, place: str) -> tuple[str, str]:
+    """Return what is known of the moment from which a job has had its nodes."""
+    begun = has_begun(record.state, record.native_state)
+    if begun:
+        return "started", f"at {place}"
+    return "allocated", f"nodes at {place}, " + ("which boot" if begun is False else "which need not have booted")
 
 
 def utc(at: float) -> str:

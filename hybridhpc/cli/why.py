@@ -10,16 +10,18 @@ import click
 
 from hybridhpc import probe
 from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
-from hybridhpc.cli._output import called, record_json, say, show_json, state_word
+from hybridhpc.cli._output import called, record_json, say, show_json, state_word, waits_for_boot
 from hybridhpc.cli._sweep import points_of
 from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
 from hybridhpc.errors import HpcError, NotFound
+from hybridhpc.evidence import read_markers
 from hybridhpc.following import as_known, log_path
 from hybridhpc.ledger.base import Phase, Record
-from hybridhpc.model import JobState
+from hybridhpc.model import JobState, Work
 from hybridhpc.schedulers.endings import exit_words, explain_end
 from hybridhpc.schedulers.reasons import explain_reason
+from hybridhpc.schedulers.slurm_states import has_begun
 from hybridhpc.sites.snapshot import QueuedJob, Silence, Snapshot
 from hybridhpc.units import format_duration
 
@@ -72,7 +74,7 @@ def _words(client: Client, record: Record) -> Iterator[str]:
     elif record.state is JobState.PENDING:
         yield from _pending(client, record, now)
     elif record.state is JobState.RUNNING:
-        yield f"it has run for {_time(record, now)}"
+        yield _running(record, now)
         if record.unwanted:
             yield "`hpc cancel` has asked for its end"
     elif record.state.final:
@@ -84,6 +86,12 @@ def _words(client: Client, record: Record) -> Iterator[str]:
 def _native(record: Record) -> str:
     differs = record.native_state and record.native_state != state_word(record)
     return f" (the scheduler says {record.native_state})" if differs else ""
+
+
+def _running(record: Record, now: float) -> str:
+    if waits_for_boot(record):
+        return f"its nodes have been booting for {format_duration(record.elapsed(now))}; it has not begun"
+    return f"it has run for {_time(record, now)}"
 
 
 def _time(record: Record, now: float) -> str:
@@ -124,7 +132,10 @@ def _ended(client: Client, record: Record, now: float) -> Iterator[str]:
     yield from explain_end(as_known(record), wanted=_is_wanted(record))
     if record.started_at is None:
         return
-    yield f"it ran for {_time(record, now)}"
+    begun = has_begun(record.state, record.native_state)
+    yield f"it {'ran' if begun else 'had its nodes'} for {_time(record, now)}"
+    if begun is None and record.tasks == 1:
+        yield from _beginning(client, record)
     if record.tasks > 1:
         yield from _failed_tasks(client, record)
         return
@@ -132,6 +143,16 @@ def _ended(client: Client, record: Record, now: float) -> Iterator[str]:
     if last:
         yield f"the last line of its output: {last}"
     yield f"its output: {log_path(record, None)}"
+
+
+def _beginning(client: Client, record: Record) -> Iterator[str]:
+    """Say by its markers whether a job began of which its state does not tell. A script taken as it is leaves none."""
+    spec = record.plan.spec
+    if spec is None or not isinstance(spec.payload, Work):
+        return
+    with suppress(HpcError):
+        began = read_markers(client.reach(record)[2], record.job_dir).begun
+        yield "its script had begun" if began else "its script left no start marker: it seems never to have begun"
 
 
 def _is_wanted(record: Record) -> bool | None:

@@ -40,6 +40,6 @@ class Outcome:
     """Seconds since the epoch."""
     promise: Promise
     waited: float | None = None
-    """Seconds from submission to start."""
+    """Seconds from submission to start, of a job that has surely begun: not of one whose nodes boot, or failed."""
     ran: float | None = None
     """Seconds from start to end, of a job that ran to its own end or its walltime."""

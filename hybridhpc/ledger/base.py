@@ -86,6 +86,7 @@ class Record:
     submitted_at: float | None
     """By its site's clock, if that has told it."""
     started_at: float | None
+    """See JobStatus: nodes that boot count."""
     ended_at: float | None
     exit_code: int | None
     signal: int | None
@@ -119,7 +120,7 @@ class Record:
         return f"{self.site}:{self.job_id}" if self.job_id else ""
 
     def elapsed(self, now: float) -> float:
-        """Seconds it has run."""
+        """Seconds it has had its nodes."""
         return max(0.0, (self.ended_at or now) - self.started_at) if self.started_at else 0.0
 
     def cost(self, now: float) -> float:

@@ -35,7 +35,8 @@ _ATTEMPTS = f"SELECT {_COLUMNS} FROM jobs j JOIN attempts a ON a.token = j.token
 _PAST = f"""
 SELECT j.name, a.site, a.partition, json_extract(a.plan, '$.resources'), COALESCE(a.submitted_at, j.created_at),
     a.started_at, a.ended_at, a.state {_BOTH}
-WHERE a.started_at IS NOT NULL AND a.ended_at IS NOT NULL ORDER BY j.created_at DESC LIMIT ?"""
+WHERE a.started_at IS NOT NULL AND a.ended_at IS NOT NULL AND a.state != 'NODE_FAIL'
+ORDER BY j.created_at DESC LIMIT ?"""
 _EARLIER = "j.token IN (SELECT token FROM attempts WHERE site = ? AND job_id = ?)"
 _LIVE = tuple(state.value for state in JobState if not state.final)
 _LIVE_LIST = f"({', '.join(repr(state) for state in _LIVE)})"

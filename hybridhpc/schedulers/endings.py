@@ -92,8 +92,8 @@ _STATES = {
     JobState.TIMEOUT: "it reached its walltime: raise `time` (--time of a script), or name a "
     "`checkpoint` and continue from it",
     JobState.OUT_OF_MEMORY: "it used more memory than it asked for: raise `memory` (--mem of a script)",
-    JobState.NODE_FAIL: "a node it ran on failed, and its scheduler did not start it again: submit it again, or "
-    "have it done (`retries: {node_fail: 3}` in a spec)",
+    JobState.NODE_FAIL: "a node of it failed, or did not boot, and its scheduler did not start it again: submit it "
+    "again, or have it done (`retries: {node_fail: 3}` in a spec)",
     JobState.PREEMPTED: "it had to make room for another job, and its scheduler did not start it again: submit it "
     "again, or have it done (`retries: {preempted: 20}` in a spec)",
 }

@@ -62,6 +62,24 @@ _BY_WORD = {word: state for word, (_, state, _) in JOB_STATES.items()} | {
     short: state for short, state, _ in JOB_STATES.values() if short
 }
 
+_BOOTING = frozenset({"CONFIGURING", "CF", "POWER_UP_NODE", "BOOT_FAIL", "BF"})
+_ENDING = frozenset({"COMPLETING", "CG", "STAGE_OUT", "SO", "EXPEDITING", "DEADLINE", "DL"})
+_SURE = (JobState.RUNNING, JobState.SUSPENDED, JobState.COMPLETED, JobState.FAILED, JobState.OUT_OF_MEMORY,
+    JobState.TIMEOUT)  # fmt: skip
+
+
+def has_begun(state: JobState, native: str) -> bool | None:
+    """Whether a job that was given its nodes has begun on them; None: its state does not say.
+
+    Of CONFIGURING StartTime is when it was given them, and stays that if they never boot: then it is NODE_FAIL, as
+    where a node is lost later (seen: 22.05, 24.11, 26.05). It is set anew when the job begins.
+    """
+    word = native.strip().upper().split(" ", 1)[0].rstrip("+")
+    if state is JobState.PENDING or word in _BOOTING:
+        return False
+    return True if state in _SURE and word not in _ENDING else None
+
+
 NODE_STATES: dict[str, bool] = {
     "allocated": True,
     "blocked": True,  # by --exclusive=topo, for as long as that job runs; from 24.05

@@ -58,7 +58,7 @@ def test_who_cancelled_it_is_said_as_far_as_it_is_known() -> None:
 
 def test_what_slurm_tells_apart_is_told_apart() -> None:
     assert "did not boot" in words(JobState.NODE_FAIL, "BOOT_FAIL", exit_code=0)
-    assert "a node it ran on failed" in words(JobState.NODE_FAIL, "NODE_FAIL", exit_code=0)
+    assert "failed, or did not boot" in words(JobState.NODE_FAIL, "NODE_FAIL", exit_code=0)
     assert "--deadline" in words(JobState.TIMEOUT, "DEADLINE")
     assert "walltime" in words(JobState.TIMEOUT, reason="TimeLimit")
     assert "make room for another job" in words(JobState.PREEMPTED)

@@ -330,9 +330,16 @@ def test_a_job_that_was_cancelled_or_requeued_is_no_outcome(ledger: SqliteLedger
     waiting = outcome_of(ledger, again, again, again)
     for found in (pending, never, as_it_ended, requeued, waiting):
         assert (found.waited, found.ran) == (None, None)
-    for state in (JobState.CANCELLED, JobState.FAILED, JobState.NODE_FAIL):
-        stopped = outcome_of(ledger, status(state, 132.0, 160.0))
-        assert (stopped.waited, stopped.ran) == (30.0, None)
+    stopped = outcome_of(ledger, status(JobState.FAILED, 132.0, 160.0))
+    assert (stopped.waited, stopped.ran) == (30.0, None)
+
+
+def test_nodes_that_boot_or_never_did_are_no_start(ledger: SqliteLedger) -> None:
+    booting = replace(status(JobState.RUNNING, 103.0), native_state="CONFIGURING")
+    assert outcome_of(ledger, booting).waited is None
+    assert outcome_of(ledger, booting, status(JobState.RUNNING, 132.0)).waited == 30.0
+    for state in (JobState.CANCELLED, JobState.NODE_FAIL):
+        assert outcome_of(ledger, booting, status(state, 103.0, 148.0)).waited is None
 
 
 def test_fifty_first_users_at_once_make_fifty_records(tmp_path: Path) -> None:

@@ -41,6 +41,18 @@ def test_native_words_become_ours_and_an_unknown_word_stays_unknown(native: str,
     assert states.job_state(native) is state
 
 
+@pytest.mark.parametrize(
+    ("native", "begun"),
+    [("RUNNING", True), ("R", True), ("COMPLETED", True), ("TIMEOUT", True), ("CONFIGURING", False), ("CF", False),
+     ("PENDING", False), ("BOOT_FAIL", False), ("NODE_FAIL", None), ("CANCELLED by 1001", None), ("COMPLETING", None),
+     ("DEADLINE", None), ("PREEMPTED", None), ("NEVER_HEARD_OF", None)],
+)  # fmt: skip
+def test_nodes_that_boot_are_no_beginning_and_what_ended_by_its_nodes_says_nothing(
+    native: str, begun: bool | None
+) -> None:
+    assert states.has_begun(states.job_state(native), native) is begun
+
+
 def test_what_may_still_change_is_never_final() -> None:
     running = ("RUNNING", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT", "EXPEDITING")
     waiting = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "LAUNCH_FAILED")
