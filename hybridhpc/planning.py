@@ -20,7 +20,7 @@ from hybridhpc.model import JobSpec, Work
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.schedulers.slurm_states import waits_for_limit
 from hybridhpc.script.make import Draft, draft, make_plan, script_refusal
-from hybridhpc.script.plan import Plan
+from hybridhpc.script.plan import Plan, is_comparable
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
 from hybridhpc.spec.sweep import per_hour, pieces, shape
@@ -29,9 +29,6 @@ from hybridhpc.values import dataclass
 MOST_ESTIMATES = 8
 """Start estimates asked per site and decision: each costs the scheduler a job id (sbatch(1) --test-only)."""
 ONLY_IF_NAMED = "where there are other sites, this machine is used only if it is named: --where here"
-_WAITS_ELSE = re.compile(r"^(?:#SBATCH\b.*\s)?(?:--(?:begin|dependency)\b|-[bd]\b)", re.MULTILINE)
-"""Options of sbatch that make a job wait for something else than its turn."""
-
 _Question = tuple[Site, Errand]
 
 
@@ -44,6 +41,8 @@ class Wish:
     cwd: str
     dependencies: tuple[tuple[str, str, str], ...] = ()
     """Kind (ok, any ...), site and job id."""
+    beside: tuple[tuple[str, str], ...] = ()
+    """Jobs of the same command that it comes after, not submitted yet: their names and the sites they are placed at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +129,7 @@ class Planner:
         decided: dict[object, Planned] = {}
         found = []
         for wish in wishes:
-            key = (shape(wish.spec), resident(wish.spec, self._usable), wish.dependencies, wish.cwd)
+            key = (shape(wish.spec), resident(wish.spec, self._usable), wish.dependencies, wish.beside, wish.cwd)
             first = decided.get(key)
             found.append(
                 replace(first, plans=self._make(wish, first.ranking))
@@ -171,8 +170,8 @@ class Planner:
         snapshots = {site.name: answer for site, answer in seen if isinstance(answer, Snapshot)}
         candidates = candidates_that_fit(wish.spec, seen)
         drafts: dict[str, Draft] = {}
-        refusals = dict(refused or {})
-        for candidate in candidates:
+        refusals = {**self._elsewhere(wish), **(refused or {})}
+        for candidate in (each for each in candidates if each.site.name not in refusals):
             try:
                 drafts[candidate.key] = self._draft(wish, candidate, snapshots[candidate.site.name])
             except HpcError as error:
@@ -193,14 +192,18 @@ class Planner:
         """Draft a candidate, of a sweep the first array. Raises NoCandidate if it lacks what the wish needs."""
         wish = replace(wish, spec=pieces(wish.spec, snapshot.max_array_size)[0])
         site = candidate.site.name
-        elsewhere = [f"{place}:{job_id}" for _, place, job_id in wish.dependencies if place != site]
-        if elsewhere:
-            raise NoCandidate(f"it comes after {elsewhere[0]}, and {site} knows nothing of that job")
         _check_runtime(wish.spec, candidate, self._env)
         refusal = script_refusal(wish.spec, candidate, snapshot)
         if refusal:
             raise NoCandidate(refusal)
         return draft(wish.spec, candidate, self._dialects[site], snapshot, _after(wish.dependencies))
+
+    def _elsewhere(self, wish: Wish) -> dict[str, str]:
+        """Return the sites that know nothing of a job which a wish comes after, and why it cannot go there."""
+        after = [(f"{site}:{job_id}", site) for _, site, job_id in wish.dependencies]
+        after += [(f"{name}, which goes to {site}", site) for name, site in wish.beside]
+        others = [(job, site.name) for job, place in after for site in self._usable if site.name != place]
+        return {name: f"it comes after {job}, and {name} knows nothing of that job" for job, name in others}
 
     def _questions(self, candidates: Sequence[Candidate], drafts: Mapping[str, Draft]) -> dict[str, _Question]:
         """Return, by Candidate.key, what every scheduler that has an opinion is asked."""
@@ -251,7 +254,7 @@ class Planner:
             made = drafted or self._draft(replace(wish, spec=piece), candidate, snapshot)
             found.append(make_plan(piece, candidate, made, per_hour(price, piece, wish.spec), wish.cwd))
         # Of many jobs only the first starts as forecast: the others were not in the queue that was looked at.
-        if drafts and _is_comparable(found[0]):
+        if drafts and is_comparable(found[0]):
             found[0] = replace(found[0], promise=winner.forecast.promise)
         return tuple(found)
 
@@ -267,12 +270,6 @@ def _open(questions: Mapping[str, _Question], ranking: Ranking) -> dict[str, _Qu
     """Return the questions whose answers could change a ranking that was made without any."""
     certain = {choice.candidate.key for choice in ranking.choices if choice.forecast and choice.forecast.at_once}
     return {key: question for key, question in questions.items() if key not in certain}
-
-
-def _is_comparable(plan: Plan) -> bool:
-    """Whether a job's start can be compared with its forecast: it is not held, dependent or to begin at some time."""
-    said = "\n".join([*plan.options, plan.script.decode("utf-8", "replace")])
-    return not plan.hold and _WAITS_ELSE.search(said) is None
 
 
 def _check_runtime(spec: JobSpec, candidate: Candidate, env: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from hybridhpc.cli._output import tell
 from hybridhpc.cli._progress import Progress
 from hybridhpc.client import Client
 from hybridhpc.decide.candidate import Choice, Ranking
-from hybridhpc.errors import HpcError, NoCandidate, SchedulerError, Undelivered, UsageError
+from hybridhpc.errors import HpcError, NoCandidate, ProblemsError, SchedulerError, Undelivered, UsageError
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobSpec
 from hybridhpc.planning import Planned, Planner, Wish
@@ -47,16 +47,21 @@ class Batch:
                 self._ended[number] = begun[request] if request not in requests[:number] else ()
 
     def plan(self, *, careful: bool) -> tuple[list[Wish], list[Planned]]:
-        """Plan what is not submitted yet. Raises NoCandidate unless all of it can be placed.
+        """Plan what is not submitted yet, each job at the site of those of this command that it comes after.
 
         A single job need not be planned with care: what its scheduler refuses goes elsewhere (see Planner.plan, quick).
         """
         self._single = len(self._wishes) == 1 and self._specs[0].points is None
-        waiting = [number for number in range(len(self._wishes)) if number not in self._ended]
-        wishes = [self._ready(number) for number in waiting]
-        planned = self._planner.plan_all(wishes, self._client.ledger.history(), quick=self._single and not careful)
-        self._planned = dict(zip(waiting, planned, strict=True))
-        return wishes, list(planned)
+        wishes: dict[int, Wish] = {}
+        history = self._client.ledger.history()
+        for wave in self._waves:
+            numbers = [number for number in wave if number not in self._ended]
+            ready = {number: self._ready(number) for number in numbers}
+            planned = self._planner.plan_all(tuple(ready.values()), history, quick=self._single and not careful)
+            self._planned |= dict(zip(numbers, planned, strict=True))
+            wishes |= ready
+        waiting = sorted(wishes)
+        return [wishes[number] for number in waiting], [self._planned[number] for number in waiting]
 
     def submit(self) -> tuple[Ended, ...]:
         """Submit what is planned, and return what became of every wish."""
@@ -64,14 +69,35 @@ class Batch:
         for wave in self._waves:
             numbers = [number for number in wave if number not in self._ended]
             if wave is not self._waves[0]:
-                numbers = [number for number in numbers if not self._is_orphan(number)]
-                wishes = [self._ready(number) for number in numbers]
-                planned = self._planner.plan_all(wishes, self._client.ledger.history())
-                self._planned |= dict(zip(numbers, planned, strict=True))
+                numbers = self._plan_again([number for number in numbers if not self._is_orphan(number)])
             self._submit(numbers, sweep)
         if self._single and self._planned:
             self._try_elsewhere()
         return tuple(self._ended[number] for number in range(len(self._wishes)))
+
+    def _plan_again(self, numbers: Sequence[int]) -> list[int]:
+        """Plan jobs with the ids that they come after, and return those that can be placed.
+
+        Others are submitted by now: what hinders one of these is what became of it, and is raised by nobody.
+        """
+        ready: dict[int, Wish] = {}
+        for number in numbers:
+            try:
+                ready[number] = self._ready(number)
+            except HpcError as error:
+                self._ended[number] = (_named(self._specs[number], error),)
+        try:
+            planned = self._planner.plan_all(tuple(ready.values()), self._client.ledger.history())
+        except HpcError as error:
+            self._ended |= {number: (_named(self._specs[number], error),) for number in ready}
+            return []
+        self._planned |= dict(zip(ready, planned, strict=True))
+        for number in ready:
+            try:
+                self._planned[number].chosen()
+            except HpcError as error:
+                self._ended[number] = (_named(self._specs[number], error),)
+        return [number for number in ready if number not in self._ended]
 
     def _submit(self, numbers: Sequence[int], sweep: str) -> None:
         plans = {number: self._planned[number].chosen() for number in numbers}
@@ -141,12 +167,10 @@ class Batch:
             other: tuple(each.record for each in ended if isinstance(each, Outcome))
             for other, ended in self._ended.items()
         }
-        return _with_dependencies(self._client, self._wishes[number], self._specs, done)
-
-
-def before_submission(client: Client, wishes: Sequence[Wish]) -> list[Wish]:
-    """Return wishes with the jobs they come after, as far as those are submitted."""
-    return [_with_dependencies(client, wish, [wish.spec for wish in wishes], {}) for wish in wishes]
+        wish = _with_dependencies(self._client, self._wishes[number], self._specs, done)
+        before = [other for other in _before(wish.spec, self._specs) if other not in done]
+        placed = [(self._specs[other].name, self._planned[other].ranking.winner) for other in before]
+        return replace(wish, beside=tuple((name, place.candidate.site.name) for name, place in placed if place))
 
 
 def _waves(wishes: Sequence[Wish]) -> Iterator[list[int]]:
@@ -189,6 +213,13 @@ def _is_met(kind: str, record: Record) -> bool:
         message = f"it comes after {record.ref or record.name}, which ended {record.state.value}: it would never start"
         raise UsageError(message, hint="submit that one again first")
     return met is True
+
+
+def _named(spec: JobSpec, error: HpcError) -> HpcError:
+    """Say of which file an error is, if it does not say so itself."""
+    if isinstance(error, ProblemsError):
+        return error
+    return type(error)(f"{spec.file}: {error.message}", hint=error.hint)
 
 
 def _refused_by(ranking: Ranking, winner: Choice, error: HpcError) -> dict[str, str]:

@@ -7,13 +7,14 @@ import sys
 import click
 
 from hybridhpc.cli._arguments import PassThrough
-from hybridhpc.cli._batch import before_submission
+from hybridhpc.cli._batch import Batch
 from hybridhpc.cli._chart import chart
 from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._output import say, show_json
 from hybridhpc.cli._plan import decisions, plan_json, show_plan
 from hybridhpc.cli._remarks import remark_scripts
 from hybridhpc.cli._screen import width_of
+from hybridhpc.cli._unplaced import check_placed
 from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_option
 
 WITHOUT_A_SCREEN = 100
@@ -42,7 +43,7 @@ def command(
     planner = client.planner(where)
     wishes = read_wishes(client, ctx.meta["rest"], where, goal, table)
     remark_scripts(wishes)
-    planned = planner.plan_all(before_submission(client, wishes), client.ledger.history())
+    wishes, planned = Batch(client, planner, wishes).plan(careful=True)
     if as_json:
         answers = [plan_json(answer) for answer in planned]
         show_json(answers[0] if len(answers) == 1 else answers)
@@ -52,5 +53,4 @@ def command(
             drawing = chart(answer.ranking, width or WITHOUT_A_SCREEN) if drawn else ""
             if drawing:
                 say(f"\n{drawing}\n")
-    for answer in planned:
-        answer.chosen()
+    check_placed(wishes, planned)

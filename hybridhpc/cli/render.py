@@ -7,7 +7,7 @@ import shlex
 import click
 
 from hybridhpc.cli._arguments import PassThrough
-from hybridhpc.cli._batch import before_submission
+from hybridhpc.cli._batch import Batch
 from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._follow import write
 from hybridhpc.cli._output import show_json, tell
@@ -28,7 +28,7 @@ def command(ctx: click.Context, where: str | None, goal: str | None, table: str 
     client = new_client()
     planner = client.planner(where)
     wishes = read_wishes(client, ctx.meta["rest"], where, goal, table)
-    planned = planner.plan_all(before_submission(client, wishes), client.ledger.history())
+    _, planned = Batch(client, planner, wishes).plan(careful=True)
     for plan in (plan for answer in planned for plan in answer.chosen()):
         if as_json:
             script = plan.script.decode("utf-8", "replace")

@@ -17,6 +17,7 @@ from hybridhpc.cli._remarks import remark_scripts
 from hybridhpc.cli._streams import check_printed
 from hybridhpc.cli._summary import summary
 from hybridhpc.cli._terminal import clean
+from hybridhpc.cli._unplaced import check_placed
 from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_option
 from hybridhpc.client import Client
 from hybridhpc.errors import HpcError
@@ -70,8 +71,7 @@ def command(
     if not (quiet or as_json):
         for spec, answer, alike in decisions(waiting, planned):
             tell(show_plan(spec, answer, alike, to_stderr=True))
-    for answer in planned:
-        answer.chosen()
+    check_placed(waiting, planned)
     if dry_run:
         if as_json:
             show_json(_one_or_all([plan_json(answer) for answer in planned]))

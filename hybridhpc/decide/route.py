@@ -57,9 +57,9 @@ def decide(
 ) -> Ranking:
     """Rank every candidate of every site for a job: best first, refused ones last, silent sites beside them.
 
-    `estimates` (the scheduler's own) and `refusals` (by whoever drafted the script) go by Candidate.key; `now` is in
-    seconds since the epoch. `outcomes` of earlier forecasts (latest first) correct this one. The order of `sites` does
-    not matter. Raises nothing.
+    `estimates` (the scheduler's own) go by Candidate.key, `refusals` (by whoever drafted the script) by it or by the
+    name of a site; `now` is in seconds since the epoch. `outcomes` of earlier forecasts (latest first) correct this
+    one. The order of `sites` does not matter. Raises nothing.
     """
     rules, past = policy or Policy(), [job for job in history if _sound(job)]
     known = {site.name: site for site, _ in sites if isinstance(site, Site)}
@@ -161,8 +161,7 @@ def _refused(question: _Question, fit: Fit, snapshot: Snapshot) -> Choice | None
     reasons = [refusal.reason for refusal in standing]
     if leaving := leaves(question.kept, fit.candidate.site):
         reasons.append(leaving)
-    if key in question.refusals:
-        reasons.append(question.refusals[key])
+    reasons += [question.refusals[barred] for barred in (key, fit.candidate.site.name) if barred in question.refusals]
     if told is not None and told.start is None and told.refusal:
         reasons.append(f"the scheduler refuses it: {told.refusal}{_given(question.spec, fit.candidate, told.refusal)}")
     if not reasons:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from hybridhpc.cli._batch import Batch
+from hybridhpc.cli._unplaced import check_placed
 from hybridhpc.decide.route import decide
 from hybridhpc.errors import NoCandidate, SchedulerError, Undelivered
+from hybridhpc.model import After
 from hybridhpc.planning import Planned, Wish
+from hybridhpc.planning import Planner as RealPlanner
 from hybridhpc.script.plan import Plan
 from tests.worlds.stage import NOW, nodes, price, site, snapshot, spec
 
@@ -99,3 +103,42 @@ def test_a_job_that_was_taken_up_and_refused_stays_refused():
     ((error,),) = made.submit()
     assert isinstance(error, SchedulerError)
     assert client.asked == []
+
+
+def chain(planner, client, **second):
+    first = replace(spec(name="prep"), file="/home/a/prep.yaml")
+    then = replace(spec(name="then", **second), file="/home/a/then.yaml", after=(After(kind="ok", jobs=("prep",)),))
+    made = Batch(client, planner, [Wish(spec=each, request=each.name, cwd="/") for each in (first, then)])
+    return made, *made.plan(careful=False)
+
+
+def real_planner():
+    planner = RealPlanner([replace(site, scheduler="here") for site, _ in WORLD], {}, lambda: NOW)
+    planner.__dict__["_answers"] = {site.name: seen for site, seen in WORLD}
+    return planner
+
+
+def test_what_comes_after_a_job_of_the_same_command_is_planned_at_its_site_before_anything_is_sent():
+    _, _, (first, then) = chain(real_planner(), Sites())
+    assert [each.chosen()[0].site for each in (first, then)] == ["cheap", "cheap"]
+    _, wishes, planned = chain(real_planner(), Sites(), where=("dear",))
+    with pytest.raises(NoCandidate) as told:
+        check_placed(wishes, planned)
+    assert "/home/a/then.yaml: no site can run this job" in told.value.message
+    assert "it comes after prep, which goes to cheap, and dear knows nothing of that job" in told.value.message
+    assert "--where=cheap" in told.value.message and "--where=dear" not in told.value.message
+
+
+def test_what_cannot_be_placed_after_others_were_submitted_does_not_lose_them():
+    client = Sites("cheap")
+    made, _, _ = chain(Planner(), client)
+    made._client.new_sweep = lambda name: name
+    made._ready = lambda number: (_ for _ in ()).throw(NoCandidate("it would never start"))
+    ((sent,), (error,)) = made.submit()
+    assert sent == "cheap"
+    assert error.message == "/home/a/then.yaml: it would never start" and error.exit_code == 5
+    made, _, _ = chain(Planner(), client)
+    made._client.refresh = lambda records: records
+    made._planner = SimpleNamespace(plan_all=lambda *_: (_ for _ in ()).throw(NoCandidate("no draft")))
+    ((sent,), (error,)) = made.submit()
+    assert sent == "cheap" and error.message == "/home/a/then.yaml: no draft"

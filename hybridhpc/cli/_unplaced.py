@@ -1,0 +1,34 @@
+"""What is said when jobs cannot be placed: each file is named, with its own reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hybridhpc.errors import HpcError, NoCandidate
+from hybridhpc.planning import Planned, Wish
+
+MOST_NAMED = 5
+"""Files of which no more is said than that they fit nowhere for the same reasons."""
+
+
+def check_placed(wishes: Sequence[Wish], planned: Sequence[Planned]) -> None:
+    """Raise unless all can be placed: NoCandidate if one of them certainly fits nowhere, else Unheard."""
+    found: dict[int, tuple[HpcError, list[str]]] = {}
+    for wish, answer in zip(wishes, planned, strict=True):
+        try:
+            answer.chosen()
+        except HpcError as error:
+            found.setdefault(id(answer.ranking), (error, []))[1].append(wish.spec.file)
+    if not found:
+        return
+    errors = [error for error, _ in found.values()]
+    first = next((error for error in errors if isinstance(error, NoCandidate)), errors[0])
+    if len(wishes) == 1:
+        raise first
+    parts = ["\n  ".join([f"{_files(names)}: {error.message}", error.hint]) for error, names in found.values()]
+    raise type(first)("\n".join(parts), hint="nothing was submitted: all of it must find a place")
+
+
+def _files(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
