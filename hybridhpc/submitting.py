@@ -29,7 +29,6 @@ AT_ONCE = 128
 
 Told = Callable[[int, int], None]
 """Is told how many jobs of how many are through."""
-_NOT_FOUND_OUT = "whether it was submitted is not known"
 _NOT_TRIED = "it was not tried: the site took none of those before it"
 
 
@@ -177,9 +176,18 @@ def _answers(
     }
     # What was begun before goes by itself.
     found |= _submitted(place, _groups(jobs, place.scheduler.lot if fresh else 1))
-    # Whatever kept it from being released with the others is found out and said by its own submission.
-    found |= _submitted(place, [[job] for job in jobs if found[job.submission.token] is None])
-    return [found[record.token] or Undecided(_NOT_FOUND_OUT) for record in records]
+    # Whatever kept it from being released with the others is found out and said by its own submission. It was accepted:
+    # what goes wrong now does not mean that there is no job.
+    again = _submitted(place, [[job] for job in jobs if found[job.submission.token] is None])
+    found |= {
+        token: answer if isinstance(answer, Submitted) else _unreleased(answer) for token, answer in again.items()
+    }
+    return [answer for record in records if (answer := found[record.token])]
+
+
+def _unreleased(error: HpcError | None) -> Undecided:
+    why = error.message if error else "no answer"
+    return Undecided(f"it is submitted, but whether it was released is not known: {why}", hint="repeat the command")
 
 
 def _groups(jobs: Sequence[Job], most: int) -> list[list[Job]]:
