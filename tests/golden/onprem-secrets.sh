@@ -53,7 +53,8 @@ hpc_secrets=$HPC_JOB_DIR/.hpc-secrets
 
 # The secrets go with the last task to end; one that was stopped leaves them, since it may be requeued.
 hpc_forget() {
-  [ -z "$hpc_stopped" ] || return 0
+  # The payload may have ended of the signal (143) before it was heard here.
+  [ -z "$hpc_stopped" ] && [ "$code" -ne 143 ] || return 0
   [ -d "$hpc_secrets" ] && : >"$hpc_secrets/.ended.${SLURM_ARRAY_TASK_ID:--}"
   set -- "$hpc_secrets"/.ended.*
   [ $# -lt 1 ] || rm -rf -- "$hpc_secrets"
