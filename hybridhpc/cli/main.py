@@ -17,6 +17,7 @@ from hybridhpc import __version__
 from hybridhpc.cli._streams import hold_streams, loss
 from hybridhpc.config import environment
 from hybridhpc.errors import EXIT_INTERRUPTED, HpcError, ProblemsError, Unprinted, UsageError
+from hybridhpc.interrupts import end_silently, interrupt
 
 VERBS = {
     "init": "Write a first site file and spec; finds a local Slurm by itself.",
@@ -113,7 +114,10 @@ def main() -> None:
     # Looking for garbage takes a tenth of a short command's time; one that follows a job still collects it.
     gc.set_threshold(100_000)
     hold_streams(environment())
-    _leave(run(sys.argv[1:]))
+    interrupt()
+    exit_code = run(sys.argv[1:])
+    end_silently()
+    _leave(exit_code)
 
 
 def _leave(exit_code: int) -> NoReturn:
