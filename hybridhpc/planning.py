@@ -41,8 +41,8 @@ class Wish:
     cwd: str
     dependencies: tuple[tuple[str, str, str], ...] = ()
     """Kind (ok, any ...), site and job id."""
-    beside: tuple[tuple[str, str], ...] = ()
-    """Jobs of the same command that it comes after, not submitted yet: their names and the sites they are placed at."""
+    barred: tuple[tuple[str, str], ...] = ()
+    """Where it must not go now, by Candidate.key or the name of a site, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,8 @@ class Planned:
     ranking: Ranking
     plans: tuple[Plan, ...]
     """One; several if a sweep has more points than an array of its site may have; none if no site will do."""
+    because: str = ""
+    """Why it goes where those go that it comes after, or that come after it; empty: it would go there alone, too."""
 
     def chosen(self) -> tuple[Plan, ...]:
         """Return the plans. Raises NoCandidate with every refusal, Unheard if a site gave none that might run it."""
@@ -129,7 +131,7 @@ class Planner:
         decided: dict[object, Planned] = {}
         found = []
         for wish in wishes:
-            key = (shape(wish.spec), resident(wish.spec, self._usable), wish.dependencies, wish.beside, wish.cwd)
+            key = (shape(wish.spec), resident(wish.spec, self._usable), wish.dependencies, wish.barred, wish.cwd)
             first = decided.get(key)
             found.append(
                 replace(first, plans=self._make(wish, first.ranking))
@@ -158,20 +160,19 @@ class Planner:
         wish: Wish,
         history: Sequence[PastJob],
         *,
-        refused: Mapping[str, str] | None = None,
         quick: bool = False,
     ) -> Planned:
         """Decide where a wish is met and draft it.
 
-        `refused`: why schedulers refused it just now, by Candidate.key. `quick`: where it would start at once for
-        certain, the scheduler's opinion is not waited for; what it refuses shows when it is submitted.
+        `quick`: where it would start at once for certain, the scheduler's opinion is not waited for; what it refuses
+        shows when it is submitted.
         """
         seen = self.look(wish.spec)
         snapshots = {site.name: answer for site, answer in seen if isinstance(answer, Snapshot)}
         candidates = candidates_that_fit(wish.spec, seen)
         drafts: dict[str, Draft] = {}
-        refusals = {**self._elsewhere(wish), **(refused or {})}
-        for candidate in (each for each in candidates if each.site.name not in refusals):
+        refusals = {**dict(wish.barred), **self._elsewhere(wish)}
+        for candidate in (each for each in candidates if not {each.site.name, each.key} & refusals.keys()):
             try:
                 drafts[candidate.key] = self._draft(wish, candidate, snapshots[candidate.site.name])
             except HpcError as error:
@@ -201,7 +202,6 @@ class Planner:
     def _elsewhere(self, wish: Wish) -> dict[str, str]:
         """Return the sites that know nothing of a job which a wish comes after, and why it cannot go there."""
         after = [(f"{site}:{job_id}", site) for _, site, job_id in wish.dependencies]
-        after += [(f"{name}, which goes to {site}", site) for name, site in wish.beside]
         others = [(job, site.name) for job, place in after for site in self._usable if site.name != place]
         return {name: f"it comes after {job}, and {name} knows nothing of that job" for job, name in others}
 

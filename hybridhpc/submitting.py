@@ -77,12 +77,31 @@ class Submitter:
     def submit(
         self, jobs: Sequence[tuple[Plan, str]], *, sweep: str = "", told: Told = silent
     ) -> tuple[Outcome | HpcError, ...]:
-        """Write down what is wished, each plan with its request, and carry it out."""
-        places = {name: self._place(name) for name in {plan.site for plan, _ in jobs}}
-        roots = {name: job_root(place.site, place.transport) for name, place in places.items()}
-        intents = [Intent(plan=plan, request=request, job_root=roots[plan.site]) for plan, request in jobs]
-        records = self._ledger.intend(intents, sweep=sweep, now=self._clock())
-        return self.carry_out(records, told, fresh=True)
+        """Write down what is wished, each plan with its request, and carry it out.
+
+        Of a site that cannot be spoken to nothing is written down; the others take theirs.
+        """
+        roots = {name: self._root(name) for name in dict.fromkeys(plan.site for plan, _ in jobs)}
+        intents = [
+            Intent(plan=plan, request=request, job_root=root)
+            for plan, request in jobs
+            if isinstance(root := roots[plan.site], str)
+        ]
+        records = self._ledger.intend(intents, sweep=sweep, now=self._clock()) if intents else ()
+        ended = iter(self.carry_out(records, told, fresh=True))
+        return tuple(next(ended) if isinstance(root := roots[plan.site], str) else root for plan, _ in jobs)
+
+    def _root(self, name: str) -> str | HpcError:
+        """Return where jobs lie at a site, or why it cannot be spoken to: then nothing was begun there."""
+        try:
+            place = self._place(name)
+            return job_root(place.site, place.transport)
+        except Undelivered as error:
+            return error
+        except TransportError as error:
+            return Undelivered(error.message, hint=error.hint)
+        except HpcError as error:
+            return error
 
     def carry_out(
         self, records: Sequence[Record], told: Told = silent, *, fresh: bool = False, hold: bool = False

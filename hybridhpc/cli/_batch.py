@@ -2,78 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from hybridhpc.cli._order import Order
 from hybridhpc.cli._output import tell
 from hybridhpc.cli._progress import Progress
+from hybridhpc.cli._turned_away import TurnedAway, moves, nowhere, refusal
 from hybridhpc.client import Client
-from hybridhpc.decide.candidate import Choice, Ranking
-from hybridhpc.errors import HpcError, NoCandidate, ProblemsError, SchedulerError, Undelivered, UsageError
+from hybridhpc.decide.together import Member, Tie, tie
+from hybridhpc.errors import HpcError, ProblemsError, UsageError
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobSpec
 from hybridhpc.planning import Planned, Planner, Wish
-from hybridhpc.script.plan import Plan
-from hybridhpc.spec.dependencies import is_met, meant
+from hybridhpc.spec.dependencies import is_met
 from hybridhpc.spec.sweep import sweep_name
-from hybridhpc.submitting import Outcome, Told
+from hybridhpc.submitting import Outcome
 
-MEND = "mend what its scheduler names, then repeat the command"
+MOST_PLACES = 8
+"""Places where a job that others turn away is tried after the first one."""
 Ended = tuple[Outcome | HpcError, ...]
 """What became of the jobs of one wish: one, or the arrays of a sweep."""
 
 
 class Batch:
-    """The wishes of one command, in the order of their dependencies."""
+    """The wishes of one command, known by their numbers, each after those that it comes after."""
 
     def __init__(self, client: Client, planner: Planner, wishes: Sequence[Wish]) -> None:
         self._client = client
         self._planner = planner
         self._wishes = wishes
         self._specs = [wish.spec for wish in wishes]
+        self._order = Order(self._specs)
         self._ended: dict[int, Ended] = {}
         self._planned: dict[int, Planned] = {}
-        self._waves = list(_waves(wishes))
-        self._single = False
+        self._ties: dict[int, Tie] = {}
+        self._ruled_out: dict[int, tuple[tuple[str, str], ...]] = {}
+        self._single = len(wishes) == 1 and self._specs[0].points is None
 
     def take_up(self) -> None:
         """Finish what an interrupted command began of it."""
         requests = [wish.request for wish in self._wishes]
         with Progress("taken up") as progress:
             begun = self._client.take_up(requests, progress)
+        left = {request: list(ended) for request, ended in begun.items()}
         for number, request in enumerate(requests):
-            if request in begun:
-                # A file that is named twice makes two jobs of one request: they come together.
-                self._ended[number] = begun[request] if request not in requests[:number] else ()
+            # A file that is named twice makes two jobs of one request: they come together. So do a sweep's arrays.
+            if request in left and self._specs[number].points is not None:
+                self._ended[number], left[request] = tuple(left[request]), []
+            elif left.get(request):
+                self._ended[number] = (left[request].pop(0),)
 
     def plan(self, *, careful: bool) -> tuple[list[Wish], list[Planned]]:
-        """Plan what is not submitted yet, each job at the site of those of this command that it comes after.
+        """Plan what is not submitted yet, those that come after each other at one site.
 
         A single job need not be planned with care: what its scheduler refuses goes elsewhere (see Planner.plan, quick).
         """
-        self._single = len(self._wishes) == 1 and self._specs[0].points is None
-        wishes: dict[int, Wish] = {}
-        history = self._client.ledger.history()
-        for wave in self._waves:
-            numbers = [number for number in wave if number not in self._ended]
-            ready = {number: self._ready(number) for number in numbers}
-            planned = self._planner.plan_all(tuple(ready.values()), history, quick=self._single and not careful)
-            self._planned |= dict(zip(numbers, planned, strict=True))
-            wishes |= ready
-        waiting = sorted(wishes)
-        return [wishes[number] for number in waiting], [self._planned[number] for number in waiting]
+        waiting = [number for number in range(len(self._wishes)) if number not in self._ended]
+        self._place(waiting, quick=self._single and not careful)
+        return [self._wishes[number] for number in waiting], [self._planned[number] for number in waiting]
 
     def submit(self) -> tuple[Ended, ...]:
         """Submit what is planned, and return what became of every wish."""
         sweep = self._sweep()
-        for wave in self._waves:
+        for wave in self._order.waves:
             numbers = [number for number in wave if number not in self._ended]
-            if wave is not self._waves[0]:
+            if wave is not self._order.waves[0]:
                 numbers = self._plan_again([number for number in numbers if not self._is_orphan(number)])
-            self._submit(numbers, sweep)
-        if self._single and self._planned:
-            self._try_elsewhere()
+            if numbers:
+                self._submit(numbers, sweep)
+            for _ in range(MOST_PLACES):
+                if numbers := self._moved(numbers):
+                    self._submit(numbers, sweep)
         return tuple(self._ended[number] for number in range(len(self._wishes)))
+
+    # ---- Placing
+
+    def _place(self, numbers: Sequence[int], *, quick: bool = False) -> None:
+        """Plan wishes each for itself, then those of a chain that go elsewhere together once more."""
+        self._ties = {number: known for number, known in self._ties.items() if number not in numbers}
+        self._plan(numbers, quick=quick)
+        for chain in self._order.chains(numbers):
+            places = {number: place for place, number in enumerate(chain)}
+            members = [
+                Member(
+                    name=self._specs[number].name,
+                    after=frozenset(places[other] for other in self._order.before[number] if other in places),
+                    ranking=self._planned[number].ranking,
+                )
+                for number in chain
+            ]
+            self._ties |= dict(zip(chain, tie(members), strict=True))
+        self._plan([number for number in numbers if self._is_barred(number)])
+
+    def _is_barred(self, number: int) -> bool:
+        """Whether a wish is planned for a site where those are not that it goes with."""
+        winner = self._planned[number].ranking.winner
+        return winner is not None and winner.candidate.site.name in dict(self._ties[number].barred)
+
+    def _plan(self, numbers: Sequence[int], *, quick: bool = False) -> None:
+        seen = self._looked_at(numbers)
+        if numbers:
+            self._decide({number: self._ready(number, seen) for number in numbers}, quick=quick)
+
+    def _decide(self, ready: Mapping[int, Wish], *, quick: bool = False) -> None:
+        planned = self._planner.plan_all(tuple(ready.values()), self._client.ledger.history(), quick=quick)
+        for number, answer in zip(ready, planned, strict=True):
+            self._planned[number] = replace(answer, because=self._ties.get(number, Tie()).because)
 
     def _plan_again(self, numbers: Sequence[int]) -> list[int]:
         """Plan jobs with the ids that they come after, and return those that can be placed.
@@ -81,17 +116,17 @@ class Batch:
         Others are submitted by now: what hinders one of these is what became of it, and is raised by nobody.
         """
         ready: dict[int, Wish] = {}
+        seen = self._looked_at(numbers)
         for number in numbers:
             try:
-                ready[number] = self._ready(number)
+                ready[number] = self._ready(number, seen)
             except HpcError as error:
                 self._ended[number] = (_named(self._specs[number], error),)
         try:
-            planned = self._planner.plan_all(tuple(ready.values()), self._client.ledger.history())
+            self._decide(ready)
         except HpcError as error:
             self._ended |= {number: (_named(self._specs[number], error),) for number in ready}
             return []
-        self._planned |= dict(zip(ready, planned, strict=True))
         for number in ready:
             try:
                 self._planned[number].chosen()
@@ -99,62 +134,78 @@ class Batch:
                 self._ended[number] = (_named(self._specs[number], error),)
         return [number for number in ready if number not in self._ended]
 
+    # ---- Submitting
+
     def _submit(self, numbers: Sequence[int], sweep: str) -> None:
         plans = {number: self._planned[number].chosen() for number in numbers}
         jobs = [(plan, self._wishes[number].request) for number in numbers for plan in plans[number]]
-        if not jobs:
-            return
         with Progress("submitted") as progress:
-            ended = iter(self._sent(jobs, sweep, progress))
+            ended = iter(self._client.submit(jobs, sweep=sweep, told=progress))
         for number in numbers:
             self._ended[number] = tuple(next(ended) for _ in plans[number])
 
-    def _sent(self, jobs: Sequence[tuple[Plan, str]], sweep: str, told: Told) -> Ended:
-        """Submit; where a site cannot be spoken to at all, nothing was written down yet and all of it failed."""
+    def _moved(self, numbers: Sequence[int]) -> list[int]:
+        """Plan anew what its place turned away just now, and return what has another place."""
+        turned: dict[int, TurnedAway] = {}
+        for number in numbers:
+            winner, error = self._planned[number].ranking.winner, refusal(self._ended[number])
+            if winner is not None and error is not None:
+                turned[number] = TurnedAway(wish=self._wishes[number], place=winner, error=error)
+        if not turned:
+            return []
+        first: dict[object, TurnedAway] = {}
+        for number, each in turned.items():
+            # One reason in one spelling: jobs that look alike are placed by one decision again.
+            words = first.setdefault(each.alike, each).ruled_out
+            self._ruled_out[number] = (*self._ruled_out.get(number, ()), words)
         try:
-            return self._client.submit(jobs, sweep=sweep, told=told)
-        except Undelivered as error:
-            return (error,) * len(jobs)
+            self._place_anew(turned)
+        except HpcError:
+            return []  # what it was turned away for stays what became of it
+        moved = [number for number in turned if self._planned[number].plans]
+        for sentence in moves([(turned[number], self._planned[number]) for number in moved], alone=self._alone):
+            tell(sentence)
+        left = {number: each for number, each in turned.items() if number not in moved}
+        self._ended |= {number: (error,) for number, error in nowhere(left, self._planned, alone=self._alone).items()}
+        return moved
 
-    def _try_elsewhere(self) -> None:
-        """Take a job that a place refused, or a site could not take, to the next best place.
+    @property
+    def _alone(self) -> bool:
+        return len(self._wishes) == 1
 
-        Raises NoCandidate if its schedulers all refuse it; what a site said of itself stays what became of it.
-        """
-        refused: dict[str, str] = {}
-        while isinstance(error := self._ended[0][0], SchedulerError | Undelivered):
-            ranking = self._planned[0].ranking
-            winner = ranking.winner
-            if winner is None or winner.candidate.key in refused:
-                return
-            refused |= _refused_by(ranking, winner, error)
-            history = self._client.ledger.history()
-            planned = self._planner.plan(self._ready(0), history, refused=refused, quick=True)
-            if planned.ranking.winner is None and isinstance(error, Undelivered):
-                return
-            self._planned[0] = planned
-            try:
-                place = planned.chosen()[0]
-            except NoCandidate as none:
-                raise NoCandidate(none.message, hint=error.hint or MEND) from error
-            goes = f"it goes to {place.site}/{place.partition}"
-            tell(f"{winner.candidate.name} does not take it: {error.message}; {goes}")
-            self._submit([0], "")
+    def _place_anew(self, turned: Mapping[int, TurnedAway]) -> None:
+        """Plan what was turned away, with its chain; where a job of that may be at the site, only for that site."""
+        free: list[int] = []
+        stuck: list[int] = []
+        for chain in self._order.chains():
+            lost = [number for number in chain if number in turned]
+            begun = [number for number in chain if number in self._ended and number not in turned]
+            if lost and not begun:
+                free += chain
+            for number in lost if begun else ():
+                sent = f"{self._specs[begun[0]].name}, which goes with it, was sent to {turned[number].site}"
+                barred = tuple((site, sent) for site, _ in self._ties[number].barred)
+                self._ties[number] = Tie(barred=barred)
+                stuck.append(number)
+        self._place(sorted(free), quick=self._single)
+        self._plan(sorted(stuck))
 
     def _sweep(self) -> str:
         """Return the id of the sweep they are: of the one that is taken up, a new one, none for a single job."""
         begun = [each.record.sweep for ended in self._ended.values() for each in ended if isinstance(each, Outcome)]
         if any(begun):
             return next(sweep for sweep in begun if sweep)
-        if len(self._specs) == 1 and self._specs[0].points is None:
+        if self._single:
             return ""
         return self._client.new_sweep(sweep_name([spec.name for spec in self._specs]))
+
+    # ---- What they come after
 
     def _is_orphan(self, number: int) -> bool:
         """Give up a wish that comes after one which was not submitted."""
         lost = [
             self._wishes[other].spec.name
-            for other in _before(self._specs[number], self._specs)
+            for other in sorted(self._order.before[number])
             if any(isinstance(each, HpcError) for each in self._ended[other])
         ]
         if lost:
@@ -162,48 +213,29 @@ class Batch:
             self._ended[number] = (UsageError(message, hint="repeat the command once that is mended"),)
         return bool(lost)
 
-    def _ready(self, number: int) -> Wish:
-        done = {
-            other: tuple(each.record for each in ended if isinstance(each, Outcome))
-            for other, ended in self._ended.items()
-        }
-        wish = _with_dependencies(self._client, self._wishes[number], self._specs, done)
-        before = [other for other in _before(wish.spec, self._specs) if other not in done]
-        placed = [(self._specs[other].name, self._planned[other].ranking.winner) for other in before]
-        return replace(wish, beside=tuple((name, place.candidate.site.name) for name, place in placed if place))
+    def _records(self, number: int) -> list[Record]:
+        return [each.record for each in self._ended.get(number, ()) if isinstance(each, Outcome)]
 
+    def _looked_at(self, numbers: Sequence[int]) -> dict[str, Record]:
+        """Ask once for all about the jobs of this command that wishes come after; return them by token."""
+        others = {other for number in numbers for other in self._order.before[number]}
+        records = [record for other in sorted(others) for record in self._records(other)]
+        return {record.token: record for record in self._client.refresh(records)} if records else {}
 
-def _waves(wishes: Sequence[Wish]) -> Iterator[list[int]]:
-    """Yield the numbers of wishes: first those that wait for none of the others, then those that wait for them ..."""
-    specs = [wish.spec for wish in wishes]
-    level: dict[int, int] = {}
-    for number, spec in enumerate(specs):
-        level[number] = max((level[other] + 1 for other in _before(spec, specs)), default=0)
-    for depth in range(max(level.values(), default=0) + 1):
-        yield [number for number in level if level[number] == depth]
+    def _ready(self, number: int, seen: Mapping[str, Record]) -> Wish:
+        """Look up what a wish comes after; what is not submitted yet is passed over.
 
-
-def _before(spec: JobSpec, specs: Sequence[JobSpec]) -> list[int]:
-    return [number for after in spec.after for job in after.jobs for number in meant(job, spec, specs)]
-
-
-def _with_dependencies(
-    client: Client, wish: Wish, specs: Sequence[JobSpec], done: Mapping[int, Sequence[Record]]
-) -> Wish:
-    """Look the jobs up that a spec comes after; one of the same batch that is not submitted yet is passed over.
-
-    Raises NotFound if nothing has that name, UsageError if the dependency can never be met.
-    """
-    found = []
-    for kind, job in [(after.kind, job) for after in wish.spec.after for job in after.jobs]:
-        in_batch = meant(job, wish.spec, specs)
-        if in_batch and in_batch[0] not in done:
-            continue
-        records = done[in_batch[0]] if in_batch else client.ledger.find_all(job)
-        for record in client.refresh(records):
-            if not _is_met(kind, record):
-                found.append((kind, record.site, record.job_id))
-    return replace(wish, dependencies=tuple(found))
+        Raises NotFound if nothing has that name, UsageError if the dependency can never be met.
+        """
+        wish, found = self._wishes[number], []
+        for kind, job, inside in self._order.after[number]:
+            if inside is None:
+                records = list(self._client.refresh(self._client.ledger.find_all(job)))
+            else:
+                records = [seen[record.token] for record in self._records(inside)]
+            found += [(kind, record.site, record.job_id) for record in records if not _is_met(kind, record)]
+        barred = (*self._ties.get(number, Tie()).barred, *self._ruled_out.get(number, ()))
+        return replace(wish, dependencies=tuple(found), barred=barred)
 
 
 def _is_met(kind: str, record: Record) -> bool:
@@ -220,12 +252,3 @@ def _named(spec: JobSpec, error: HpcError) -> HpcError:
     if isinstance(error, ProblemsError):
         return error
     return type(error)(f"{spec.file}: {error.message}", hint=error.hint)
-
-
-def _refused_by(ranking: Ranking, winner: Choice, error: HpcError) -> dict[str, str]:
-    """Return what is out of question after an error, by key: the place, or all places of a site that took nothing."""
-    if isinstance(error, SchedulerError):
-        return {winner.candidate.key: f"the scheduler refuses it: {error.message}"}
-    site = winner.candidate.site.name
-    places = [choice.candidate for choice in ranking.choices if choice.candidate.site.name == site]
-    return {place.key: f"the site took nothing: {error.message}" for place in places}

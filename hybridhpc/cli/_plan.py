@@ -27,7 +27,8 @@ def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: boo
     lines = [f"{site}: not considered: {why}" for site, why in ranking.silent]
     if planned.plans:
         winner = ranking.choices[0]
-        lines += [f"placement: {winner.candidate.name}"]
+        because = f", because {planned.because}" if planned.because else ""
+        lines += [f"placement: {winner.candidate.name}{because}"]
         lines += [f"forecast: {winner.forecast.basis}"] if winner.forecast else []
         lines += [f"note: {note}" for note in planned.plans[0].notes]
     return "\n".join([prose(head, to_stderr=to_stderr), drawn, *(prose(line, to_stderr=to_stderr) for line in lines)])
@@ -50,6 +51,7 @@ def plan_json(planned: Planned) -> dict[str, object]:
     winner = planned.ranking.winner
     return {
         "placement": f"{winner.candidate.site.name}/{winner.candidate.partition}" if winner else None,
+        "because": planned.because or None,
         "candidates": [_choice_json(choice) for choice in planned.ranking.choices],
         "silent": [{"site": site, "why": why} for site, why in planned.ranking.silent],
     }

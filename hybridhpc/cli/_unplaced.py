@@ -25,10 +25,11 @@ def check_placed(wishes: Sequence[Wish], planned: Sequence[Planned]) -> None:
     first = next((error for error in errors if isinstance(error, NoCandidate)), errors[0])
     if len(wishes) == 1:
         raise first
-    parts = ["\n  ".join([f"{_files(names)}: {error.message}", error.hint]) for error, names in found.values()]
+    parts = ["\n  ".join([f"{files(names)}: {error.message}", error.hint]) for error, names in found.values()]
     raise type(first)("\n".join(parts), hint="nothing was submitted: all of it must find a place")
 
 
-def _files(names: Sequence[str]) -> str:
+def files(names: Sequence[str]) -> str:
+    """Name files, of many the first ones."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")

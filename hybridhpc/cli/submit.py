@@ -98,7 +98,8 @@ def _announce(client: Client, wishes: list[Wish], ended: tuple[Ended, ...], *, a
                 say(line)
     if len(outcomes) + len(errors) > 1:
         tell(_summary(outcomes, len(errors)))
-    for error in errors[1 : MOST_SHOWN + 1]:
+    # What became of several jobs in one way is one error.
+    for error in list(dict.fromkeys(errors))[1 : MOST_SHOWN + 1]:
         tell("\n".join(error.lines()))
     if errors:
         raise errors[0]

@@ -136,7 +136,10 @@ class Ledger(Protocol):
     """Safe under many processes at once and a kill at any moment. Every method raises LedgerError if it cannot work."""
 
     def intend(self, intents: Sequence[Intent], *, sweep: str = "", now: float) -> tuple[Record, ...]:
-        """Write down what is about to be submitted, all of it or nothing, and own it until this process ends."""
+        """Write down what is about to be submitted, all of it or nothing, and own it until this process ends.
+
+        It stands for what was refused of the same requests before: that is found by its token alone from then on.
+        """
         ...
 
     def interrupted(self, requests: Sequence[str], *, now: float) -> Mapping[str, tuple[Record, ...]]:

@@ -32,6 +32,11 @@ _COLUMNS = """
 _BOTH = "FROM jobs j JOIN attempts a ON a.token = j.token AND a.attempt = j.attempt"
 _JOBS = f"SELECT {_COLUMNS} {_BOTH}"
 _ATTEMPTS = f"SELECT {_COLUMNS} FROM jobs j JOIN attempts a ON a.token = j.token"  # noqa: S608
+_STANDS = "NOT (a.phase = 'REFUSED' AND a.attempt = 1 AND j.announced = 1)"
+"""A job counts for something: it is none that was refused and that another one of the same request stands for."""
+_STAND_FOR = """
+UPDATE jobs SET announced = 1 WHERE request = ? AND announced = 0
+    AND EXISTS (SELECT 1 FROM attempts a WHERE a.token = jobs.token AND jobs.attempt = 1 AND a.phase = 'REFUSED')"""
 _PAST = f"""
 SELECT j.name, a.site, a.partition, json_extract(a.plan, '$.resources'), COALESCE(a.submitted_at, j.created_at),
     a.started_at, a.ended_at, a.state {_BOTH}
@@ -66,6 +71,8 @@ class SqliteLedger(Attempts):
         ]
         attempts = [attempt_row(token, intent) for token, intent in zip(tokens, intents, strict=True)]
         with self._transaction():
+            requests = dict.fromkeys(intent.request for intent in intents)
+            self._db.executemany(_STAND_FOR, [(request,) for request in requests])
             self._db.executemany(
                 "INSERT INTO jobs (token, name, request, created_at, sweep) VALUES (?, ?, ?, ?, ?)", jobs
             )
@@ -200,10 +207,10 @@ class SqliteLedger(Attempts):
 
     def find_all(self, word: str) -> tuple[Record, ...]:
         """See Ledger.find_all."""
-        whole = f"{_JOBS} WHERE j.sweep != '' AND j.sweep = ? ORDER BY j.rowid"
+        whole = f"{_JOBS} WHERE j.sweep != '' AND j.sweep = ? AND {_STANDS} ORDER BY j.rowid"
         if sweep := self._records(whole, (word,)):
             return sweep
-        named = f"{_JOBS} WHERE j.sweep != '' AND substr(j.sweep, 1, length(j.sweep) - ?) = ?"
+        named = f"{_JOBS} WHERE j.sweep != '' AND substr(j.sweep, 1, length(j.sweep) - ?) = ? AND {_STANDS}"
         latest = self._records(f"{named} ORDER BY j.created_at DESC LIMIT 1", (1 + 2 * SWEEP_BYTES, word))
         try:
             one = self.find(word)
@@ -216,16 +223,16 @@ class SqliteLedger(Attempts):
 
     def bearers(self, name: str) -> int:
         """See Ledger.bearers."""
-        sql = "SELECT COUNT(DISTINCT CASE WHEN sweep = '' THEN token ELSE sweep END) FROM jobs"
-        sql += " WHERE name = ? OR (sweep != '' AND substr(sweep, 1, length(sweep) - ?) = ?)"
+        sql = f"SELECT COUNT(DISTINCT CASE WHEN j.sweep = '' THEN j.token ELSE j.sweep END) {_BOTH} WHERE {_STANDS}"
+        sql += " AND (j.name = ? OR (j.sweep != '' AND substr(j.sweep, 1, length(j.sweep) - ?) = ?))"
         with reading(self._path):
             (count,) = self._db.execute(sql, (name, 1 + 2 * SWEEP_BYTES, name)).fetchone()
         return int(count)
 
     def records(self, *, live_only: bool = False, limit: int = 1000) -> tuple[Record, ...]:
         """See Ledger.records."""
-        live = f"WHERE a.state IN {_LIVE_LIST}" if live_only else ""
-        return self._records(f"{_JOBS} {live} ORDER BY j.created_at DESC LIMIT ?", (limit,))
+        which = f"a.state IN {_LIVE_LIST}" if live_only else _STANDS
+        return self._records(f"{_JOBS} WHERE {which} ORDER BY j.created_at DESC LIMIT ?", (limit,))
 
     def history(self, *, limit: int = 500) -> tuple[PastJob, ...]:
         """See Ledger.history."""

@@ -1,7 +1,8 @@
-"""A job that its scheduler refuses at submission goes to the next best place, and is given up when there is none."""
+"""Jobs that a place turns away go to the next best one, once each; what comes after each other stays together."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,136 +10,243 @@ import pytest
 
 from hybridhpc.cli._batch import Batch
 from hybridhpc.cli._unplaced import check_placed
-from hybridhpc.decide.route import decide
-from hybridhpc.errors import NoCandidate, SchedulerError, Undelivered
-from hybridhpc.model import After
-from hybridhpc.planning import Planned, Wish
-from hybridhpc.planning import Planner as RealPlanner
-from hybridhpc.script.plan import Plan
+from hybridhpc.errors import NoCandidate, NotFound, SchedulerError, Undecided, Undelivered, UsageError
+from hybridhpc.model import After, JobState
+from hybridhpc.planning import Planner, Wish
+from hybridhpc.spec.sweep import matrix_points, with_points
+from hybridhpc.submitting import Outcome
 from tests.worlds.stage import NOW, nodes, price, site, snapshot, spec
 
-WORLD = [(site(name, cost=price(cost)), snapshot(name, nodes(1))) for name, cost in (("cheap", 1.0), ("dear", 9.0))]
-
-
-class Planner:
-    """Plans for real over a staged world; what it plans is never sent anywhere."""
-
-    def plan_all(self, wishes, history, *, quick=False):
-        return tuple(self.plan(wish, history, quick=quick) for wish in wishes)
-
-    def plan(self, wish, history, *, refused=None, quick=False):
-        ranking = decide(wish.spec, WORLD, refusals=refused, now=NOW)
-        winner = ranking.winner
-        if winner is None:
-            return Planned(ranking=ranking, plans=())
-        plan = Plan(
-            name="train",
-            site=winner.candidate.site.name,
-            partition="gpu",
-            resources=wish.spec.resources,
-            usd_per_hour=1.0,
-            script=b"",
-            options=(),
-        )
-        return Planned(ranking=ranking, plans=(plan,))
+COSTS = {"cheap": 1.0, "dear": 9.0, "dearest": 30.0}
+INVALID = SchedulerError("sbatch: Invalid account")
 
 
 class Sites:
-    """A client whose sites refuse jobs, but for those that are named."""
+    """A client whose sites take jobs but for those that `fault` has a word about, by site and name of the job."""
 
-    def __init__(self, *willing, error=None):
-        self.willing = willing
-        self.error = error or SchedulerError("sbatch: Invalid account")
+    def __init__(self, fault=lambda site, name: None):
+        self.fault = fault
         self.asked = []
         self.ledger = SimpleNamespace(history=tuple)
 
     def submit(self, jobs, *, sweep, told):
-        ((plan, _),) = jobs
-        self.asked.append(plan.site)
-        return (plan.site,) if plan.site in self.willing else (self.error,)
+        self.asked += [(plan.name, plan.site) for plan, _ in jobs]
+        return tuple(self.fault(plan.site, plan.name) or taken(plan) for plan, _ in jobs)
+
+    def refresh(self, records):
+        return records
+
+    def new_sweep(self, name):
+        return name
 
 
-def batch(client):
-    made = Batch(client, Planner(), [Wish(spec=spec(), request="r", cwd="/")])
+def taken(plan):
+    record = SimpleNamespace(
+        token=plan.name, site=plan.site, job_id="7", state=JobState.PENDING, sweep="", name=plan.name, ref=""
+    )
+    return Outcome(record=record)
+
+
+def refusing(*sites, error=INVALID):
+    return Sites(lambda site, name: error if site in sites else None)
+
+
+def wish(name, *after, **more):
+    own = replace(spec(name=name, **more), file=f"/home/a/{name}.yaml")
+    return Wish(spec=replace(own, after=tuple(After(kind="ok", jobs=(job,)) for job in after)), request=name, cwd="/")
+
+
+def planner(most=None, **costs):
+    sites = [site(name, cost=price(cost), scheduler="here") for name, cost in (costs or COSTS).items()]
+    made = Planner(sites, {}, lambda: NOW)
+    made.__dict__["_answers"] = {
+        each.name: replace(snapshot(each.name, nodes(1)), max_array_size=most) for each in sites
+    }
+    return made
+
+
+def batch(client, *wishes, **world):
+    made = Batch(client, planner(**world), wishes or [wish("train")])
     made.plan(careful=False)
     return made
 
 
+def places(ended):
+    """Return where each wish went, or what hindered it."""
+    return [each.record.site if isinstance(each, Outcome) else type(each) for (each,) in ended]
+
+
 def test_the_next_best_place_is_taken(capsys):
-    client = Sites("dear")
-    assert batch(client).submit() == (("dear",),)
-    assert client.asked == ["cheap", "dear"]
+    client = refusing("cheap")
+    assert places(batch(client).submit()) == ["dear"]
+    assert client.asked == [("train", "cheap"), ("train", "dear")]
     assert "cheap/gpu does not take it: sbatch: Invalid account; it goes to dear/gpu" in capsys.readouterr().err
 
 
 def test_every_place_is_tried_once_and_then_named():
-    client = Sites()
-    with pytest.raises(NoCandidate, match="cheap/gpu: the scheduler refuses it: sbatch: Invalid account"):
-        batch(client).submit()
-    assert client.asked == ["cheap", "dear"]
+    client = refusing(*COSTS)
+    ((error,),) = batch(client).submit()
+    assert isinstance(error, NoCandidate)
+    assert "cheap/gpu: the scheduler refuses it: sbatch: Invalid account" in error.message
+    assert "mend what its scheduler names" in error.hint
+    assert [place for _, place in client.asked] == list(COSTS)
 
 
 def test_where_a_site_took_nothing_none_of_its_places_is_tried_again_and_its_words_stay(capsys):
-    client = Sites("dear", error=Undelivered("cheap: mkdir: Permission denied"))
-    assert batch(client).submit() == (("dear",),)
+    client = refusing("cheap", error=Undelivered("cheap: mkdir: Permission denied"))
+    assert places(batch(client).submit()) == ["dear"]
     assert "cheap/gpu does not take it: cheap: mkdir: Permission denied; it goes to dear/gpu" in capsys.readouterr().err
-    client = Sites(error=Undelivered("no room"))
-    ((error,),) = batch(client).submit()
-    assert isinstance(error, Undelivered) and client.asked == ["cheap", "dear"]
-
-
-def test_a_site_that_cannot_be_spoken_to_at_all_took_nothing():
-    client = Sites()
-    client.submit = lambda jobs, **_: (_ for _ in ()).throw(Undelivered("no way there"))
-    ((error,),) = batch(client).submit()
-    assert isinstance(error, Undelivered)
+    client = refusing(*COSTS, error=Undelivered("no room"))
+    assert places(batch(client).submit()) == [Undelivered]
+    assert [place for _, place in client.asked] == list(COSTS)
 
 
 def test_a_job_that_was_taken_up_and_refused_stays_refused():
-    client = Sites()
-    client.take_up = lambda requests, told: {"r": (SchedulerError("sbatch: Invalid account"),)}
-    made = Batch(client, Planner(), [Wish(spec=spec(), request="r", cwd="/")])
+    client = refusing()
+    client.take_up = lambda requests, told: {"train": (INVALID,)}
+    made = Batch(client, planner(), [wish("train")])
     made.take_up()
     made.plan(careful=False)
-    ((error,),) = made.submit()
-    assert isinstance(error, SchedulerError)
+    assert places(made.submit()) == [SchedulerError]
     assert client.asked == []
 
 
-def chain(planner, client, **second):
-    first = replace(spec(name="prep"), file="/home/a/prep.yaml")
-    then = replace(spec(name="then", **second), file="/home/a/then.yaml", after=(After(kind="ok", jobs=("prep",)),))
-    made = Batch(client, planner, [Wish(spec=each, request=each.name, cwd="/") for each in (first, then)])
+def test_many_go_elsewhere_by_one_decision_and_one_sentence(capsys):
+    def fault(place, name):
+        token = f"{int(name[3:]):020x}"
+        return SchedulerError(f"sbatch: Invalid account for {token}") if place == "cheap" and name != "job7" else None
+
+    client = Sites(fault)
+    made = batch(client, *(wish(f"job{n}") for n in range(80)))
+    assert Counter(places(made.submit())) == {"dear": 79, "cheap": 1}
+    assert len(client.asked) == 80 + 79
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "cheap/gpu" in line]
+    assert said.startswith("79 jobs: cheap/gpu does not take them: sbatch: Invalid account for 0000")
+    assert said.endswith("; they go to dear/gpu")
+
+
+def test_a_sweep_goes_elsewhere_whole_and_not_at_all_if_one_of_its_arrays_was_taken():
+    def sweep():
+        one = wish("tune")
+        return replace(one, spec=with_points(one.spec, matrix_points({"N": ("1", "2", "3")})))
+
+    client = refusing("cheap")
+    ((*arrays,),) = batch(client, sweep(), most=2).submit()
+    assert [each.record.site for each in arrays] == ["dear", "dear"]
+    assert [place for _, place in client.asked] == ["cheap", "cheap", "dear", "dear"]
+    answers = iter([None, INVALID])
+    client = Sites(lambda place, name: next(answers))
+    ((first, second),) = batch(client, sweep(), most=2).submit()
+    assert isinstance(first, Outcome) and second is INVALID
+    assert len(client.asked) == 2
+
+
+@pytest.mark.parametrize("error", [Undecided("no answer"), NotFound("the script was changed")])
+def test_what_may_be_a_job_or_is_no_fault_of_the_place_stays(error):
+    client = refusing("cheap", error=error)
+    assert places(batch(client).submit()) == [type(error)]
+    assert len(client.asked) == 1
+
+
+def test_those_that_nothing_takes_are_one_error_that_names_them():
+    client = refusing(*COSTS)
+    ended = batch(client, *(wish(f"job{n}") for n in range(9))).submit()
+    (error,) = {each for (each,) in ended}
+    assert isinstance(error, NoCandidate)
+    assert error.message.startswith("/home/a/job0.yaml, /home/a/job1.yaml")
+    assert "job4.yaml and 4 more: no site can run this job" in error.message
+
+
+# ---- Jobs that come after each other
+
+
+def chain(client, *wishes, **world):
+    made = Batch(client, planner(**world), wishes)
     return made, *made.plan(careful=False)
 
 
-def real_planner():
-    planner = RealPlanner([replace(site, scheduler="here") for site, _ in WORLD], {}, lambda: NOW)
-    planner.__dict__["_answers"] = {site.name: seen for site, seen in WORLD}
-    return planner
+def test_a_chain_is_planned_at_one_site_where_all_of_it_fits_and_says_why():
+    _, _, planned = chain(Sites(), wish("prep"), wish("then", "prep"))
+    assert [each.chosen()[0].site for each in planned] == ["cheap", "cheap"]
+    assert [each.because for each in planned] == ["", ""]
+    _, _, planned = chain(Sites(), wish("prep"), wish("then", "prep", where=("dear",)))
+    assert [each.chosen()[0].site for each in planned] == ["dear", "dear"]
+    assert [each.because for each in planned] == ["then, which comes after it, can only run there", ""]
+    (cheap,) = [each for each in planned[0].ranking.choices if each.candidate.site.name == "cheap"]
+    assert cheap.refused == "then, which comes after it, cannot run there"
 
 
-def test_what_comes_after_a_job_of_the_same_command_is_planned_at_its_site_before_anything_is_sent():
-    _, _, (first, then) = chain(real_planner(), Sites())
-    assert [each.chosen()[0].site for each in (first, then)] == ["cheap", "cheap"]
-    _, wishes, planned = chain(real_planner(), Sites(), where=("dear",))
+def test_a_chain_that_fits_at_no_one_site_is_refused_with_the_reasons():
+    _, wishes, planned = chain(Sites(), wish("prep", where=("cheap",)), wish("then", "prep", where=("dear",)))
     with pytest.raises(NoCandidate) as told:
         check_placed(wishes, planned)
     assert "/home/a/then.yaml: no site can run this job" in told.value.message
-    assert "it comes after prep, which goes to cheap, and dear knows nothing of that job" in told.value.message
-    assert "--where=cheap" in told.value.message and "--where=dear" not in told.value.message
+    assert "dear/gpu: prep, which it comes after, cannot run there" in told.value.message
+    assert "cheap/gpu: then, which comes after it, cannot run there" in told.value.message
+    assert "--where=cheap" in told.value.message
 
 
-def test_what_cannot_be_placed_after_others_were_submitted_does_not_lose_them():
-    client = Sites("cheap")
-    made, _, _ = chain(Planner(), client)
-    made._client.new_sweep = lambda name: name
-    made._ready = lambda number: (_ for _ in ()).throw(NoCandidate("it would never start"))
-    ((sent,), (error,)) = made.submit()
-    assert sent == "cheap"
+def test_of_a_chain_one_that_fits_nowhere_is_named_alone():
+    _, wishes, planned = chain(Sites(), wish("prep"), wish("then", "prep", count=50))
+    with pytest.raises(NoCandidate) as told:
+        check_placed(wishes, planned)
+    assert "then.yaml" in told.value.message and "prep.yaml" not in told.value.message
+
+
+def test_a_chain_of_which_nothing_is_submitted_goes_elsewhere_together(capsys):
+    client = refusing("cheap")
+    made, _, _ = chain(client, wish("prep"), wish("then", "prep"))
+    assert places(made.submit()) == ["dear", "dear"]
+    assert client.asked == [("prep", "cheap"), ("prep", "dear"), ("then", "dear")]
+    assert "prep: cheap/gpu does not take it: sbatch: Invalid account; it goes to dear/gpu" in capsys.readouterr().err
+
+
+def test_a_chain_goes_only_where_all_of_it_fits():
+    client = refusing("cheap")
+    made, _, _ = chain(client, wish("prep"), wish("then", "prep", where=("cheap", "dearest")))
+    assert places(made.submit()) == ["dearest", "dearest"]
+    client = refusing("cheap")
+    made, _, _ = chain(client, wish("prep"), wish("then", "prep", where=("cheap",)))
+    (lost,), (orphan,) = made.submit()
+    assert isinstance(lost, NoCandidate) and "then, which comes after it, cannot run there" in lost.message
+    assert isinstance(orphan, UsageError)
+    assert client.asked == [("prep", "cheap")]
+
+
+@pytest.mark.parametrize("other", [None, Undecided("no answer")])
+def test_a_chain_stays_at_its_site_once_one_of_it_may_be_there(other):
+    client = Sites(lambda place, name: INVALID if name == "second" else other)
+    made, _, _ = chain(client, wish("first"), wish("second"), wish("last", "first", "second"))
+    (_, (second,), (last,)) = made.submit()
+    assert isinstance(second, NoCandidate) and "first, which goes with it, was sent to cheap" in second.message
+    assert isinstance(last, UsageError)
+    assert client.asked == [("first", "cheap"), ("second", "cheap")]
+
+
+def test_what_comes_after_a_job_that_is_submitted_stays_at_its_site():
+    client = Sites(lambda place, name: INVALID if name == "then" else None)
+    made, _, _ = chain(client, wish("prep"), wish("then", "prep"))
+    (_, (then,)) = made.submit()
+    assert isinstance(then, NoCandidate) and "it comes after cheap:7" in then.message
+    assert client.asked == [("prep", "cheap"), ("then", "cheap")]
+
+
+def test_what_cannot_be_placed_after_others_were_submitted_does_not_lose_them(monkeypatch):
+    made, _, _ = chain(Sites(), wish("prep"), wish("then", "prep"))
+    monkeypatch.setattr(made, "_ready", lambda *_: (_ for _ in ()).throw(NoCandidate("it would never start")))
+    (sent,), (error,) = made.submit()
+    assert sent.record.site == "cheap"
     assert error.message == "/home/a/then.yaml: it would never start" and error.exit_code == 5
-    made, _, _ = chain(Planner(), client)
-    made._client.refresh = lambda records: records
-    made._planner = SimpleNamespace(plan_all=lambda *_: (_ for _ in ()).throw(NoCandidate("no draft")))
-    ((sent,), (error,)) = made.submit()
-    assert sent == "cheap" and error.message == "/home/a/then.yaml: no draft"
+    made, _, _ = chain(Sites(), wish("prep"), wish("then", "prep"))
+    made._planner = SimpleNamespace(plan_all=lambda *_, **__: (_ for _ in ()).throw(NoCandidate("no draft")))
+    (sent,), (error,) = made.submit()
+    assert sent.record.site == "cheap" and error.message == "/home/a/then.yaml: no draft"
+
+
+def test_of_a_file_that_is_named_twice_what_is_missing_is_submitted_when_it_is_repeated():
+    client = Sites()
+    client.take_up = lambda requests, told: {"same": (taken(SimpleNamespace(name="same", site="dear")),)}
+    made = Batch(client, planner(), [wish("same"), wish("same")])
+    made.take_up()
+    made.plan(careful=False)
+    assert places(made.submit()) == ["dear", "cheap"]

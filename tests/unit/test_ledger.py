@@ -125,6 +125,30 @@ def test_a_refused_submission_is_never_taken_up(ledger: SqliteLedger) -> None:
     assert ledger.find(record.token).reason == "no such account"
 
 
+def test_what_was_refused_counts_for_nothing_once_another_of_its_request_stands_for_it(ledger: SqliteLedger) -> None:
+    intents = [Intent(plan=PLAN, request=f"point {n}", job_root="/root") for n in range(3)]
+    taken, gone, stays = ledger.intend(intents, sweep="tune-1a2b3c", now=100.0)
+    ledger.submitted({taken.token: Submitted(job_id="5")}, now=101.0)
+    ledger.refused(dict.fromkeys((gone.token, stays.token), "no such account"), now=101.0)
+    assert len(ledger.find_all("tune")) == 3
+    (anew,) = ledger.intend(intents[1:2], sweep="tune-1a2b3c", now=102.0)
+    assert {record.token for record in ledger.find_all("tune")} == {taken.token, stays.token, anew.token}
+    assert {record.token for record in ledger.records()} == {taken.token, stays.token, anew.token}
+    assert ledger.find(gone.token).phase is Phase.REFUSED
+    alone = intend(ledger, "wish")
+    ledger.refused({alone.token: "no such account"}, now=103.0)
+    later = intend(ledger, "wish", now=104.0)
+    assert alone.token not in {record.token for record in ledger.records()}
+    assert ledger.find("train").token == later.token
+    # A job that was announced, and whose new attempt is refused, still counts.
+    ledger.submitted({later.token: Submitted(job_id="6")}, now=105.0)
+    ledger.announced([later.token])
+    ledger.propose(later, PLAN, job_root="/root")
+    ledger.begin(later, kind="node_fail", why="", now=106.0)
+    ledger.refused({later.token: "no such account"}, now=107.0)
+    assert later.token in {record.token for record in ledger.records()}
+
+
 def test_an_interrupted_sweep_is_given_whole_to_one_who_repeats_it(tmp_path: Path) -> None:
     path = tmp_path / "state" / "ledger.sqlite"
     sweep = """

@@ -1,11 +1,12 @@
-"""Several jobs of one errand: what was accepted and not released is never taken for refused."""
+"""Several jobs at once: what was accepted is never taken for refused, and one bad site does not fail the others."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hybridhpc.command import CommandResult
-from hybridhpc.errors import Undecided, Undelivered
+from hybridhpc.errors import NotFound, TransportError, Undecided, Undelivered
 from hybridhpc.ledger.base import Intent, Phase
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import Resources
@@ -14,6 +15,9 @@ from hybridhpc.sites.site import Site
 from hybridhpc.submitting import Submitter
 
 SITE = Site(name="far", file=None, scheduler="slurm", transport="local", job_root="/jobs")
+PLAN = Plan(
+    name="n", site="far", partition="p", resources=Resources(), usd_per_hour=1.0, script=b"#!/bin/sh\n", options=()
+)
 ACCEPTED = "job_id={}\nheld=\n\ndone\nend=0\n"
 FREE = "JobId=7 JobName=x JobState=PENDING Reason=None Command=/x WorkDir=/ StdOut=/o/7.log\n"
 
@@ -39,18 +43,7 @@ def test_a_job_that_was_accepted_and_then_out_of_reach_is_undecided_and_not_refu
     transport = Cut(f"{ACCEPTED.format(7)}{ACCEPTED.format(8)}readback\n{FREE}")
     monkeypatch.setattr("hybridhpc.registry.transport", lambda site, env: transport)
     ledger = SqliteLedger(tmp_path / "ledger.sqlite")
-    plans = [
-        Plan(
-            name=n,
-            site="far",
-            partition="p",
-            resources=Resources(),
-            usd_per_hour=1.0,
-            script=b"#!/bin/sh\n",
-            options=(n,),
-        )
-        for n in ("--nodes=1", "--nodes=2")
-    ]
+    plans = [replace(PLAN, options=(option,)) for option in ("--nodes=1", "--nodes=2")]
     intents = [Intent(plan=plan, request="r", job_root="/jobs") for plan in plans]
     records = ledger.intend(intents, sweep="s", now=1.0)
     free, held = Submitter([SITE], {}, ledger, lambda: 2.0).carry_out(records, fresh=True)
@@ -60,3 +53,22 @@ def test_a_job_that_was_accepted_and_then_out_of_reach_is_undecided_and_not_refu
         Phase.SUBMITTED,
         Phase.INTENT,
     ]
+
+
+def test_of_a_site_that_cannot_be_spoken_to_nothing_is_written_down_and_the_others_take_theirs(
+    monkeypatch, tmp_path: Path
+) -> None:
+    class Away(Cut):
+        def resolve(self, path):
+            raise TransportError("away: no answer within 20 s", hint="is it up?")
+
+    sites = [replace(SITE, name=name) for name in ("away", "far")]
+    ways = {"away": Away(""), "far": Cut(f"job_id=7\nreadback=\n{FREE}done\n")}
+    monkeypatch.setattr("hybridhpc.registry.transport", lambda site, env: ways[site.name])
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    jobs = [(replace(PLAN, site=site), site) for site in ("away", "far", "nosuch")]
+    away, far, unknown = Submitter(sites, {}, ledger, lambda: 2.0).submit(jobs, sweep="s")
+    assert isinstance(away, Undelivered) and (away.message, away.hint) == ("away: no answer within 20 s", "is it up?")
+    assert isinstance(unknown, NotFound)
+    assert far.record.job_id == "7"
+    assert [record.site for record in ledger.records()] == ["far"]

@@ -113,6 +113,7 @@ def test_jobs_that_were_never_submitted_have_a_name_and_a_word(person: Person) -
     person.hpc("submit", *(f"{number}.yaml" for number in range(22)), "--quiet")
     with sqlite3.connect(person.home / "state" / "ledger.sqlite") as db:
         db.execute("UPDATE attempts SET phase = 'REFUSED', state = 'FAILED', native_state = 'REFUSED', job_id = ''")
+        db.execute("UPDATE jobs SET announced = 0")
         ((sweep, token),) = db.execute("SELECT sweep, token FROM jobs LIMIT 1").fetchall()
     waited = person.try_hpc("wait", sweep)
     assert waited.stdout == "22 jobs: 22 REFUSED\n"

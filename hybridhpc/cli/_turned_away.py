@@ -1,0 +1,90 @@
+"""Jobs that a place turned away when they were submitted: what counts as that, what it rules out, how it is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from hybridhpc.cli._unplaced import files
+from hybridhpc.decide.candidate import Choice
+from hybridhpc.errors import HpcError, SchedulerError, Undelivered, Unheard
+from hybridhpc.planning import Planned, Wish
+from hybridhpc.submitting import Outcome
+from hybridhpc.values import dataclass
+
+MEND = "mend what its scheduler names, then repeat the command"
+_TOKEN = re.compile(r"\b[0-9a-f]{20}\b")
+"""What the words about two jobs may differ in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnedAway:
+    """A wish of which a place took nothing: certainly there is no job."""
+
+    wish: Wish
+    place: Choice
+    error: HpcError
+
+    @property
+    def site(self) -> str:
+        """The name of its site."""
+        return self.place.candidate.site.name
+
+    @property
+    def alike(self) -> object:
+        """What is the same for those that are turned away for one reason: a site's state, or a scheduler's words."""
+        if isinstance(self.error, SchedulerError):
+            return self.place.candidate.key, _TOKEN.sub("", self.error.message)
+        return self.site
+
+    @property
+    def ruled_out(self) -> tuple[str, str]:
+        """Where it need not be tried again, by Candidate.key or the name of a site, and why."""
+        if isinstance(self.error, SchedulerError):
+            return self.place.candidate.key, f"the scheduler refuses it: {self.error.message}"
+        return self.site, f"the site took nothing: {self.error.message}"
+
+
+def refusal(ended: Sequence[Outcome | HpcError]) -> HpcError | None:
+    """Return why a wish that was just submitted was turned away; None unless there is certainly no job of it."""
+    certain = [each for each in ended if isinstance(each, SchedulerError | Undelivered)]
+    return certain[0] if certain and len(certain) == len(ended) else None
+
+
+def moves(moved: Iterable[tuple[TurnedAway, Planned]], *, alone: bool) -> list[str]:
+    """Say where jobs go instead, one sentence for all that are turned away alike. `alone`: there is only one."""
+    groups: dict[object, list[tuple[TurnedAway, str]]] = {}
+    for turned, planned in moved:
+        to = planned.chosen()[0]
+        place = f"{to.site}/{to.partition}"
+        groups.setdefault((turned.alike, place), []).append((turned, place))
+    return [_sentence([turned for turned, _ in group], group[0][1], alone=alone) for group in groups.values()]
+
+
+def _sentence(turned: Sequence[TurnedAway], to: str, *, alone: bool) -> str:
+    first, count = turned[0], len(turned)
+    at, why = first.place.candidate.name, first.error.message
+    if count > 1:
+        return f"{count:,} jobs: {at} does not take them: {why}; they go to {to}"
+    return f"{'' if alone else f'{first.wish.spec.name}: '}{at} does not take it: {why}; it goes to {to}"
+
+
+def nowhere(turned: Mapping[int, TurnedAway], planned: Mapping[int, Planned], *, alone: bool) -> dict[int, HpcError]:
+    """Return what became of those that no other place takes: one error for all of one decision.
+
+    What a site said of itself stays what became of a job; what schedulers refuse is refused by all of them.
+    """
+    groups: dict[int, list[int]] = {}
+    for number, each in turned.items():
+        if isinstance(each.error, SchedulerError):
+            groups.setdefault(id(planned[number].ranking), []).append(number)
+    found: dict[int, HpcError] = {}
+    for numbers in groups.values():
+        first = turned[numbers[0]]
+        try:
+            planned[numbers[0]].chosen()
+        except HpcError as none:
+            named = "" if alone else f"{files([turned[number].wish.spec.file for number in numbers])}: "
+            hint = none.hint if isinstance(none, Unheard) else first.error.hint or MEND
+            found |= dict.fromkeys(numbers, type(none)(f"{named}{none.message}", hint=hint))
+    return found

@@ -1,0 +1,126 @@
+"""What a place turns away goes elsewhere, and what comes after each other goes together: whole commands.
+
+The cheaper of two places is a Slurm whose sbatch finds nothing wrong with a job (`--test-only`) and then takes at most
+so many; the other one is this machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.fake_slurm import FakeSlurm
+from tests.people import Person
+
+SMALL = "resources: {cpus: 1, memory: 20MiB}\ntime: 5m\n"
+SITES = {
+    "cheap": "scheduler: slurm\nnode_price: 0 USD/h\n",
+    "dear": "scheduler: here\nnode_price: 1 USD/h\n",
+}
+SBATCH = """
+cat >/dev/null
+case "$*" in *--test-only*) echo "sbatch: Job 1 to start at 1 using 1 processors on nodes dgx1" >&2; exit 0 ;; esac
+[ "$(ls "$FAKE_SLURM/taken" | wc -l)" -lt "$(cat "$FAKE_SLURM/most")" ] || {
+    echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2
+    echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy" >&2
+    exit 1
+}
+touch "$FAKE_SLURM/taken/$$"
+echo $$
+"""
+
+
+class World:
+    """A person with the two places."""
+
+    def __init__(self, person: Person, slurm: FakeSlurm) -> None:
+        self.person, self.slurm = person, slurm
+        person.env |= {"FAKE_SLURM": str(slurm.home), "PATH": f"{slurm.bin}:{person.env['PATH']}"}
+        folder = person.home / "config" / "sites"
+        folder.mkdir(parents=True)
+        for name, text in SITES.items():
+            root = person.home / name
+            (folder / f"{name}.yaml").write_text(f"name: {name}\ntransport: local\njob_root: {root}\n{text}")
+        slurm.program("sbatch", SBATCH)
+        (slurm.home / "taken").mkdir()
+        self.takes(0)
+
+    def takes(self, most: int) -> None:
+        """Let the cheap place take so many jobs in all."""
+        (self.slurm.home / "most").write_text(f"{most}\n")
+
+    def files(self, count: int, more: str = "") -> list[str]:
+        run = f"run: echo $HPC_NAME >> {self.person.home}/ran\n"
+        return [self.person.spec(f"name: job-{n}\n{SMALL}{more}{run}", f"{n}.yaml") for n in range(count)]
+
+    def ran(self) -> Counter[str]:
+        return Counter((self.person.home / "ran").read_text().split())
+
+
+@pytest.fixture
+def world(person: Person, tmp_path: Path) -> World:
+    return World(person, FakeSlurm(tmp_path / "slurm"))
+
+
+def test_many_files_go_where_they_are_taken_and_one_sentence_says_so(world: World) -> None:
+    world.takes(4)
+    done = world.person.try_hpc("submit", *world.files(12), "--where", "cheap,dear")
+    assert done.returncode == 0, done.stderr
+    assert Counter(ref.partition(":")[0] for ref in done.stdout.split()) == {"cheap": 4, "dear": 8}
+    (said,) = [line for line in done.stderr.splitlines() if "does not take" in line or "do not take" in line]
+    assert said.startswith("8 jobs: cheap/gpu does not take them: sbatch: QOSMaxSubmitJobPerUserLimit")
+    assert said.endswith("; they go to dear/local")
+    assert "12 jobs submitted as job-" in done.stderr and ": 4 to cheap, 8 to dear" in done.stderr
+
+
+def test_a_sweep_goes_elsewhere_as_a_whole(world: World) -> None:
+    run = f"run: echo $N >> {world.person.home}/ran\n"
+    spec = world.person.spec(f"name: tune\n{SMALL}matrix: {{N: 1-5}}\n{run}")
+    done = world.person.try_hpc("submit", spec, "--where", "cheap,dear", "--quiet")
+    assert "cheap/gpu does not take it: sbatch: QOSMaxSubmitJobPerUserLimit" in done.stderr
+    assert done.stderr.count("; it goes to dear/local") == 1
+    world.person.hpc("wait", "tune", "--timeout", "1m")
+    assert world.ran() == dict.fromkeys("12345", 1)
+
+
+def test_what_nothing_takes_is_one_error_and_the_others_are_submitted(world: World) -> None:
+    world.takes(1)
+    done = world.person.try_hpc("submit", *world.files(4), "--where", "cheap", "--quiet")
+    assert done.returncode == 5
+    assert done.stdout.startswith("cheap:")
+    assert "1.yaml, " in done.stderr and "3.yaml: no site can run this job" in done.stderr
+    assert done.stderr.count("cheap/gpu: the scheduler refuses it: sbatch: QOSMaxSubmitJobPerUserLimit") == 1
+    assert "3 not: repeat the command for those" in done.stderr
+
+
+def test_of_jobs_that_come_after_each_other_all_go_where_all_of_them_can(world: World) -> None:
+    world.takes(9)
+    person = world.person
+    run = f"run: echo $HPC_NAME >> {person.home}/ran\n"
+    person.spec(f"name: prep\n{SMALL}{run}", "prep.yaml")
+    person.spec(f"name: then\n{SMALL}where: dear\nafter: [prep]\n{run}", "then.yaml")
+    shown = person.hpc("plan", "then.yaml", "prep.yaml", "--no-chart")
+    assert "placement: dear/local, because then, which comes after it, can only run there" in shown
+    assert "refused: then, which comes after it, cannot run there" in " ".join(shown.split())
+    answers = json.loads(person.hpc("plan", "then.yaml", "prep.yaml", "--json"))
+    assert [answer["placement"] for answer in answers] == ["dear/local"] * 2
+    assert [answer["because"] for answer in answers] == ["then, which comes after it, can only run there", None]
+    done = person.try_hpc("submit", "then.yaml", "prep.yaml")
+    assert "because then, which comes after it, can only run there" in done.stderr
+    assert [ref.partition(":")[0] for ref in done.stdout.split()] == ["dear", "dear"]
+    person.hpc("wait", *done.stdout.split(), "--timeout", "1m")
+    assert (person.home / "ran").read_text() == "prep\nthen\n"
+
+
+def test_a_chain_that_the_first_place_turns_away_goes_elsewhere_together(world: World) -> None:
+    world.person.spec(f"name: prep\n{SMALL}run: 'true'\n", "prep.yaml")
+    world.person.spec(f"name: then\n{SMALL}after: [prep]\nrun: 'true'\n", "then.yaml")
+    words = ("prep.yaml", "then.yaml", "--where", "cheap,dear")
+    planned = json.loads(world.person.hpc("plan", *words, "--json"))
+    assert [answer["placement"] for answer in planned] == ["cheap/gpu"] * 2
+    done = world.person.try_hpc("submit", *words, "--quiet")
+    assert [ref.partition(":")[0] for ref in done.stdout.split()] == ["dear", "dear"]
+    assert "prep: cheap/gpu does not take it: " in done.stderr
