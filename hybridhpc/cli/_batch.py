@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from hybridhpc.cli._begun import Ended, shared_out
 from hybridhpc.cli._order import Order
 from hybridhpc.cli._output import tell
 from hybridhpc.cli._progress import Progress
-from hybridhpc.cli._turned_away import TurnedAway, moves, nowhere, refusal
+from hybridhpc.cli._turned_away import TurnedAway, followers, moves, nowhere, refusal
 from hybridhpc.client import Client
 from hybridhpc.decide.together import Member, Tie, tie
 from hybridhpc.errors import HpcError, ProblemsError, UsageError
@@ -21,8 +22,6 @@ from hybridhpc.submitting import Outcome
 
 MOST_PLACES = 8
 """Places where a job that others turn away is tried after the first one."""
-Ended = tuple[Outcome | HpcError, ...]
-"""What became of the jobs of one wish: one, or the arrays of a sweep."""
 
 
 class Batch:
@@ -31,9 +30,11 @@ class Batch:
     def __init__(self, client: Client, planner: Planner, wishes: Sequence[Wish]) -> None:
         self._client = client
         self._planner = planner
-        self._wishes = wishes
+        self._wishes = list(wishes)
         self._specs = [wish.spec for wish in wishes]
         self._order = Order(self._specs)
+        self._begun: dict[int, Ended] = {}
+        """Of sweeps that are taken up, the arrays that were begun, while others are left."""
         self._ended: dict[int, Ended] = {}
         self._planned: dict[int, Planned] = {}
         self._ties: dict[int, Tie] = {}
@@ -45,13 +46,19 @@ class Batch:
         requests = [wish.request for wish in self._wishes]
         with Progress("taken up") as progress:
             begun = self._client.take_up(requests, progress)
-        left = {request: list(ended) for request, ended in begun.items()}
-        for number, request in enumerate(requests):
-            # A file that is named twice makes two jobs of one request: they come together. So do a sweep's arrays.
-            if request in left and self._specs[number].points is not None:
-                self._ended[number], left[request] = tuple(left[request]), []
-            elif left.get(request):
-                self._ended[number] = (left[request].pop(0),)
+        for number, (ended, left) in enumerate(shared_out(self._wishes, begun)):
+            if left is None:
+                self._ended[number] = ended
+            elif ended:
+                self._begun[number], self._wishes[number] = ended, self._kept_together(number, ended, left)
+
+    def _kept_together(self, number: int, ended: Ended, left: Wish) -> Wish:
+        """Keep what is left of a sweep at the site of what was begun, if others go with it."""
+        if all(len(chain) == 1 for chain in self._order.chains() if number in chain):
+            return left
+        at = {each.record.site for each in ended if isinstance(each, Outcome)}
+        others = [site.name for site in self._client.usable_sites if site.name not in at]
+        return replace(left, barred=tuple((name, f"the rest of it is at {', '.join(sorted(at))}") for name in others))
 
     def plan(self, *, careful: bool) -> tuple[list[Wish], list[Planned]]:
         """Plan what is not submitted yet, those that come after each other at one site.
@@ -142,13 +149,13 @@ class Batch:
         with Progress("submitted") as progress:
             ended = iter(self._client.submit(jobs, sweep=sweep, told=progress))
         for number in numbers:
-            self._ended[number] = tuple(next(ended) for _ in plans[number])
+            self._ended[number] = (*self._begun.get(number, ()), *(next(ended) for _ in plans[number]))
 
     def _moved(self, numbers: Sequence[int]) -> list[int]:
         """Plan anew what its place turned away just now, and return what has another place."""
         turned: dict[int, TurnedAway] = {}
         for number in numbers:
-            winner, error = self._planned[number].ranking.winner, refusal(self._ended[number])
+            winner, error = self._planned[number].ranking.winner, refusal(self._sent(number))
             if winner is not None and error is not None:
                 turned[number] = TurnedAway(wish=self._wishes[number], place=winner, error=error)
         if not turned:
@@ -158,16 +165,28 @@ class Batch:
             # One reason in one spelling: jobs that look alike are placed by one decision again.
             words = first.setdefault(each.alike, each).ruled_out
             self._ruled_out[number] = (*self._ruled_out.get(number, ()), words)
+        before = {number: self._site(number) for number in self._planned if number not in self._ended}
         try:
             self._place_anew(turned)
         except HpcError:
             return []  # what it was turned away for stays what became of it
         moved = [number for number in turned if self._planned[number].plans]
-        for sentence in moves([(turned[number], self._planned[number]) for number in moved], alone=self._alone):
+        follow = [(self._specs[number].name, at) for number in before if (at := self._site(number)) != before[number]]
+        said = moves([(turned[number], self._planned[number]) for number in moved], alone=self._alone)
+        for sentence in (*said, *followers(follow)):
             tell(sentence)
         left = {number: each for number, each in turned.items() if number not in moved}
-        self._ended |= {number: (error,) for number, error in nowhere(left, self._planned, alone=self._alone).items()}
+        for number, error in nowhere(left, self._planned, alone=self._alone).items():
+            self._ended[number] = (*self._begun.get(number, ()), error)
         return moved
+
+    def _site(self, number: int) -> str | None:
+        winner = self._planned[number].ranking.winner
+        return winner.candidate.site.name if winner else None
+
+    def _sent(self, number: int) -> Ended:
+        """Return what became of what this command submitted of a wish."""
+        return self._ended[number][len(self._begun.get(number, ())) :]
 
     @property
     def _alone(self) -> bool:
@@ -192,7 +211,8 @@ class Batch:
 
     def _sweep(self) -> str:
         """Return the id of the sweep they are: of the one that is taken up, a new one, none for a single job."""
-        begun = [each.record.sweep for ended in self._ended.values() for each in ended if isinstance(each, Outcome)]
+        parts = (*self._ended.values(), *self._begun.values())
+        begun = [each.record.sweep for ended in parts for each in ended if isinstance(each, Outcome)]
         if any(begun):
             return next(sweep for sweep in begun if sweep)
         if self._single:
@@ -234,7 +254,7 @@ class Batch:
             else:
                 records = [seen[record.token] for record in self._records(inside)]
             found += [(kind, record.site, record.job_id) for record in records if not _is_met(kind, record)]
-        barred = (*self._ties.get(number, Tie()).barred, *self._ruled_out.get(number, ()))
+        barred = (*wish.barred, *self._ties.get(number, Tie()).barred, *self._ruled_out.get(number, ()))
         return replace(wish, dependencies=tuple(found), barred=barred)
 
 

@@ -69,6 +69,18 @@ def _sentence(turned: Sequence[TurnedAway], to: str, *, alone: bool) -> str:
     return f"{'' if alone else f'{first.wish.spec.name}: '}{at} does not take it: {why}; it goes to {to}"
 
 
+def followers(names: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Say which jobs, by name and site, go where those go that they come after, or that come after them."""
+    groups: dict[str, list[str]] = {}
+    for name, site in names:
+        if site is not None:
+            groups.setdefault(site, []).append(name)
+    return [
+        f"{first}{f' and {len(more):,} more go' if more else ' goes'} to {site}, too"
+        for site, (first, *more) in groups.items()
+    ]
+
+
 def nowhere(turned: Mapping[int, TurnedAway], planned: Mapping[int, Planned], *, alone: bool) -> dict[int, HpcError]:
     """Return what became of those that no other place takes: one error for all of one decision.
 

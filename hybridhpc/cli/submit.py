@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from hybridhpc.cli._arguments import PassThrough
-from hybridhpc.cli._batch import Batch, Ended
+from hybridhpc.cli._batch import Batch
+from hybridhpc.cli._begun import Ended
 from hybridhpc.cli._context import dry_run_option, json_option, new_client
 from hybridhpc.cli._follow import follow, judge, wait_for
 from hybridhpc.cli._output import say, show_json, submit_json, tell

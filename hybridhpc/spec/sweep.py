@@ -148,6 +148,13 @@ def _array(tasks: int, parallel: int | None) -> Array:
     return Array(text=f"0-{tasks - 1}{throttle}", tasks=tasks, throttle=parallel)
 
 
+def with_rows(spec: JobSpec, rows: tuple[tuple[str, ...], ...]) -> JobSpec:
+    """Leave a sweep with these of its points; anything else stays as it is."""
+    if spec.points is None or rows == spec.points.rows:
+        return spec
+    return replace(spec, points=replace(spec.points, rows=rows), array=_array(len(rows), spec.parallel))
+
+
 def pieces(spec: JobSpec, most: int | None) -> tuple[JobSpec, ...]:
     """Cut a sweep into arrays of at most `most` tasks (MaxArraySize); anything else stays whole."""
     points, array = spec.points, spec.array
@@ -158,8 +165,7 @@ def pieces(spec: JobSpec, most: int | None) -> tuple[JobSpec, ...]:
     # Together they may run as many at once as were wished, one each at the least.
     share = max(1, array.throttle // count) if array.throttle else None
     return tuple(
-        replace(spec, points=replace(points, rows=points.rows[low:high]), array=_array(high - low, share))
-        for low, high in pairwise(cuts)
+        replace(with_rows(spec, points.rows[low:high]), array=_array(high - low, share)) for low, high in pairwise(cuts)
     )
 
 

@@ -13,6 +13,7 @@ from hybridhpc.cli._unplaced import check_placed
 from hybridhpc.errors import NoCandidate, NotFound, SchedulerError, Undecided, Undelivered, UsageError
 from hybridhpc.model import After, JobState
 from hybridhpc.planning import Planner, Wish
+from hybridhpc.script.points import parse_points, points_file
 from hybridhpc.spec.sweep import matrix_points, with_points
 from hybridhpc.submitting import Outcome
 from tests.worlds.stage import NOW, nodes, price, site, snapshot, spec
@@ -28,6 +29,7 @@ class Sites:
         self.fault = fault
         self.asked = []
         self.ledger = SimpleNamespace(history=tuple)
+        self.usable_sites = [site(name) for name in COSTS]
 
     def submit(self, jobs, *, sweep, told):
         self.asked += [(plan.name, plan.site) for plan, _ in jobs]
@@ -71,6 +73,15 @@ def batch(client, *wishes, **world):
     return made
 
 
+def taken_up(client, begun, *wishes, **world):
+    """Return what becomes of wishes of which a command before began something, and what is planned of them."""
+    client.take_up = lambda requests, told: begun
+    made = Batch(client, planner(**world), wishes)
+    made.take_up()
+    _, planned = made.plan(careful=False)
+    return made.submit(), planned
+
+
 def places(ended):
     """Return where each wish went, or what hindered it."""
     return [each.record.site if isinstance(each, Outcome) else type(each) for (each,) in ended]
@@ -101,14 +112,16 @@ def test_where_a_site_took_nothing_none_of_its_places_is_tried_again_and_its_wor
     assert [place for _, place in client.asked] == list(COSTS)
 
 
-def test_a_job_that_was_taken_up_and_refused_stays_refused():
-    client = refusing()
-    client.take_up = lambda requests, told: {"train": (INVALID,)}
-    made = Batch(client, planner(), [wish("train")])
-    made.take_up()
-    made.plan(careful=False)
-    assert places(made.submit()) == [SchedulerError]
-    assert client.asked == []
+@pytest.mark.parametrize("error", [Undelivered("no way there"), Undecided("no answer")])
+def test_what_is_taken_up_and_may_be_a_job_stays_where_it_was_sent(error):
+    assert places(taken_up(refusing(), {"train": (error,)}, wish("train"))[0]) == [type(error)]
+
+
+def test_what_is_taken_up_and_refused_is_certainly_no_job_and_is_planned_anew():
+    client = refusing("cheap")
+    ended, planned = taken_up(client, {"train": (INVALID,)}, wish("train"))
+    assert places(ended) == ["dear"]
+    assert len(planned) == 1 and client.asked == [("train", "cheap"), ("train", "dear")]
 
 
 def test_many_go_elsewhere_by_one_decision_and_one_sentence(capsys):
@@ -126,10 +139,6 @@ def test_many_go_elsewhere_by_one_decision_and_one_sentence(capsys):
 
 
 def test_a_sweep_goes_elsewhere_whole_and_not_at_all_if_one_of_its_arrays_was_taken():
-    def sweep():
-        one = wish("tune")
-        return replace(one, spec=with_points(one.spec, matrix_points({"N": ("1", "2", "3")})))
-
     client = refusing("cheap")
     ((*arrays,),) = batch(client, sweep(), most=2).submit()
     assert [each.record.site for each in arrays] == ["dear", "dear"]
@@ -198,7 +207,8 @@ def test_a_chain_of_which_nothing_is_submitted_goes_elsewhere_together(capsys):
     made, _, _ = chain(client, wish("prep"), wish("then", "prep"))
     assert places(made.submit()) == ["dear", "dear"]
     assert client.asked == [("prep", "cheap"), ("prep", "dear"), ("then", "dear")]
-    assert "prep: cheap/gpu does not take it: sbatch: Invalid account; it goes to dear/gpu" in capsys.readouterr().err
+    said = "prep: cheap/gpu does not take it: sbatch: Invalid account; it goes to dear/gpu\nthen goes to dear, too\n"
+    assert said in capsys.readouterr().err
 
 
 def test_a_chain_goes_only_where_all_of_it_fits():
@@ -244,9 +254,40 @@ def test_what_cannot_be_placed_after_others_were_submitted_does_not_lose_them(mo
 
 
 def test_of_a_file_that_is_named_twice_what_is_missing_is_submitted_when_it_is_repeated():
-    client = Sites()
-    client.take_up = lambda requests, told: {"same": (taken(SimpleNamespace(name="same", site="dear")),)}
-    made = Batch(client, planner(), [wish("same"), wish("same")])
-    made.take_up()
-    made.plan(careful=False)
-    assert places(made.submit()) == ["dear", "cheap"]
+    begun = {"same": (taken(SimpleNamespace(name="same", site="dear")),)}
+    assert places(taken_up(Sites(), begun, wish("same"), wish("same"))[0]) == ["dear", "cheap"]
+
+
+def sweep(*after):
+    one = wish("tune", *after)
+    return replace(one, spec=with_points(one.spec, matrix_points({"N": ("1", "2", "3", "4")})))
+
+
+def begun_of(spec, *rows, site="cheap"):
+    """Return an array of a sweep that was taken, with these of its points."""
+    array = taken(SimpleNamespace(name="tune", site=site))
+    array.record.plan = SimpleNamespace(staged=(points_file(replace(spec.points, rows=rows)),))
+    return array
+
+
+def test_of_a_sweep_the_points_that_are_missing_are_submitted_when_it_is_repeated():
+    wanted = sweep()
+    begun = begun_of(wanted.spec, ("1",), ("3",))
+    client = refusing("cheap")
+    ((first, rest),), (planned,) = taken_up(client, {"tune": (begun, INVALID)}, wanted)
+    assert first is begun and rest.record.site == "dear"
+    (points,) = [parse_points(file.content) for file in planned.plans[0].staged if file.path == "points"]
+    assert points.rows == (("2",), ("4",))
+    ((*whole,),), planned = taken_up(Sites(), {"tune": (begun, begun_of(wanted.spec, ("2",), ("4",)))}, wanted)
+    assert len(whole) == 2 and not planned
+    ((first, error),), planned = taken_up(Sites(), {"tune": (begun, Undecided("no answer"))}, wanted)
+    assert isinstance(error, Undecided) and not planned
+
+
+def test_what_is_left_of_a_sweep_stays_with_the_rest_if_something_comes_after_it():
+    wanted = sweep()
+    client = Sites(lambda place, name: INVALID if name == "tune" else None)
+    begun = begun_of(wanted.spec, ("1",), site="dear")
+    ((_, error), (orphan,)), _ = taken_up(client, {"tune": (begun,)}, wanted, wish("then", "tune"))
+    assert "cheap/gpu: the rest of it is at dear" in error.message and isinstance(orphan, UsageError)
+    assert client.asked == [("tune", "dear")]

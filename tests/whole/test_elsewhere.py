@@ -7,6 +7,9 @@ so many; the other one is this machine.
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -28,7 +31,7 @@ case "$*" in *--test-only*) echo "sbatch: Job 1 to start at 1 using 1 processors
     echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy" >&2
     exit 1
 }
-touch "$FAKE_SLURM/taken/$$"
+printf '%s\n' "$@" | sed -n 's/^--job-name=//p' >"$FAKE_SLURM/taken/$$"
 echo $$
 """
 
@@ -59,10 +62,63 @@ class World:
     def ran(self) -> Counter[str]:
         return Counter((self.person.home / "ran").read_text().split())
 
+    def taken(self) -> Counter[str]:
+        """Return the jobs that the cheap place took, by name."""
+        return Counter(file.read_text().strip() for file in (self.slurm.home / "taken").iterdir())
+
 
 @pytest.fixture
 def world(person: Person, tmp_path: Path) -> World:
     return World(person, FakeSlurm(tmp_path / "slurm"))
+
+
+CUT = """
+import os, signal, sys
+from hybridhpc.cli.main import main
+from hybridhpc.ledger.sqlite import SqliteLedger
+
+left = int(sys.argv.pop(1))
+
+def moment():
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), {signal})
+
+def cut(real):
+    def between(*args, **more):
+        moment()
+        answer = real(*args, **more)
+        moment()
+        return answer
+    return between
+
+for name in ("intend", "submitted", "refused", "announced"):
+    setattr(SqliteLedger, name, cut(getattr(SqliteLedger, name)))
+main()
+"""
+"""Runs hpc and ends it just before or just after it writes something down for the n-th time."""
+
+
+@pytest.mark.parametrize("moment", [2, 3, 5, 7, 8, 9, 11])
+def test_a_command_that_is_cut_anywhere_is_repeated_and_makes_each_job_once(world: World, moment: int) -> None:
+    """Of four files the cheap place takes one; the others go to the dear one, and the last comes after another.
+
+    Every moment between two things that are written down, or done at a place; half of the commands end by Ctrl-C.
+    """
+    world.takes(1)
+    after = f"name: job-3\n{SMALL}after: [job-2]\nrun: echo job-3 >> {world.person.home}/ran\n"
+    words = ("submit", *world.files(3), world.person.spec(after, "3.yaml"), "--where", "cheap,dear", "--quiet")
+    way = signal.SIGINT if moment in (3, 7, 9) else signal.SIGKILL
+    cut = [sys.executable, "-c", CUT.format(signal=int(way)), str(moment), *words]
+    done = subprocess.run(cut, env=world.person.env, cwd=world.person.home, capture_output=True, text=True, timeout=60)
+    assert done.returncode == (130 if way is signal.SIGINT else -way), done.stderr
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    refs = world.person.hpc(*words).split()
+    assert Counter(ref.partition(":")[0] for ref in refs) == {"cheap": 1, "dear": 3}
+    world.person.hpc("wait", *(ref for ref in refs if ref.startswith("dear:")), "--timeout", "1m")
+    assert world.taken() + world.ran() == dict.fromkeys(("job-0", "job-1", "job-2", "job-3"), 1)
+    assert len(json.loads(world.person.hpc("status", "--json"))) == 4
 
 
 def test_many_files_go_where_they_are_taken_and_one_sentence_says_so(world: World) -> None:
@@ -84,6 +140,25 @@ def test_a_sweep_goes_elsewhere_as_a_whole(world: World) -> None:
     assert done.stderr.count("; it goes to dear/local") == 1
     world.person.hpc("wait", "tune", "--timeout", "1m")
     assert world.ran() == dict.fromkeys("12345", 1)
+
+
+def test_of_a_sweep_of_several_arrays_the_points_that_were_refused_are_submitted_when_it_is_repeated(
+    world: World,
+) -> None:
+    settings = world.slurm.home / "settings"
+    settings.write_text(settings.read_text() + "MaxArraySize            = 3\n")
+    world.takes(1)
+    run = f"run: echo $N >> {world.person.home}/ran\n"
+    spec = world.person.spec(f"name: tune\n{SMALL}matrix: {{N: 1-5}}\n{run}")
+    words = ("submit", spec, "--where", "cheap,dear", "--quiet")
+    done = world.person.try_hpc(*words)
+    assert done.returncode == 7 and "QOSMaxSubmitJobPerUserLimit" in done.stderr
+    again = world.person.try_hpc(*words)
+    assert again.returncode == 0 and again.stdout == done.stdout
+    assert "it goes to dear/local" in again.stderr
+    world.person.hpc("wait", "dear:1", "--timeout", "1m")
+    assert world.taken() == {"tune": 1}
+    assert world.ran() == dict.fromkeys("345", 1)
 
 
 def test_what_nothing_takes_is_one_error_and_the_others_are_submitted(world: World) -> None:
@@ -123,4 +198,4 @@ def test_a_chain_that_the_first_place_turns_away_goes_elsewhere_together(world: 
     assert [answer["placement"] for answer in planned] == ["cheap/gpu"] * 2
     done = world.person.try_hpc("submit", *words, "--quiet")
     assert [ref.partition(":")[0] for ref in done.stdout.split()] == ["dear", "dear"]
-    assert "prep: cheap/gpu does not take it: " in done.stderr
+    assert "prep: cheap/gpu does not take it: " in done.stderr and "\nthen goes to dear, too\n" in done.stderr
