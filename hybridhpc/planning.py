@@ -155,13 +155,7 @@ class Planner:
         jobs = tuple(replace(job, blocked=False) if job.job_id in own else job for job in answer.jobs)
         return replace(answer, jobs=jobs, limited=tuple(sorted(limited))) if own else answer
 
-    def plan(
-        self,
-        wish: Wish,
-        history: Sequence[PastJob],
-        *,
-        quick: bool = False,
-    ) -> Planned:
+    def plan(self, wish: Wish, history: Sequence[PastJob], *, quick: bool = False) -> Planned:
         """Decide where a wish is met and draft it.
 
         `quick`: where it would start at once for certain, the scheduler's opinion is not waited for; what it refuses

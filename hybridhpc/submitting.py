@@ -130,6 +130,8 @@ class Submitter:
         try:
             place = self._place(name)
         except HpcError as error:
+            if _is_refusal(error, fresh=fresh):
+                self._ledger.refused({record.token: error.message for record in records}, now=self._clock())
             yield {record.token: error for record in records}
             return
         answering = True

@@ -72,3 +72,20 @@ def test_of_a_site_that_cannot_be_spoken_to_nothing_is_written_down_and_the_othe
     assert isinstance(unknown, NotFound)
     assert far.record.job_id == "7"
     assert [record.site for record in ledger.records()] == ["far"]
+
+
+def test_what_was_written_down_for_a_site_that_is_then_not_to_be_had_is_refused(monkeypatch, tmp_path: Path) -> None:
+    """It may go elsewhere, and so must not be carried on here."""
+    ways = [Cut(""), NotFound("no transport is called 'far'")]
+
+    def transport(site, env):
+        way = ways.pop(0)
+        if isinstance(way, NotFound):
+            raise way
+        return way
+
+    monkeypatch.setattr("hybridhpc.registry.transport", transport)
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    (ended,) = Submitter([SITE], {}, ledger, lambda: 2.0).submit([(PLAN, "r")])
+    assert isinstance(ended, NotFound)
+    assert [record.phase for record in ledger.records()] == [Phase.REFUSED]
