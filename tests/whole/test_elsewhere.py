@@ -7,6 +7,7 @@ so many; the other one is this machine.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -199,3 +200,23 @@ def test_a_chain_that_the_first_place_turns_away_goes_elsewhere_together(world: 
     done = world.person.try_hpc("submit", *words, "--quiet")
     assert [ref.partition(":")[0] for ref in done.stdout.split()] == ["dear", "dear"]
     assert "prep: cheap/gpu does not take it: " in done.stderr and "\nthen goes to dear, too\n" in done.stderr
+
+
+@pytest.mark.lab
+def test_on_a_real_slurm_all_go_where_their_files_can_be_written(lab_person: Person) -> None:
+    """Two sites that are one Slurm: where job_root lies below a file, nothing can be brought."""
+    folder = lab_person.home / "config" / "sites"
+    text = (folder / "onprem.yaml").read_text()
+    (lab_person.home / "file").touch()
+    lost = re.sub(r"(?m)^job_root:.*$", f"job_root: {lab_person.home}/file/jobs", text)
+    (folder / "lost.yaml").write_text(re.sub(r"(?m)^name:.*$", "name: lost", re.sub(r"[0-9.]+ USD/h", "0 USD/h", lost)))
+    files = [lab_person.spec(f"name: job-{n}\n{SMALL}run: 'true'\n", f"{n}.yaml") for n in range(6)]
+    files.append(lab_person.spec(f"name: then\n{SMALL}after: [job-5]\nrun: 'true'\n", "then.yaml"))
+    done = lab_person.try_hpc("submit", *files, "--where", "lost,onprem")
+    assert [ref.partition(":")[0] for ref in done.stdout.split()] == ["onprem"] * 7, done.stderr
+    assert "placement: lost/" in done.stderr
+    assert (
+        done.stderr.count("6 jobs: lost/") == 1 and "file/jobs" in done.stderr and "they go to onprem/" in done.stderr
+    )
+    assert "then goes to onprem, too" in done.stderr
+    lab_person.hpc("wait", *done.stdout.split(), "--timeout", "2m")
