@@ -37,6 +37,11 @@ def show_json(value: object) -> None:
 _shown: list[object] = []
 
 
+def one_or_all(answers: Sequence[object]) -> object:
+    """Return what JSON of several files is: a list, and for a single file no list of one."""
+    return answers[0] if len(answers) == 1 else list(answers)
+
+
 def table(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],

@@ -37,8 +37,9 @@ def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: boo
 def _heading(spec: JobSpec, planned: Planned, alike: int) -> str:
     """Say what is planned: one job, a sweep with its number of points, or several jobs that are placed alike."""
     if spec.points:
+        count = len(spec.points.rows)
         arrays = f" in {len(planned.plans)} arrays" if len(planned.plans) > 1 else ""
-        return f"plan for {spec.name}: {len(spec.points.rows):,} points{arrays}"
+        return f"plan for {spec.name}: {count:,} point{'s' * (count != 1)}{arrays}"
     if alike == 1:
         return f"plan for {spec.name}"
     quoted = planned.ranking.winner.quote if planned.ranking.winner else None

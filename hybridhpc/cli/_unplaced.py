@@ -26,7 +26,7 @@ def check_placed(wishes: Sequence[Wish], planned: Sequence[Planned]) -> None:
     if len(wishes) == 1:
         raise first
     parts = ["\n  ".join([f"{files(names)}: {error.message}", error.hint]) for error, names in found.values()]
-    raise type(first)("\n".join(parts), hint="nothing was submitted: all of it must find a place")
+    raise type(first)("\n".join(parts), hint="nothing is submitted unless all of it finds a place")
 
 
 def files(names: Sequence[str]) -> str:

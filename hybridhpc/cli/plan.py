@@ -10,7 +10,7 @@ from hybridhpc.cli._arguments import PassThrough
 from hybridhpc.cli._batch import Batch
 from hybridhpc.cli._chart import chart
 from hybridhpc.cli._context import json_option, new_client
-from hybridhpc.cli._output import say, show_json
+from hybridhpc.cli._output import one_or_all, say, show_json
 from hybridhpc.cli._plan import decisions, plan_json, show_plan
 from hybridhpc.cli._remarks import remark_scripts
 from hybridhpc.cli._screen import width_of
@@ -45,8 +45,7 @@ def command(
     remark_scripts(wishes)
     wishes, planned = Batch(client, planner, wishes).plan(careful=True)
     if as_json:
-        answers = [plan_json(answer) for answer in planned]
-        show_json(answers[0] if len(answers) == 1 else answers)
+        show_json(one_or_all([plan_json(answer) for answer in planned]))
     else:
         for spec, answer, alike in decisions(wishes, planned):
             say(show_plan(spec, answer, alike))

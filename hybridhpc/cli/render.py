@@ -10,8 +10,10 @@ from hybridhpc.cli._arguments import PassThrough
 from hybridhpc.cli._batch import Batch
 from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._follow import write
-from hybridhpc.cli._output import show_json, tell
+from hybridhpc.cli._output import one_or_all, show_json, tell
+from hybridhpc.cli._unplaced import check_placed
 from hybridhpc.cli._wish import csv_option, goal_option, read_wishes, where_option
+from hybridhpc.script.plan import Plan
 
 
 @click.command(cls=PassThrough)
@@ -28,11 +30,17 @@ def command(ctx: click.Context, where: str | None, goal: str | None, table: str 
     client = new_client()
     planner = client.planner(where)
     wishes = read_wishes(client, ctx.meta["rest"], where, goal, table)
-    _, planned = Batch(client, planner, wishes).plan(careful=True)
-    for plan in (plan for answer in planned for plan in answer.chosen()):
-        if as_json:
-            script = plan.script.decode("utf-8", "replace")
-            show_json({"site": plan.site, "partition": plan.partition, "options": plan.options, "script": script})
-            continue
+    wishes, planned = Batch(client, planner, wishes).plan(careful=True)
+    check_placed(wishes, planned)
+    plans = [plan for answer in planned for plan in answer.plans]
+    if as_json:
+        show_json(one_or_all([_json(plan) for plan in plans]))
+        return
+    for plan in plans:
         tell(f"# {plan.site}/{plan.partition}: {shlex.join(plan.options)}")
         write(plan.script)
+
+
+def _json(plan: Plan) -> dict[str, object]:
+    script = plan.script.decode("utf-8", "replace")
+    return {"site": plan.site, "partition": plan.partition, "options": plan.options, "script": script}

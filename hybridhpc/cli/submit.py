@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import click
 
@@ -12,7 +11,7 @@ from hybridhpc.cli._batch import Batch
 from hybridhpc.cli._begun import Ended
 from hybridhpc.cli._context import dry_run_option, json_option, new_client
 from hybridhpc.cli._follow import follow, judge, wait_for
-from hybridhpc.cli._output import say, show_json, submit_json, tell
+from hybridhpc.cli._output import one_or_all, say, show_json, submit_json, tell
 from hybridhpc.cli._plan import decisions, plan_json, show_plan
 from hybridhpc.cli._remarks import remark_scripts
 from hybridhpc.cli._streams import check_printed
@@ -75,7 +74,7 @@ def command(
     check_placed(waiting, planned)
     if dry_run:
         if as_json:
-            show_json(_one_or_all([plan_json(answer) for answer in planned]))
+            show_json(one_or_all([plan_json(answer) for answer in planned]))
         return
     ended = batch.submit()
     _announce(client, wishes, ended, as_json=as_json)
@@ -92,7 +91,7 @@ def _announce(client: Client, wishes: list[Wish], ended: tuple[Ended, ...], *, a
     errors = [each for group in ended for each in group if isinstance(each, HpcError)]
     _remark(outcomes)
     if as_json and outcomes:
-        show_json(_one_or_all([_json(wish, group) for wish, group in zip(wishes, ended, strict=True)]))
+        show_json(one_or_all([_json(wish, group) for wish, group in zip(wishes, ended, strict=True)]))
     elif outcomes:
         for wish, group in zip(wishes, ended, strict=True):
             for line in _lines(wish, group):
@@ -122,10 +121,6 @@ def _json(wish: Wish, group: Ended) -> dict[str, object] | None:
         return submit_json(records[0])
     jobs = [submit_json(record) for record in records]
     return {"sweep": records[0].sweep, "name": wish.spec.name, "points": len(wish.spec.points.rows), "jobs": jobs}
-
-
-def _one_or_all(answers: list[Any]) -> object:
-    return answers[0] if len(answers) == 1 else answers
 
 
 def _summary(outcomes: list[Outcome], failed: int) -> str:

@@ -7,6 +7,9 @@ from hybridhpc.model import Gpus, Quantiles, Usd, UsdPerHour
 from hybridhpc.sites.site import Site
 from hybridhpc.values import dataclass
 
+Effort = tuple[int, float]
+"""How much changes take: their kinds (see OF_THE_JOB ...), then how far they move the figures of the job."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -69,7 +72,7 @@ class Choice:
     refused: str | None = None
     would_admit: str | None = None
     """For a near miss: the fewest and smallest changes that would admit it, in words."""
-    effort: int = 0
+    effort: Effort = (0, 0.0)
     """How much those change; for telling which of several places the job misses by the least."""
     reason: str = ""
     """Why it won or lost against the winner, in words."""

@@ -12,7 +12,7 @@ from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
 from hybridhpc.decide.fit import Fit, fits
 from hybridhpc.decide.forecast import Outlook, Run, Start, forecast_run, forecast_start, makespan, outlook
 from hybridhpc.decide.learned import Lessons, learned_fraction, lessons
-from hybridhpc.decide.nearest import Near, nearest
+from hybridhpc.decide.nearest import Near, distance, nearest
 from hybridhpc.decide.places import may_go
 from hybridhpc.decide.policy import Policy, apart, weigh
 from hybridhpc.decide.promise import Outcome, Promise
@@ -171,7 +171,7 @@ def _refused(question: _Question, fit: Fit, snapshot: Snapshot) -> Choice | None
 
 
 def _refusal(fit: Fit, reason: str, near: Near | None) -> Choice:
-    words, effort = (near.words, near.effort) if near else (None, 0)
+    words, effort = (near.words, near.effort) if near else (None, (0, 0.0))
     return Choice(candidate=fit.candidate, refused=reason, would_admit=words, effort=effort)
 
 
@@ -197,7 +197,7 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
         refusal = over_budget(spec, fit, quoted, task, start.boot, goal.max_cost)
         if refusal is not None:
             (way,) = refusal.ways
-            return _refusal(fit, refusal.reason, Near(words=way.words, effort=way.effort))
+            return _refusal(fit, refusal.reason, Near(words=way.words, effort=(way.effort, distance(spec, way.spec))))
     score, late = weigh(goal, policy, when, whole, quoted.usd, run.overrun, question.now)
     promise = _promise(question, fit, view, start, run)
     forecast = Forecast(

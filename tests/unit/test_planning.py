@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hybridhpc.decide.candidate import Candidate
+from hybridhpc.errors import NoCandidate
 from hybridhpc.model import JobSpec, Resources, Script, Work
 from hybridhpc.planning import Planner, Wish
 from hybridhpc.script.make import Draft, make_plan
@@ -58,3 +59,20 @@ def test_jobs_that_look_alike_are_not_placed_alike_if_one_names_data_that_may_no
     free, kept = planner.plan_all(wishes, ())
     assert free.ranking.winner.candidate.site.name == "cloud"
     assert kept.ranking.winner.candidate.site.name == "keeper"
+
+
+def planner(**snapshots):
+    """A Planner of sites that answered so; none of their schedulers has an opinion."""
+    made = Planner([site(name, scheduler="here") for name in snapshots], {}, lambda: NOW)
+    made.__dict__["_answers"] = snapshots
+    return made
+
+
+def test_of_places_that_a_job_misses_by_one_figure_the_nearest_is_proposed():
+    small, large = snapshot("a", nodes(1, gpus=1)), snapshot("z", nodes(1, gpus=6))
+    for world in ({"a": small, "z": large}, {"a": replace(large, site="a"), "z": replace(small, site="z")}):
+        (refused,) = planner(**world).plan_all([Wish(spec=spec(), request="", cwd="/")], ())
+        with pytest.raises(NoCandidate) as told:
+            refused.chosen()
+        nearest = "z" if world["z"].nodes[0].gpus == 6 else "a"
+        assert told.value.hint == f"it would fit at {nearest}/gpu with gpus: H100:6 or fewer"

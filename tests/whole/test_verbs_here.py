@@ -79,6 +79,16 @@ def test_render_prints_the_script_and_submits_nothing(person: Person) -> None:
     assert json.loads(person.hpc("status", "--all", "--json")) == []
 
 
+def test_render_of_several_files_prints_all_of_them_and_names_all_that_fit_nowhere(person: Person) -> None:
+    names = [person.spec(f"name: job-{nodes}\nnodes: {nodes}\nrun: 'true'\n", f"{nodes}.yaml") for nodes in (1, 2, 3)]
+    refused = person.try_hpc("render", *names)
+    assert (refused.returncode, refused.stdout) == (5, "")
+    assert "2.yaml: no site can run this job" in refused.stderr
+    assert "3.yaml: no site can run this job" in refused.stderr
+    scripts = json.loads(person.hpc("render", names[0], names[0], "--json"))
+    assert [each["site"] for each in scripts] == ["here", "here"]
+
+
 def test_dry_run_submits_nothing_and_what_it_prints_is_what_would_be_submitted(person: Person) -> None:
     person.hpc("submit", person.spec(QUICK), "--dry-run")
     assert json.loads(person.hpc("status", "--all", "--json")) == []
