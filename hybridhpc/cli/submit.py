@@ -71,7 +71,8 @@ def command(
     if not (quiet or as_json):
         for spec, answer, alike in decisions(waiting, planned):
             tell(show_plan(spec, answer, alike, to_stderr=True))
-    check_placed(waiting, planned)
+    if not batch.is_begun:
+        check_placed(waiting, planned)
     if dry_run:
         if as_json:
             show_json(one_or_all([plan_json(answer) for answer in planned]))

@@ -243,12 +243,12 @@ def test_what_comes_after_a_job_that_is_submitted_stays_at_its_site():
 
 def test_what_cannot_be_placed_after_others_were_submitted_does_not_lose_them(monkeypatch):
     made, _, _ = chain(Sites(), wish("prep"), wish("then", "prep"))
-    monkeypatch.setattr(made, "_ready", lambda *_: (_ for _ in ()).throw(NoCandidate("it would never start")))
+    monkeypatch.setattr(made._placing, "ready", lambda *_: (_ for _ in ()).throw(NoCandidate("it would never start")))
     (sent,), (error,) = made.submit()
     assert sent.record.site == "cheap"
     assert error.message == "/home/a/then.yaml: it would never start" and error.exit_code == 5
     made, _, _ = chain(Sites(), wish("prep"), wish("then", "prep"))
-    made._planner = SimpleNamespace(plan_all=lambda *_, **__: (_ for _ in ()).throw(NoCandidate("no draft")))
+    made._placing._planner = SimpleNamespace(plan_all=lambda *_, **__: (_ for _ in ()).throw(NoCandidate("no draft")))
     (sent,), (error,) = made.submit()
     assert sent.record.site == "cheap" and error.message == "/home/a/then.yaml: no draft"
 
@@ -291,3 +291,15 @@ def test_what_is_left_of_a_sweep_stays_with_the_rest_if_something_comes_after_it
     ((_, error), (orphan,)), _ = taken_up(client, {"tune": (begun,)}, wanted, wish("then", "tune"))
     assert "cheap/gpu: the rest of it is at dear" in error.message and isinstance(orphan, UsageError)
     assert client.asked == [("tune", "dear")]
+
+
+def test_of_a_command_that_is_taken_up_what_finds_no_place_does_not_hinder_the_others():
+    begun = {"prep": (taken(SimpleNamespace(name="prep", site="dear")),)}
+    wishes = (wish("prep"), wish("then", "prep", where=("cheap",)), wish("last", "then"), wish("other"))
+    ended, _ = taken_up(Sites(), begun, *wishes)
+    assert places(ended) == ["dear", NoCandidate, UsageError, "cheap"]
+    assert ended[1][0].message.startswith("/home/a/then.yaml: no site can run this job")
+    begun["prep"][0].record.state = JobState.FAILED
+    ended, _ = taken_up(Sites(), begun, *wishes)
+    assert places(ended) == ["dear", UsageError, UsageError, "cheap"]
+    assert "which ended FAILED: it would never start" in ended[1][0].message
