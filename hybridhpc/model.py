@@ -71,6 +71,10 @@ class Resources:
     whole_nodes: bool = False
     """Nothing else may run on its nodes."""
     walltime: Seconds | None = None
+    unlimited: bool = False
+    """No limit on its run time is asked for, not even the one that a partition gives by itself."""
+    most_nodes: int | None = None
+    """Slurm may give so many nodes instead of `nodes`, and gives as many as are free; None: exactly `nodes`."""
     spread: bool = False
     """How many nodes is not said: more of them may share the CPUs and GPUs, if no single node has so many."""
     approximate: bool = False

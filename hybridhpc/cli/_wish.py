@@ -84,7 +84,7 @@ def _with_table(client: Client, spec: JobSpec, table: str) -> JobSpec:
 
 def _read_script(client: Client, words: Sequence[str], faults: Faults) -> list[JobSpec]:
     from hybridhpc.spec.read import read_script
-    from hybridhpc.spec.sbatch import is_sbatch_script, script_position
+    from hybridhpc.spec.sbatch import ends_options, is_sbatch_script, script_position
 
     plugins = plugin_options(client)
     position = script_position(words, plugins)
@@ -92,12 +92,14 @@ def _read_script(client: Client, words: Sequence[str], faults: Faults) -> list[J
         raise UsageError("no file is named", hint="hpc submit train.yaml --where auto")
     path = Path(client.cwd, words[position])
     content = read_file(path)
+    # Options of ours go behind the person's own, where none would count behind a `--`.
+    flags = words[: position - 1] if ends_options(words[:position], plugins) else words[:position]
     if is_sbatch_script(content, str(path)):
-        flags, args = words[:position], words[position + 1 :]
+        args = words[position + 1 :]
         return [read_script(content, str(path), flags=flags, args=args, env=client.env, plugins=plugins)]
-    if position:
+    if flags:
         raise UsageError(f"{words[0]!r} is an option of sbatch", hint="write it into the spec, under `slurm:`")
-    return _read_specs(client, words, faults)
+    return _read_specs(client, words[position:], faults)
 
 
 def _read_specs(client: Client, words: Sequence[str], faults: Faults) -> list[JobSpec]:

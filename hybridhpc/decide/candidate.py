@@ -49,7 +49,10 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What the job would cost at its p50 run time, and at most (to its walltime). `source` says whose price it is."""
+    """What the job would cost at its p50 run time, and at most: to its walltime; infinite if it has none.
+
+    `source` says whose price it is.
+    """
 
     usd: Usd
     most: Usd

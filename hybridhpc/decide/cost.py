@@ -11,7 +11,7 @@ from hybridhpc.decide.policy import HOUR
 from hybridhpc.decide.refusal import Change, Refusal, to_time
 from hybridhpc.model import JobSpec, Quantiles, Usd, UsdPerHour
 from hybridhpc.sites.site import Price
-from hybridhpc.units import MAX_WALLTIME, format_walltime
+from hybridhpc.units import format_walltime
 
 NO_PRICE = Price().source
 """What a price says that nobody gave."""
@@ -50,7 +50,7 @@ def _hourly(price: Price, fit: Fit) -> tuple[float, float]:
     """Return what a task costs per hour: where that is least, and where most."""
     per_cpu = price.per_cpu or 0.0
     hourly = [
-        fit.need.nodes * (price.per_node + per_cpu * cpus + price.per_gpu * gpus) for cpus, gpus in _charged(price, fit)
+        fit.most_nodes * (price.per_node + per_cpu * cpus + price.per_gpu * gpus) for cpus, gpus in _charged(price, fit)
     ]
     return max(0.0, min(hourly)), max(0.0, *hourly)
 
@@ -64,8 +64,9 @@ def _tasks(spec: JobSpec) -> tuple[int, int]:
 
 
 def quote(spec: JobSpec, fit: Fit, task: Quantiles, whole: Quantiles, boot: float) -> Quote:
-    """Price the job at its p50 run time, and at most: to its walltime, a year if it has none.
+    """Price the job at its p50 run time, and at most: to its walltime. Without one nothing bounds its price.
 
+    Of a range of nodes the most that it may be given are priced: Slurm gives as many as are free (seen: 22.05, 26.05).
     `task` is how long one task runs, `whole` the whole job (the same but for an array).
     `boot` seconds of powered-down nodes are billed too: once for each task that runs at once.
     """
@@ -73,7 +74,7 @@ def quote(spec: JobSpec, fit: Fit, task: Quantiles, whole: Quantiles, boot: floa
     usual, highest = _hourly(price, fit)
     tasks, at_once = _tasks(spec)
     usd = usual * (tasks * task.p50 + at_once * boot) / HOUR
-    most = highest * (tasks * float(fit.walltime or MAX_WALLTIME) + at_once * boot) / HOUR
+    most = highest * (tasks * float(fit.walltime or math.inf) + at_once * boot) / HOUR if highest else 0.0
     together = tasks * task.p50 / whole.p50 if whole.p50 > 0 else 1.0
     blocked = 0.0 if fit.need.whole else min(gpus for _, gpus in _charged(price, fit)) - fit.need.gpus
     return Quote(
@@ -81,7 +82,7 @@ def quote(spec: JobSpec, fit: Fit, task: Quantiles, whole: Quantiles, boot: floa
         most=Usd(max(usd, most)),
         per_hour=UsdPerHour(usual * together),
         source=f"{price.source}{GPUS_ALONE}" if price.per_gpu and not usual else price.source,
-        blocked=fit.need.nodes * max(0.0, blocked),
+        blocked=fit.most_nodes * max(0.0, blocked),
     )
 
 
@@ -89,16 +90,18 @@ def over_budget(spec: JobSpec, fit: Fit, quoted: Quote, task: Quantiles, boot: f
     """Refuse a job that may cost more than the ceiling before its walltime ends it; None if it cannot."""
     if quoted.most <= ceiling:
         return None
-    until = f"to its walltime of {format_walltime(fit.walltime)}" if fit.walltime else "since it has no walltime"
     tasks, at_once = _tasks(spec)
     highest = _hourly(price_of(fit), fit)[1]
     enough = (ceiling * HOUR / highest - at_once * boot) / tasks if highest > 0 else 0.0
+    shorter = to_time(spec, max(60, int(enough) // 60 * 60))
+    if fit.walltime is None:
+        reason = f"has no walltime, so that nothing bounds its price; the ceiling is {dollars(ceiling)}"
+        return Refusal(reason=reason, ways=(shorter,) if enough >= 60.0 else ())
     dearer = math.ceil(quoted.most * 100 - 1e-6) / 100
     way = Change(what="max_cost", words=f"max_cost: {dearer:.2f} USD", spec=_with_ceiling(spec, dearer))
-    if enough >= max(60.0, task.p90):
-        way = to_time(spec, int(enough) // 60 * 60)
+    until = f"to its walltime of {format_walltime(fit.walltime)}"
     reason = f"may cost up to {dollars(quoted.most)} {until}; the ceiling is {dollars(ceiling)}"
-    return Refusal(reason=reason, ways=(way,))
+    return Refusal(reason=reason, ways=(shorter if enough >= max(60.0, task.p90) else way,))
 
 
 def _with_ceiling(spec: JobSpec, usd: float) -> JobSpec:

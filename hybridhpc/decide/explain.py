@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from hybridhpc.decide.candidate import Choice, Forecast, Ranking
@@ -108,6 +109,8 @@ def remarks(choice: Choice, goal: Goal, late: float, overrun: float, now: float)
         found.append(f"may miss the deadline ({late:.0%})")
     if choice.quote and choice.quote.source == NO_PRICE:
         found.append("no price given")
+    if choice.quote and choice.quote.most == math.inf:
+        found.append("it has no walltime: nothing bounds its price")
     if choice.quote and choice.quote.source.endswith(GPUS_ALONE):
         found.append("only GPUs have a price there")
     if choice.quote and choice.quote.blocked >= _WORTH_SAYING:

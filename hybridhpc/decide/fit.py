@@ -25,6 +25,8 @@ class Fit:
     partition: QueuePartition
     nodes: tuple[Node, ...] = ()
     """On which it can run: usable, and large enough."""
+    most_nodes: int = 1
+    """So many of them it may be given, of the range that it asks for: it pays for all."""
     need: Need = Need(nodes=1, cpus=1, memory=0, gpus=0, lasts=math.inf)
     """What it takes; it may last as long as its walltime, for ever without one."""
     walltime: Seconds | None = None
@@ -61,10 +63,16 @@ def judge(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> Fit:
         spec, candidate = _spread(spec, candidate, snapshot)
     case = _case(spec, candidate, snapshot, partition)
     names, notes = _names(case)
+    usable = tuple(node for node in case.able if node.usable)
+    least, most = max(1, spec.resources.nodes), spec.resources.most_nodes
+    most_nodes = max(least, min(most or least, len(usable)))
+    if most is not None:
+        notes.append(f"asks for {least} to {most} nodes: its start is that of {least}, its price that of {most_nodes}")
     return Fit(
         candidate=candidate,
         partition=partition,
-        nodes=tuple(node for node in case.able if node.usable),
+        nodes=usable,
+        most_nodes=most_nodes,
         need=_need(case),
         walltime=walltime_of(case),
         refusals=(*names, *over_limits(case)),

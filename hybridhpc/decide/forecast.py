@@ -153,13 +153,14 @@ def forecast_run(
     From past runs of the same job, scaled by relative GPU speed; else from its walltime and `fraction`, the share of
     their limit that jobs usually run. Where past runs promise more than the walltime, `overrun` says how likely.
     """
-    limit = float(fit.walltime or policy.assumed_walltime)
-    speed = _speed(fit)
+    limit, speed = float(fit.walltime or math.inf), _speed(fit)
     past = _alike(spec, fit, history)[: policy.recent]
     work = [_elapsed(job) / _waves(job) * _past_speed(job, sites) for job in past]
     if not work:
-        p50, p90 = limit * fraction / speed, limit / max(1.0, speed)
-        overrun, basis = 0.0, f"{fraction:.0%} of its walltime {format_walltime(round(limit))}"
+        guessed = float(fit.walltime or policy.assumed_walltime)
+        p50, p90 = guessed * fraction / speed, guessed / max(1.0, speed)
+        what = "its walltime" if fit.walltime else "an assumed walltime (it has none),"
+        overrun, basis = 0.0, f"{fraction:.0%} of {what} {format_walltime(round(guessed))}"
     else:
         p50 = quantile(work, 0.5) / speed
         p90 = max(p50, quantile(work, 0.9) / speed) * (1.0 + 0.5 / len(work))

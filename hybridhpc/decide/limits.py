@@ -16,6 +16,7 @@ from hybridhpc.decide.refusal import (
     to_gpus,
     to_indices,
     to_memory,
+    to_most_nodes,
     to_nodes,
     to_time,
     ways,
@@ -49,6 +50,8 @@ def over_limits(case: Case) -> list[Refusal]:
 
 def walltime_of(case: Case) -> Seconds | None:
     """Return the limit the job would run under; None if there is none."""
+    if case.spec.resources.unlimited:
+        return None
     return case.spec.resources.walltime or case.partition.default_walltime or case.partition.max_walltime
 
 
@@ -69,19 +72,30 @@ def _up(case: Case) -> Refusal | None:
 
 
 def _time(case: Case) -> Refusal | None:
+    """Slurm takes a job that asks for more, or for no limit, and never starts it (PartitionTimeLimit; seen: 22.05)."""
     limit, asked = case.partition.max_walltime, walltime_of(case)
-    if limit is None or asked is None or asked <= limit:
+    if limit is None or (asked is not None and asked <= limit):
         return None
+    if asked is None and not case.spec.resources.unlimited:
+        return None
+    what = "asks for no walltime limit, which" if asked is None else f"walltime {format_walltime(asked)}"
     return Refusal(
-        reason=f"walltime {format_walltime(asked)} is over the partition's limit of {format_walltime(limit)}",
+        reason=f"{what} is over the partition's limit of {format_walltime(limit)}",
         ways=(to_time(case.spec, limit),) if limit > 0 else (),
     )
 
 
 def _node_limit(case: Case) -> Refusal | None:
-    limit, asked = case.partition.max_nodes, case.spec.resources.nodes
-    if limit is None or asked <= limit:
+    """A range that ends beyond the limit never starts, even if its least is allowed (seen: 22.05, 24.11, 26.05)."""
+    limit, asked, most = case.partition.max_nodes, case.spec.resources.nodes, case.spec.resources.most_nodes
+    if limit is None or max(asked, most or 0) <= limit:
         return None
+    if most is not None and asked <= limit:
+        return Refusal(
+            reason=f"asks for up to {_nodes(most)}, and partition {case.partition.name} gives a job at most {limit}: "
+            "it would never start",
+            ways=ways(to_most_nodes(case.spec, limit)),
+        )
     return Refusal(
         reason=f"needs {_nodes(asked)}; partition {case.partition.name} gives a job at most {limit}",
         ways=ways(to_nodes(case.spec, limit)),

@@ -48,13 +48,21 @@ def ways(*changes: Change | None) -> tuple[Change, ...]:
 def to_time(spec: JobSpec, seconds: int) -> Change:
     """Give the job a shorter walltime."""
     words = f"{spelled_time(spec, seconds)} or less"
-    return Change(what="time", words=words, spec=_with(spec, walltime=Seconds(seconds)))
+    return Change(what="time", words=words, spec=_with(spec, walltime=Seconds(seconds), unlimited=False))
 
 
 def to_nodes(spec: JobSpec, count: int) -> Change | None:
     """Give the job fewer nodes; None if there are none, or if a script's other figures hang on their number."""
     words = spelled_nodes(spec, count)
-    return Change(what="nodes", words=words, spec=_with(spec, nodes=count)) if words and count > 0 else None
+    one = _with(spec, nodes=count, most_nodes=None)
+    return Change(what="nodes", words=words, spec=one) if words and count > 0 else None
+
+
+def to_most_nodes(spec: JobSpec, most: int) -> Change | None:
+    """Let a range of nodes end earlier; None if nothing is left of it, or if other figures hang on their number."""
+    least = spec.resources.nodes
+    words = spelled_nodes(spec, least, most)
+    return Change(what="nodes", words=words, spec=_with(spec, most_nodes=most)) if words and most >= least else None
 
 
 def to_gpus(spec: JobSpec, gpus: Gpus, *, fewer: bool) -> Change | None:

@@ -196,8 +196,8 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
     if goal.max_cost is not None:
         refusal = over_budget(spec, fit, quoted, task, start.boot, goal.max_cost)
         if refusal is not None:
-            (way,) = refusal.ways
-            return _refusal(fit, refusal.reason, Near(words=way.words, effort=(way.effort, distance(spec, way.spec))))
+            near = [Near(words=way.words, effort=(way.effort, distance(spec, way.spec))) for way in refusal.ways]
+            return _refusal(fit, refusal.reason, next(iter(near), None))
     score, late = weigh(goal, policy, when, whole, quoted.usd, run.overrun, question.now)
     promise = _promise(question, fit, view, start, run)
     forecast = Forecast(

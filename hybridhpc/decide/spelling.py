@@ -43,12 +43,13 @@ def spelled_time(spec: JobSpec, seconds: int) -> str:
     return spelled(spec, "time", format_walltime(seconds) if isinstance(spec.payload, Script) else spell_time(seconds))
 
 
-def spelled_nodes(spec: JobSpec, count: int) -> str:
-    """Spell a number of nodes; empty if a script says what each gets by another number than theirs."""
+def spelled_nodes(spec: JobSpec, count: int, most: int | None = None) -> str:
+    """Spell a number of nodes, or a range; empty if a script says what each gets by another number than theirs."""
+    text = str(count) if most is None or most == count else f"{count}-{most}"
     if not isinstance(spec.payload, Script):
-        return spelled(spec, "nodes", str(count))
+        return spelled(spec, "nodes", text)
     hangs = spec.resources.spread or spec.resources.approximate or _asks(spec.payload, _IN_ALL)
-    return "" if hangs else spelled(spec, "nodes", str(count))
+    return "" if hangs else spelled(spec, "nodes", text)
 
 
 def spelled_memory(spec: JobSpec, mebibytes: int) -> str:

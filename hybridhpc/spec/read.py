@@ -82,6 +82,8 @@ def _resources(view: RoutingView) -> Resources:
         memory=view.memory,
         whole_nodes=view.exclusive == "exclusive",
         walltime=view.walltime,
+        unlimited=view.unlimited,
+        most_nodes=view.most_nodes if (view.most_nodes or 0) > view.nodes else None,
         spread=view.most_nodes is None,
         approximate=bool(view.approximate),
     )
@@ -99,7 +101,9 @@ def _together(components: list[Resources]) -> Resources:
     if len(components) == 1:
         return components[0]
     largest = max(components, key=lambda component: (component.gpus_per_node, component.cpus or 0))
-    return replace(largest, nodes=sum(component.nodes for component in components), spread=False, approximate=True)
+    least = sum(component.nodes for component in components)
+    most = sum(component.most_nodes or component.nodes for component in components)
+    return replace(largest, nodes=least, most_nodes=most if most > least else None, spread=False, approximate=True)
 
 
 def _array(view: RoutingView) -> Array | None:

@@ -126,6 +126,11 @@ def script_position(words: Sequence[str], plugins: PluginOptions = ()) -> int | 
     return places[used] if used < len(places) else None
 
 
+def ends_options(words: Sequence[str], plugins: PluginOptions = ()) -> bool:
+    """Tell whether the last word is a `--` behind the options, and not what the one before it takes as its argument."""
+    return words[-1:] == ["--"] and script_position([*words, "--version"], plugins) == len(words)
+
+
 def merge(
     script: SbatchScript,
     *,

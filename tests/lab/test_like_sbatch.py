@@ -58,9 +58,14 @@ def compare(person: Person, number: int, case: Case) -> str:
     env = {**person.env, **case.environment}
     plain = by_sbatch(folder, case, env)
     ours = by_hpc(person, folder, case, env)
-    if plain.shown == ours.shown or (ours.shown is None and never_starts(folder, case, env)):
+    if plain.shown == ours.shown or (ours.shown is None and (unlimited(plain) or never_starts(folder, case, env))):
         return ""
     return f"case {number}: {case.script!r} {case.flags} {case.environment}\n  sbatch {plain}\n  hpc    {ours}"
+
+
+def unlimited(sent: Sent) -> bool:
+    """Whether it asks for no limit: Slurm takes it, and never starts it at a partition that has one."""
+    return any("TimeLimit=UNLIMITED" in line for line in sent.shown or ())
 
 
 def never_starts(folder: Path, case: Case, env: dict[str, str]) -> bool:

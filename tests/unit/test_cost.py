@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -55,8 +56,19 @@ def test_array_tasks_multiply_and_boot_once_per_task_that_runs_at_once():
     assert found.per_hour == pytest.approx(16.0)
 
 
-def test_a_job_without_walltime_may_cost_a_year():
-    assert quoted(spec(time=None), price(per_gpu=1.0)).most == pytest.approx(8 * 24 * 366)
+def test_nothing_bounds_the_price_of_a_job_without_walltime_but_a_price_of_nothing():
+    assert quoted(spec(time=None), price(per_gpu=1.0)).most == math.inf
+    assert quoted(spec(time=None), Price()).most == 0.0
+
+
+def test_a_range_of_nodes_costs_what_the_most_that_slurm_may_give_cost():
+    job = spec(count=2, most_nodes=3)
+    assert quoted(job, price(per_gpu=1.0)).per_hour == 3 * quoted(spec(), price(per_gpu=1.0)).per_hour
+    beyond = quoted(spec(count=2, most_nodes=16), price(per_gpu=1.0))
+    assert beyond.per_hour == 4 * quoted(spec(), price(per_gpu=1.0)).per_hour, "there are only four nodes"
+    most = 3 * 8 * 10
+    assert [over_budget(job, fit_of(job, price(per_gpu=1.0)), quoted(job, price(per_gpu=1.0)), TASK, 0, ceiling) is None
+            for ceiling in (most, most - 1)] == [True, False]  # fmt: skip
 
 
 def test_a_price_nobody_gave_is_nothing_and_says_so():
@@ -92,8 +104,9 @@ def test_a_ceiling_refuses_a_job_without_any_walltime():
     job = spec(time=None)
     fit = fit_of(job, price(per_gpu=1.0))
     refusal = over_budget(job, fit, quote(job, fit, TASK, TASK, 0), TASK, 0, 80.0)
-    assert "has no walltime" in refusal.reason
+    assert refusal.reason == "has no walltime, so that nothing bounds its price; the ceiling is $80.00"
     assert refusal.ways[0].words == "time: 10h or less"
+    assert over_budget(job, fit, quote(job, fit, TASK, TASK, 0), TASK, 0, 0.01).ways == ()
     free = fit_of(job, price())
     assert over_budget(job, free, quote(job, free, TASK, TASK, 0), TASK, 0, 0.0) is None
 

@@ -11,7 +11,7 @@ from hybridhpc.decide.route import candidates_that_fit, decide
 from hybridhpc.model import Array, Gpus, Mebibytes, Seconds
 from hybridhpc.sites.site import Partition
 from hybridhpc.sites.snapshot import QueuePartition, StartEstimate
-from tests.worlds.stage import DAY, NOW, TIB, native, nodes, site, snapshot, spec
+from tests.worlds.stage import DAY, NOW, TIB, native, nodes, price, site, snapshot, spec
 
 LAB = site("lab")
 FOUR = snapshot("lab", nodes(4))
@@ -66,6 +66,42 @@ def test_a_partition_that_is_down_or_without_nodes_or_gpus():
 def test_a_limit_on_nodes_per_job():
     world = snapshot("lab", nodes(4), max_nodes=2)
     assert refused(spec(count=4), world=world) == ("needs 4 nodes; partition gpu gives a job at most 2", "nodes: 2")
+
+
+def test_no_limit_is_over_every_limit_and_not_the_default_of_the_partition():
+    """Slurm takes such a job, and it pends for ever: tests/lab/test_asks.py."""
+    world = snapshot("lab", nodes(4), default_walltime=Seconds(3600))
+    reason = "asks for no walltime limit, which is over the partition's limit of 7-00:00:00"
+    assert refused(spec(script=True, time=None, unlimited=True), world=world) == (reason, "--time=7-00:00:00 or less")
+    assert refused(spec(time=None), world=world) == (None, None)
+    free = snapshot("lab", nodes(4), partitions=(QueuePartition(name="gpu", default_walltime=Seconds(3600)),))
+    job = spec(script=True, time=None, unlimited=True)
+    (choice,) = decide(job, [(LAB, free)], now=NOW).choices
+    assert choice.refused is None
+    assert "an assumed walltime (it has none), 1-00:00:00" in choice.forecast.basis
+    (fit,) = fits(job, LAB, free)
+    assert (fit.walltime, fits(spec(time=None), LAB, free)[0].walltime) == (None, 3600)
+
+
+def test_a_job_without_any_limit_is_said_to_cost_no_one_knows_what():
+    free = snapshot("lab", nodes(4), partitions=(QueuePartition(name="gpu"),))
+    dear = site("lab", cost=price(per_gpu=1.0))
+    (choice,) = decide(spec(time=None, unlimited=True), [(dear, free)], now=NOW).choices
+    assert "it has no walltime: nothing bounds its price" in choice.reason
+    (choice,) = decide(spec(time=None, unlimited=True, max_cost=100.0), [(dear, free)], now=NOW).choices
+    assert choice.refused == "has no walltime, so that nothing bounds its price; the ceiling is $100"
+    assert choice.would_admit == "time: 12h30m or less"
+
+
+def test_a_range_of_nodes_needs_its_least_and_must_end_within_the_limit_of_the_partition():
+    assert refused(spec(count=2, most_nodes=16)) == (None, None)
+    assert refused(spec(count=5, most_nodes=16))[0] == "needs 5 nodes; partition gpu has 4"
+    world = snapshot("lab", nodes(4), max_nodes=3)
+    reason = "asks for up to 16 nodes, and partition gpu gives a job at most 3: it would never start"
+    assert refused(spec(script=True, count=2, most_nodes=16), world=world) == (reason, "--nodes=2-3")
+    assert refused(spec(script=True, count=2, most_nodes=3), world=world) == (None, None)
+    (choice,) = decide(spec(count=2, most_nodes=16), [(LAB, FOUR)], now=NOW).choices
+    assert "asks for 2 to 16 nodes: its start is that of 2, its price that of 4" in choice.reason
 
 
 def test_what_would_admit_a_script_is_an_option_of_sbatch():

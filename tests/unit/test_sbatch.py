@@ -597,7 +597,7 @@ def test_what_else_matters_is_seen() -> None:
     assert (view.walltime, view.least_walltime, view.unlimited, view.exclusive) == (600, 300, False, "user")
     assert (view.array_tasks, view.array_throttle, view.array_text) == (10, 2, "0-9%2")
     assert (seen("--requeue").requeue, seen("--no-requeue").requeue, seen("").requeue) == (True, False, None)
-    assert seen("-t 0").unlimited
+    assert [seen(f"-t {word}").unlimited for word in ("0", "UNLIMITED", "infinite", "1")] == [True, True, True, False]
     assert seen("--reboot").exclusive == "exclusive"
 
 

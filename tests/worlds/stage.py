@@ -104,6 +104,9 @@ def snapshot(name, node_list, jobs=(), *, unseen=(), partitions=None, **limits):
     )
 
 
+_ASKED = ("cpus", "memory", "whole_nodes", "unlimited", "most_nodes")
+
+
 def spec(
     *, count=1, gpus=("H100:8",), time=10 * HOUR, where=("auto",), value=30.0, deadline=None, max_cost=None, **more
 ):
@@ -113,7 +116,7 @@ def spec(
         nodes=count,
         gpus=asked,
         walltime=None if time is None else Seconds(time),
-        **{key: more.pop(key) for key in ("cpus", "memory", "whole_nodes") if key in more},
+        **{key: more.pop(key) for key in _ASKED if key in more},
     )
     goal = Goal(
         value_of_time=UsdPerHour(value),

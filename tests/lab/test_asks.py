@@ -1,0 +1,88 @@
+"""What Slurm makes of asks that are no plain figure, and that hpc forecasts, prices and refuses them accordingly."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.keeper import Keeper
+from tests.lab.lab import Lab
+from tests.people import Person
+
+pytestmark = pytest.mark.lab
+
+SLEEP = "#!/bin/sh\nsleep 60\n"
+
+
+@contextmanager
+def sent(lab: Lab, *options: str) -> Iterator[str]:
+    """Send a job by plain sbatch; it is cancelled in the end."""
+    words = ("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 60", *options)
+    job_id = lab.run(*words, user="alice").strip()
+    try:
+        yield job_id
+    finally:
+        lab.run("scancel", job_id)
+
+
+def reason_of(lab: Lab, job_id: str) -> str:
+    return lab.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%r").strip()
+
+
+def planned(person: Person, *words: str) -> list[dict[str, Any]]:
+    """Plan a script with these options at home; every candidate, whether one will do or not."""
+    person.spec(SLEEP, "job.sh")
+    answer = person.try_hpc("plan", "--json", "--where=onprem", *words, "job.sh")
+    assert answer.stdout, answer.stderr
+    candidates: list[dict[str, Any]] = json.loads(answer.stdout)["candidates"]
+    return candidates
+
+
+def of_batch(candidates: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = [each for each in candidates if each["partition"] == "batch"]
+    return found
+
+
+@pytest.mark.parametrize("limit", ["0", "UNLIMITED", "infinite"])
+def test_no_limit_at_a_partition_that_has_one_never_starts_and_is_refused(
+    lab: Lab, lab_person: Person, limit: str
+) -> None:
+    with sent(lab, "-p", "batch", "-t", limit) as job_id:
+        Keeper.wait_for(lambda: reason_of(lab, job_id) == "PartitionTimeLimit")
+    choice = of_batch(planned(lab_person, "-t", limit))
+    assert choice["refused"].startswith("asks for no walltime limit, which is over the partition's limit of 7-00:00:00")
+    assert choice["would_admit"] == "--time=7-00:00:00 or less"
+
+
+def test_of_a_range_of_nodes_slurm_gives_the_most_and_the_plan_has_its_price(lab: Lab, lab_person: Person) -> None:
+    with sent(lab, "-p", "batch", "-t", "1", "-N", "2-4") as job_id:
+        Keeper.wait_for(
+            lambda: lab.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%T %D").split() == ["RUNNING", "4"]
+        )
+    range_of, four, two = (of_batch(planned(lab_person, "--gpus-per-node=8", "-N", each)) for each in ("2-4", "4", "2"))
+    assert range_of["cost_usd"] == four["cost_usd"] == 2 * two["cost_usd"] > 0
+    assert "asks for 2 to 4 nodes: its start is that of 2, its price that of 4" in range_of["reason"]
+
+
+def test_a_range_that_ends_beyond_the_limit_never_starts_and_is_refused(lab: Lab, lab_person: Person) -> None:
+    with sent(lab, "-p", "batch", "-t", "1", "-N", "2-16") as job_id:
+        Keeper.wait_for(lambda: reason_of(lab, job_id) == "PartitionNodeLimit")
+    choice = of_batch(planned(lab_person, "-N", "2-16"))
+    assert (
+        choice["refused"] == "asks for up to 16 nodes, and partition batch gives a job at most 8: it would never start"
+    )
+    assert choice["would_admit"] == "--nodes=2-8"
+
+
+def test_a_double_dash_before_the_script_leaves_our_own_options_before_it(lab: Lab, lab_person: Person) -> None:
+    lab_person.spec("#!/bin/sh\necho $# $1\n", "job.sh")
+    ref = lab_person.hpc("submit", "--where=onprem/ada", "-t", "1", "--", "job.sh", "--", "x").split()[0]
+    shown = lab.run("scontrol", "show", "job", ref.partition(":")[2])
+    assert re.search(r"Partition=ada\b", shown)
+    lab_person.hpc("wait", ref)
+    assert lab_person.hpc("logs", ref).strip() == "2 --"
