@@ -181,14 +181,15 @@ class Batch:
     def _turned_away(self, numbers: Sequence[int]) -> dict[int, TurnedAway]:
         """Return the wishes of which their place took nothing just now; it is ruled out for them."""
         turned: dict[int, TurnedAway] = {}
-        first: dict[object, TurnedAway] = {}
+        first: dict[object, HpcError] = {}
         for number in numbers:
             wish, winner = self._placing.wishes[number], self._placing.planned[number].ranking.winner
             error = refusal(self._ended[number][len(self._begun.get(number, ())) :])
             if winner is not None and error is not None:
-                turned[number] = each = TurnedAway(wish=wish, place=winner, error=error)
+                each = TurnedAway(wish=wish, place=winner, error=error)
                 # One reason in one spelling: jobs that look alike are placed by one decision again.
-                self._placing.rule_out(number, first.setdefault(each.alike, each).ruled_out)
+                turned[number] = replace(each, error=first.setdefault(each.alike, error))
+                self._placing.rule_out(number, turned[number].ruled_out)
         return turned
 
     def _place_anew(self, turned: Mapping[int, TurnedAway]) -> None:

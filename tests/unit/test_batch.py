@@ -138,6 +138,18 @@ def test_many_go_elsewhere_by_one_decision_and_one_sentence(capsys):
     assert said.endswith("; they go to dear/gpu")
 
 
+def test_of_a_site_that_takes_nothing_the_first_word_is_said_for_all(capsys):
+    """Jobs that were not even tried say so, which is no reason."""
+    client = Sites(
+        lambda place, name: Undelivered("no room" if name == "a" else "not tried") if place == "cheap" else None
+    )
+    ended = batch(client, wish("a"), wish("b"), wish("c", where=("cheap", "dearest"))).submit()
+    assert places(ended) == ["dear", "dear", "dearest"]
+    said = capsys.readouterr().err
+    assert "2 jobs: cheap/gpu does not take them: no room; they go to dear/gpu" in said
+    assert "c: cheap/gpu does not take it: no room; it goes to dearest/gpu" in said
+
+
 def test_a_sweep_goes_elsewhere_whole_and_not_at_all_if_one_of_its_arrays_was_taken():
     client = refusing("cheap")
     ((*arrays,),) = batch(client, sweep(), most=2).submit()
