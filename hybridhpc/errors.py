@@ -11,6 +11,7 @@ HpcError                     1   something went wrong (base: a fault in hybridhp
 │   └── Undelivered          6   it was certainly not begun there
 │       └── AuthExpired      6   the site did not let the person in: keys or certificates are to be renewed
 ├── SchedulerError           7   the scheduler refused or gave an answer that cannot be read
+│   └── Unreached            7   it was not reached from its site: nothing was submitted
 ├── LedgerError              8   the ledger cannot be read or written
 ├── NotFound                 9   no such job, site or file
 ├── JobFailed               10   the job ended, but not COMPLETED
@@ -128,6 +129,10 @@ class SchedulerError(HpcError):
     """The scheduler refused, or its answer cannot be read; its own words are in the message."""
 
     exit_code = 7
+
+
+class Unreached(SchedulerError):
+    """The scheduler was not reached from its site (Slurm: its controller): nothing was submitted."""
 
 
 class LedgerError(HpcError):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hybridhpc.cli._unplaced import files
 from hybridhpc.decide.candidate import Choice
-from hybridhpc.errors import HpcError, SchedulerError, Undelivered, Unheard
+from hybridhpc.errors import HpcError, SchedulerError, Undelivered, Unheard, Unreached
 from hybridhpc.planning import Planned, Wish
 from hybridhpc.submitting import Outcome
 from hybridhpc.values import dataclass
@@ -31,16 +31,19 @@ class TurnedAway:
         return self.place.candidate.site.name
 
     @property
+    def refused(self) -> bool:
+        """Whether the scheduler refused it for what it is; else its site can take nothing now."""
+        return isinstance(self.error, SchedulerError) and not isinstance(self.error, Unreached)
+
+    @property
     def alike(self) -> object:
         """What is the same for those that are turned away for one reason: a site's state, or a scheduler's words."""
-        if isinstance(self.error, SchedulerError):
-            return self.place.candidate.key, _TOKEN.sub("", self.error.message)
-        return self.site
+        return (self.place.candidate.key, _TOKEN.sub("", self.error.message)) if self.refused else self.site
 
     @property
     def ruled_out(self) -> tuple[str, str]:
         """Where it need not be tried again, by Candidate.key or the name of a site, and why."""
-        if isinstance(self.error, SchedulerError):
+        if self.refused:
             return self.place.candidate.key, f"the scheduler refuses it: {self.error.message}"
         return self.site, f"the site took nothing: {self.error.message}"
 
@@ -88,7 +91,7 @@ def nowhere(turned: Mapping[int, TurnedAway], planned: Mapping[int, Planned], *,
     """
     groups: dict[int, list[int]] = {}
     for number, each in turned.items():
-        if isinstance(each.error, SchedulerError):
+        if each.refused:
             groups.setdefault(id(planned[number].ranking), []).append(number)
     found: dict[int, HpcError] = {}
     for numbers in groups.values():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from hybridhpc.command import Command, CommandResult
-from hybridhpc.errors import HpcError, SchedulerError, Undecided
+from hybridhpc.errors import HpcError, SchedulerError, Undecided, Unreached
 from hybridhpc.schedulers import slurm_readback
 from hybridhpc.schedulers.base import Submission, Submitted
 from hybridhpc.schedulers.slurm_text import own_words, split_job_id
@@ -100,7 +100,7 @@ def _accepted(said: Said, code: int, complaint: str) -> tuple[str, Said]:
     """Return the id of a job that was accepted. Raises SchedulerError if it was not, Undecided if that is not known."""
     words = own_words(" ".join(said.get("words", ()))) or complaint
     if code == _UNREACHED:
-        raise SchedulerError(f"sbatch: {words}", hint="nothing was submitted: the controller was not reached")
+        raise Unreached(f"sbatch: {words}", hint="nothing was submitted: the controller was not reached")
     if code == _REFUSED:
         raise SchedulerError(f"sbatch: {words}", hint="nothing was submitted")
     job_id = split_job_id("".join(said.get("job_id", ())))

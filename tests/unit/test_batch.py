@@ -10,7 +10,7 @@ import pytest
 
 from hybridhpc.cli._batch import Batch
 from hybridhpc.cli._unplaced import check_placed
-from hybridhpc.errors import NoCandidate, NotFound, SchedulerError, Undecided, Undelivered, UsageError
+from hybridhpc.errors import NoCandidate, NotFound, SchedulerError, Undecided, Undelivered, Unreached, UsageError
 from hybridhpc.model import After, JobState
 from hybridhpc.planning import Planner, Wish
 from hybridhpc.script.points import parse_points, points_file
@@ -107,9 +107,10 @@ def test_where_a_site_took_nothing_none_of_its_places_is_tried_again_and_its_wor
     client = refusing("cheap", error=Undelivered("cheap: mkdir: Permission denied"))
     assert places(batch(client).submit()) == ["dear"]
     assert "cheap/gpu does not take it: cheap: mkdir: Permission denied; it goes to dear/gpu" in capsys.readouterr().err
-    client = refusing(*COSTS, error=Undelivered("no room"))
-    assert places(batch(client).submit()) == [Undelivered]
-    assert [place for _, place in client.asked] == list(COSTS)
+    for error in (Undelivered("no room"), Unreached("sbatch: Unable to contact slurm controller")):
+        client = refusing(*COSTS, error=error)
+        assert places(batch(client).submit()) == [type(error)]
+        assert [place for _, place in client.asked] == list(COSTS)
 
 
 @pytest.mark.parametrize("error", [Undelivered("no way there"), Undecided("no answer")])

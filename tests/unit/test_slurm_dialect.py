@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridhpc.command import CommandResult
-from hybridhpc.errors import HpcError, SchedulerError, Undecided
+from hybridhpc.errors import HpcError, SchedulerError, Undecided, Unreached
 from hybridhpc.schedulers.base import Submission, Submitted
 from hybridhpc.schedulers.slurm import SlurmScheduler
 from hybridhpc.sites.site import Site
@@ -91,6 +91,7 @@ def test_a_refusal_keeps_slurm_s_words(exit_code: int, hint: str) -> None:
     with pytest.raises(SchedulerError, match="sbatch: invalid partition specified: x Invalid partition name") as caught:
         read(answered(words, exit_code))
     assert hint in caught.value.hint
+    assert isinstance(caught.value, Unreached) == (exit_code == 69)
 
 
 @pytest.mark.parametrize(
