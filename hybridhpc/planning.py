@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 
 from hybridhpc import probe, registry
-from hybridhpc.at_once import AtOnce
 from hybridhpc.clock import Clock
-from hybridhpc.command import Errand
-from hybridhpc.decide.candidate import Candidate, Ranking
+from hybridhpc.decide.candidate import Candidate, Choice, Ranking
+from hybridhpc.decide.moment import Moment
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.decide.residence import resident
-from hybridhpc.decide.route import Sighting, candidates_that_fit, decide
+from hybridhpc.decide.route import Sighting, candidates_that_fit, decide, decide_at, place
 from hybridhpc.errors import HpcError, NoCandidate, Unheard
+from hybridhpc.estimates import Questions, ask, chosen, questions_about, within_bounds
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.schedulers.base import Scheduler
 from hybridhpc.schedulers.slurm_states import waits_for_limit
@@ -26,10 +27,7 @@ from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
 from hybridhpc.spec.sweep import per_hour, pieces, shape
 from hybridhpc.values import dataclass
 
-MOST_ESTIMATES = 8
-"""Start estimates asked per site and decision: each costs the scheduler a job id (sbatch(1) --test-only)."""
 ONLY_IF_NAMED = "where there are other sites, this machine is used only if it is named: --where here"
-_Question = tuple[Site, Errand]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +52,8 @@ class Planned:
     """One; several if a sweep has more points than an array of its site may have; none if no site will do."""
     because: str = ""
     """Why it goes where those go that it comes after, or that come after it; empty: it would go there alone, too."""
+    unasked: bool = False
+    """Some scheduler's opinion was not asked for, since so many jobs of one command ask for different things."""
 
     def chosen(self) -> tuple[Plan, ...]:
         """Return the plans. Raises NoCandidate with every refusal, Unheard if a site gave none that might run it."""
@@ -74,6 +74,19 @@ class Planned:
         first = f"{answered}{' and '.join(unheard)} could not be asked"
         again = "repeat the command when it answers; `hpc check` looks for what is wrong"
         raise Unheard("\n  ".join([first, *lines]), hint=f"{hint}; or {again}" if near else again)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What is decided for all wishes that look alike."""
+
+    wish: Wish
+    """The first of them."""
+    seen: Sequence[Sighting]
+    drafts: Mapping[str, Draft]
+    """By Candidate.key."""
+    refusals: Mapping[str, str]
+    questions: Questions
 
 
 class Planner:
@@ -116,30 +129,51 @@ class Planner:
         here = [site for site in self._usable if site.name == registry.HERE]
         return probe.survey(here, self._env, self._clock)[registry.HERE]
 
-    def look(self, spec: JobSpec) -> list[Sighting]:
+    def look(self, spec: JobSpec) -> Sequence[Sighting]:
         """Return every site with what it answered."""
+        return self._seen_with_here if self._spared and _names_here(spec) else self._seen
+
+    @cached_property
+    def _seen(self) -> Sequence[Sighting]:
+        return self._look(here=Silence(site=registry.HERE, why=ONLY_IF_NAMED, asked=False))
+
+    @cached_property
+    def _seen_with_here(self) -> Sequence[Sighting]:
+        return self._look(here=self._here)
+
+    def _look(self, *, here: Snapshot | Silence) -> Sequence[Sighting]:
         answers = {name: self._with_limits(answer) for name, answer in self._answers.items()}
         if self._spared:
-            unasked = Silence(site=registry.HERE, why=ONLY_IF_NAMED, asked=False)
-            answers[registry.HERE] = self._here if _names_here(spec) else unasked
+            answers[registry.HERE] = here
         return [(_with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
 
     def plan_all(
         self, wishes: Sequence[Wish], history: Sequence[PastJob], *, quick: bool = False
     ) -> tuple[Planned, ...]:
-        """Decide where wishes are met and draft them. One decision holds for all that look alike to it."""
-        decided: dict[object, Planned] = {}
-        found = []
-        for wish in wishes:
-            key = (shape(wish.spec), resident(wish.spec, self._usable), wish.dependencies, wish.barred, wish.cwd)
-            first = decided.get(key)
-            found.append(
-                replace(first, plans=self._make(wish, first.ranking))
-                if first
-                else self.plan(wish, history, quick=quick)
-            )
-            decided.setdefault(key, found[-1])
-        return tuple(found)
+        """Decide where wishes are met and draft them.
+
+        One decision holds for all that look alike to it, and each stands behind those before it. `quick`: where a job
+        would start at once for certain, its scheduler's opinion is not waited for; what it refuses shows when it is
+        submitted.
+        """
+        keys = [self._look_of(wish) for wish in wishes]
+        first = {key: wish for key, wish in zip(reversed(keys), reversed(wishes), strict=True)}
+        order = dict.fromkeys(keys)
+        cases = [self._case(first[key]) for key in order]
+        counts = Counter(keys)
+        decided = dict(zip(order, self._decided(cases, [counts[key] for key in order], history, quick), strict=True))
+        return tuple(
+            decided[key] if wish is first[key] else replace(decided[key], plans=self._make(wish, decided[key].ranking))
+            for wish, key in zip(wishes, keys, strict=True)
+        )
+
+    def plan(self, wish: Wish, history: Sequence[PastJob], *, quick: bool = False) -> Planned:
+        """Decide where a single wish is met and draft it: see `plan_all`."""
+        return self.plan_all((wish,), history, quick=quick)[0]
+
+    def _look_of(self, wish: Wish) -> object:
+        """Return what a decision sees of a wish."""
+        return shape(wish.spec), resident(wish.spec, self._usable), wish.dependencies, wish.barred, wish.cwd
 
     def rank(self, spec: JobSpec, history: Sequence[PastJob]) -> Ranking:
         """Decide without drafting and without asking any scheduler's opinion: quick enough for many jobs."""
@@ -155,12 +189,8 @@ class Planner:
         jobs = tuple(replace(job, blocked=False) if job.job_id in own else job for job in answer.jobs)
         return replace(answer, jobs=jobs, limited=tuple(sorted(limited))) if own else answer
 
-    def plan(self, wish: Wish, history: Sequence[PastJob], *, quick: bool = False) -> Planned:
-        """Decide where a wish is met and draft it.
-
-        `quick`: where it would start at once for certain, the scheduler's opinion is not waited for; what it refuses
-        shows when it is submitted.
-        """
+    def _case(self, wish: Wish) -> _Case:
+        """Draft a wish for every place that might do."""
         seen = self.look(wish.spec)
         snapshots = {site.name: answer for site, answer in seen if isinstance(answer, Snapshot)}
         candidates = candidates_that_fit(wish.spec, seen)
@@ -171,17 +201,28 @@ class Planner:
                 drafts[candidate.key] = self._draft(wish, candidate, snapshots[candidate.site.name])
             except HpcError as error:
                 refusals[candidate.key] = error.message
-        judge = partial(
-            decide, wish.spec, seen, refusals=refusals, history=history, outcomes=self._outcomes, now=self._clock()
-        )
-        questions = self._questions(candidates, drafts)
-        ranking = None
-        if quick and questions:
-            ranking = judge()
-            questions = _open(questions, ranking)
-        if ranking is None or questions:
-            ranking = judge(estimates=self._ask(questions))
-        return Planned(ranking=ranking, plans=self._make(wish, ranking, drafts))
+        questions = questions_about(candidates, drafts, self._dialects)
+        return _Case(wish=wish, seen=seen, drafts=drafts, refusals=refusals, questions=questions)
+
+    def _decided(
+        self, cases: Sequence[_Case], counts: Sequence[int], history: Sequence[PastJob], quick: bool
+    ) -> Iterator[Planned]:
+        """Decide cases, each for so many jobs, one behind the other."""
+        moment = Moment(history=history, outcomes=self._outcomes, now=self._clock())
+        questions: Sequence[Questions] = [case.questions for case in cases]
+        asked = questions
+        if (quick and any(questions)) or not within_bounds(questions):
+            asked = chosen(questions, lambda number: self._decide(cases[number], moment))
+        answers = ask(asked, self._dialects, self._env)
+        for case, count, estimates, put in zip(cases, counts, answers, asked, strict=True):
+            ranking = self._decide(case, moment, estimates)
+            plans = self._make(case.wish, ranking, case.drafts)
+            yield Planned(ranking=ranking, plans=plans, unasked=len(put) < len(case.questions))
+            if plans and ranking.winner is not None:
+                place(moment, case.wish.spec, ranking.winner, self._snapshot(ranking.winner), count)
+
+    def _decide(self, case: _Case, moment: Moment, estimates: Mapping[str, StartEstimate] | None = None) -> Ranking:
+        return decide_at(moment, case.wish.spec, case.seen, estimates=estimates, refusals=case.refusals)
 
     def _draft(self, wish: Wish, candidate: Candidate, snapshot: Snapshot) -> Draft:
         """Draft a candidate, of a sweep the first array. Raises NoCandidate if it lacks what the wish needs."""
@@ -199,38 +240,11 @@ class Planner:
         others = [(job, site.name) for job, place in after for site in self._usable if site.name != place]
         return {name: f"it comes after {job}, and {name} knows nothing of that job" for job, name in others}
 
-    def _questions(self, candidates: Sequence[Candidate], drafts: Mapping[str, Draft]) -> dict[str, _Question]:
-        """Return, by Candidate.key, what every scheduler that has an opinion is asked."""
-        found: dict[str, _Question] = {}
-        for candidate in candidates:
-            site, made = candidate.site, drafts.get(candidate.key)
-            asked = sum(other.name == site.name for other, _ in found.values())
-            if made is None or asked >= MOST_ESTIMATES:
-                continue
-            command = self._dialects[site.name].start_estimate_command(site, made.options, made.script)
-            if command is not None:
-                found[candidate.key] = site, Errand(command=command)
-        return found
-
-    def _ask(self, questions: Mapping[str, _Question]) -> dict[str, StartEstimate]:
-        """Ask all sites at once; who gives no answer in time has no opinion."""
-        sites = {site.name: site for site, _ in questions.values()}
-        asked: dict[str, dict[str, Errand]] = {name: {} for name in sites}
-        for key, (site, errand) in questions.items():
-            asked[site.name][key] = errand
-        calls = {name: partial(self._ask_estimates, site, asked[name]) for name, site in sites.items()}
-        deadline = max((site.probe_deadline for site in sites.values()), default=0)
-        answers = AtOnce(calls, deadline).answers()
-        return {key: estimate for found in answers.values() for key, estimate in found.items()}
-
-    def _ask_estimates(self, site: Site, questions: Mapping[str, Errand]) -> dict[str, StartEstimate]:
-        transport = registry.transport(site, self._env)
-        answers = transport.run_all(tuple(questions.values()), within=site.probe_deadline)
-        return {
-            key: self._dialects[site.name].parse_start_estimate(answer)
-            for key, answer in zip(questions, answers, strict=True)
-            if not isinstance(answer, HpcError)
-        }
+    def _snapshot(self, choice: Choice) -> Snapshot:
+        """Return what the site of a choice answered. It did: it was chosen."""
+        name = choice.candidate.site.name
+        seen = self._seen_with_here if self._spared and name == registry.HERE else self._seen
+        return next(answer for site, answer in seen if site.name == name and isinstance(answer, Snapshot))
 
     def _make(self, wish: Wish, ranking: Ranking, drafts: Mapping[str, Draft] | None = None) -> tuple[Plan, ...]:
         """Return what is submitted to the winner. Raises what drafting raises."""
@@ -238,10 +252,7 @@ class Planner:
         if winner is None or winner.quote is None or winner.forecast is None:
             return ()
         candidate, price = winner.candidate, winner.quote.per_hour
-        spared = self._spared and candidate.site.name == registry.HERE
-        snapshot = self._here if spared else self._answers[candidate.site.name]
-        if not isinstance(snapshot, Snapshot):
-            return ()
+        snapshot = self._snapshot(winner)
         found: list[Plan] = []
         for piece in pieces(wish.spec, snapshot.max_array_size):
             drafted = drafts.get(candidate.key) if drafts and piece is wish.spec else None
@@ -258,12 +269,6 @@ def _after(dependencies: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
     words = {"start": "after"}
     jobs = ",".join(f"{words.get(kind, f'after{kind}')}:{job_id}" for kind, _, job_id in dependencies)
     return (f"--dependency={jobs}",) if jobs else ()
-
-
-def _open(questions: Mapping[str, _Question], ranking: Ranking) -> dict[str, _Question]:
-    """Return the questions whose answers could change a ranking that was made without any."""
-    certain = {choice.candidate.key for choice in ranking.choices if choice.forecast and choice.forecast.at_once}
-    return {key: question for key, question in questions.items() if key not in certain}
 
 
 def _check_runtime(spec: JobSpec, candidate: Candidate, env: Mapping[str, str]) -> None:

@@ -63,7 +63,7 @@ def _fold(profile: Profile, jobs: list[tuple[QueuedJob, int]], pace: Pace, exclu
         nodes, cpus, gpus = profile.folded.get(job.partition, (0.0, 0.0, 0.0))
         if exclusive and not split_names(job.partition).isdisjoint(exclusive):
             nodes += seconds * job.nodes
-        profile.folded[job.partition] = (nodes, cpus + seconds * job.cpus, gpus + seconds * job.gpus)
+        profile.fold(job.partition, (nodes, cpus + seconds * job.cpus, gpus + seconds * job.gpus))
 
 
 def _order(job: QueuedJob) -> tuple[int, float, int, str]:

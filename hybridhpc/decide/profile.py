@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Collection
+from dataclasses import replace
 
 from hybridhpc.sites.snapshot import Node
 from hybridhpc.values import dataclass
@@ -123,6 +124,7 @@ class Profile:
         self.blocks = blocks
         self.folded: dict[str, tuple[float, float, float]] = {}
         """By partition: node-, CPU- and GPU-seconds of the jobs that were not planned one by one."""
+        self._backlogs: dict[str, float] = {}
         self._members: dict[frozenset[str], list[Block]] = {}
 
     def earliest(self, need: Need, names: Collection[str]) -> tuple[float, float] | None:
@@ -152,6 +154,21 @@ class Profile:
             part.reserve(need, start)
         return True
 
+    def take(self, need: Need, partition: str, lasts: float, jobs: int, more: int) -> None:
+        """Reserve places for so many equal jobs one by one; `more` of them only add their work."""
+        one = replace(need, lasts=lasts)
+        for _ in range(jobs):
+            self.place(one, frozenset((partition,)))
+        if more:
+            nodes, cpus, gpus = self.folded.get(partition, (0.0, 0.0, 0.0))
+            work = more * lasts * need.nodes
+            self.fold(partition, (nodes + work * need.whole, cpus + work * need.cpus, gpus + work * need.gpus))
+
+    def fold(self, partitions: str, work: tuple[float, float, float]) -> None:
+        """Set the node-, CPU- and GPU-seconds of jobs that are not planned one by one."""
+        self.folded[partitions] = work
+        self._backlogs = {}
+
     def _blocks_of(self, partitions: frozenset[str]) -> list[Block]:
         found = self._members.get(partitions)
         if found is None:
@@ -161,8 +178,12 @@ class Profile:
 
     def backlog(self, partition: str) -> float:
         """Return the seconds that a partition's nodes need for the folded jobs that may use them."""
-        names = {name for block in self.blocks if partition in block.partitions for name in block.names}
-        return sum(self._drain(text, work, names) for text, work in self.folded.items())
+        found = self._backlogs.get(partition)
+        if found is None:
+            names = {name for block in self.blocks if partition in block.partitions for name in block.names}
+            found = sum(self._drain(text, work, names) for text, work in self.folded.items())
+            self._backlogs[partition] = found
+        return found
 
     def _drain(self, partitions: str, work: tuple[float, float, float], names: Collection[str]) -> float:
         mine = split_names(partitions)

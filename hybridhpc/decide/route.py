@@ -9,15 +9,15 @@ from dataclasses import replace
 from hybridhpc.decide.candidate import Candidate, Choice, Forecast, Ranking
 from hybridhpc.decide.cost import over_budget, quote
 from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
-from hybridhpc.decide.fit import Fit, fits
-from hybridhpc.decide.forecast import Outlook, Run, Start, forecast_run, forecast_start, makespan, outlook
-from hybridhpc.decide.learned import Lessons, learned_fraction, lessons
+from hybridhpc.decide.fit import Fit, fits, judge
+from hybridhpc.decide.forecast import Run, Start, forecast_run, forecast_start, makespan
+from hybridhpc.decide.moment import Moment, View
 from hybridhpc.decide.nearest import Near, distance, nearest
 from hybridhpc.decide.places import may_go
 from hybridhpc.decide.policy import Policy, apart, weigh
 from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.decide.residence import Kept, leaves, resident
-from hybridhpc.model import Goal, JobSpec, JobState, Quantiles
+from hybridhpc.model import Goal, JobSpec, Quantiles
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
 from hybridhpc.spec.places import unknown_names
@@ -35,13 +35,9 @@ class _Question:
     goal: Goal
     estimates: Mapping[str, StartEstimate]
     refusals: Mapping[str, str]
-    history: Sequence[PastJob]
-    fraction: float
-    lessons: Lessons
+    moment: Moment
     kept: tuple[Kept, ...]
     sites: Mapping[str, Site]
-    policy: Policy
-    now: float
 
 
 def decide(
@@ -61,20 +57,28 @@ def decide(
     name of a site; `now` is in seconds since the epoch. `outcomes` of earlier forecasts (latest first) correct this
     one. The order of `sites` does not matter. Raises nothing.
     """
-    rules, past = policy or Policy(), [job for job in history if _sound(job)]
+    moment = Moment(history=history, outcomes=outcomes, policy=policy, now=now)
+    return decide_at(moment, spec, sites, estimates=estimates, refusals=refusals)
+
+
+def decide_at(
+    moment: Moment,
+    spec: JobSpec,
+    sites: Sequence[Sighting],
+    *,
+    estimates: Mapping[str, StartEstimate] | None = None,
+    refusals: Mapping[str, str] | None = None,
+) -> Ranking:
+    """Rank every candidate of every site for a job, as `decide` does, behind what was placed in a moment before."""
     known = {site.name: site for site, _ in sites if isinstance(site, Site)}
     question = _Question(
         spec=spec,
-        goal=spec.goal or rules.goal,
+        goal=spec.goal or moment.policy.goal,
         estimates=estimates or {},
         refusals=refusals or {},
-        history=past,
-        fraction=learned_fraction(past, rules),
-        lessons=lessons(outcomes, rules),
+        moment=moment,
         kept=resident(spec, known.values()),
         sites=known,
-        policy=rules,
-        now=now,
     )
     choices = [choice for site, snapshot in _answering(sites) for choice in _judge_site(question, site, snapshot)]
     admitted = [choice for choice in choices if choice.refused is None]
@@ -87,9 +91,10 @@ def decide(
     )
 
 
-def _sound(job: PastJob) -> bool:
-    """Whether a past job's times can be calculated with."""
-    return 0.0 <= job.started_at - job.submitted_at < math.inf and 0.0 < job.ended_at - job.started_at < math.inf
+def place(moment: Moment, spec: JobSpec, choice: Choice, snapshot: Snapshot, jobs: int) -> None:
+    """Let so many jobs like this one stand at the chosen place before all that is decided later in this moment."""
+    tasks = jobs * (spec.array.tasks if spec.array else 1)
+    moment.place(judge(spec, choice.candidate, snapshot), snapshot, tasks)
 
 
 def candidates_that_fit(spec: JobSpec, sites: Sequence[Sighting]) -> tuple[Candidate, ...]:
@@ -139,16 +144,12 @@ def _silence(site: Site | InvalidSite, answer: Snapshot | Silence | None) -> str
 def _judge_site(question: _Question, site: Site, snapshot: Snapshot) -> list[Choice]:
     """Judge a site's candidates; its queue is planned only if one of them may run."""
     choices = []
-    view: Outlook | None = None
     for fit in fits(question.spec, site, snapshot):
         why = _refused(question, fit, snapshot)
         if why is not None:
             choices.append(why)
             continue
-        if view is None:
-            boots = {listed.name: question.lessons.boot(site, listed.name) for listed in snapshot.partitions}
-            view = outlook(snapshot, boots, question.fraction, question.policy, question.now)
-        choices.append(_judge(question, fit, view))
+        choices.append(_judge(question, fit, question.moment.view(site, snapshot)))
     return choices
 
 
@@ -183,13 +184,14 @@ def _given(spec: JobSpec, candidate: Candidate, words: str) -> str:
     return f" ({' and '.join(said)}, as {site.file} says)" if said else ""
 
 
-def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
+def _judge(question: _Question, fit: Fit, view: View) -> Choice:
     """Forecast, price and weigh a candidate that can run the job."""
-    spec, policy, goal = question.spec, question.policy, question.goal
-    start = forecast_start(fit, view, question.estimates.get(fit.candidate.key), question.history, policy, question.now)
+    spec, moment, goal = question.spec, question.moment, question.goal
+    policy, now = moment.policy, moment.now
+    start = forecast_start(fit, view.future, _told(question, fit, view), moment.history, policy, now)
     if start is None:
         return Choice(candidate=fit.candidate, refused="our plan of its queue finds no time at which the job fits")
-    run = forecast_run(spec, fit, question.history, question.fraction, question.sites, policy)
+    run = forecast_run(spec, fit, moment.history, moment.fraction, question.sites, policy)
     when, task, basis = _corrected(question, fit, start, run)
     whole = makespan(spec, fit, task)
     quoted = quote(spec, fit, task, whole, start.boot)
@@ -198,7 +200,7 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
         if refusal is not None:
             near = [Near(words=way.words, effort=(way.effort, distance(spec, way.spec))) for way in refusal.ways]
             return _refusal(fit, refusal.reason, next(iter(near), None))
-    score, late = weigh(goal, policy, when, whole, quoted.usd, run.overrun, question.now)
+    score, late = weigh(goal, policy, when, whole, quoted.usd, run.overrun, now)
     promise = _promise(question, fit, view, start, run)
     forecast = Forecast(
         start=when,
@@ -209,7 +211,12 @@ def _judge(question: _Question, fit: Fit, view: Outlook) -> Choice:
         promise=replace(promise, start=when, run=whole),
     )
     said = Choice(candidate=fit.candidate, forecast=forecast, quote=quoted, score=score)
-    return replace(said, reason="; ".join([*remarks(said, goal, late, run.overrun, question.now), *fit.notes]))
+    return replace(said, reason="; ".join([*remarks(said, goal, late, run.overrun, now), *fit.notes]))
+
+
+def _told(question: _Question, fit: Fit, view: View) -> StartEstimate | None:
+    """Return the scheduler's estimate of a start, while nothing stands there of which it does not know."""
+    return None if view.placed else question.estimates.get(fit.candidate.key)
 
 
 def _corrected(question: _Question, fit: Fit, start: Start, run: Run) -> tuple[Quantiles, Quantiles, str]:
@@ -217,26 +224,22 @@ def _corrected(question: _Question, fit: Fit, start: Start, run: Run) -> tuple[Q
 
     Boots are learned, not corrected.
     """
-    site, partition, soft = fit.candidate.site.name, fit.candidate.partition, question.policy.softening
+    site, partition, policy = fit.candidate.site.name, fit.candidate.partition, question.moment.policy
+    learned, soft = question.moment.lessons, policy.softening
     wait = Quantiles(p50=max(0.0, start.when.p50 - start.boot), p90=max(0.0, start.when.p90 - start.late_boot))
-    at_once = question.lessons.is_at_once(wait)
-    starts = question.lessons.start(site, partition, at_once=at_once)
-    runs = question.lessons.run(site, partition, known=run.past_runs > 0)
+    at_once = learned.is_at_once(wait)
+    starts = learned.start(site, partition, at_once=at_once)
+    runs = learned.run(site, partition, known=run.past_runs > 0)
     wait, task = starts.applied(wait, soft), runs.applied(run.task, soft)
     limit, least = float(fit.walltime or math.inf), run.task.p50 / 20
-    when = apart(wait.p50 + start.boot, wait.p90 + start.late_boot, question.policy)
+    when = apart(wait.p50 + start.boot, wait.p90 + start.late_boot, policy)
     basis = f"start from {start.basis}{starts}; run time from {run.basis}{runs}"
     return when, Quantiles(p50=min(limit, max(least, task.p50)), p90=min(limit, max(least, task.p90))), basis
 
 
-def _promise(question: _Question, fit: Fit, view: Outlook, start: Start, run: Run) -> Promise:
+def _promise(question: _Question, fit: Fit, view: View, start: Start, run: Run) -> Promise:
     """Return what the ledger keeps of a forecast, with start and run as they were before their correction."""
-    told = question.estimates.get(fit.candidate.key)
-    waiting = [
-        job
-        for job in view.snapshot.jobs
-        if job.state is JobState.PENDING and not job.blocked and fit.candidate.partition in job.partition.split(",")
-    ]
+    told = _told(question, fit, view)
     whole = makespan(question.spec, fit, run.task)
     return Promise(
         site=fit.candidate.site.name,
@@ -246,11 +249,11 @@ def _promise(question: _Question, fit: Fit, view: Outlook, start: Start, run: Ru
         plain_start=start.when,
         plain_run=whole,
         boot=start.boot,
-        queued=sum(max(1, job.tasks) for job in waiting),
-        told=None if told is None or told.start is None else max(0.0, told.start - question.now),
+        queued=view.queued.get(fit.candidate.partition, 0) + view.placed,
+        told=None if told is None or told.start is None else max(0.0, told.start - question.moment.now),
         past_runs=run.past_runs,
         tasks=question.spec.array.tasks if question.spec.array else 1,
-        version=view.snapshot.version,
+        version=view.future.snapshot.version,
     )
 
 
