@@ -84,7 +84,7 @@ def distance(asked: JobSpec, changed: JobSpec) -> float:
     What was not asked for, and so was the site's to choose, counts nothing.
     """
     pairs = zip(_figures(asked), _figures(changed), strict=True)
-    return sum(abs(math.log(new / old)) for old, new in pairs if old and new)
+    return sum(abs(math.log(new / old)) for old, new in pairs if old and new and new / old > 0)
 
 
 def _figures(spec: JobSpec) -> tuple[float | None, ...]:
