@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hybridhpc.cli._output import money, prose, table
 from hybridhpc.decide.candidate import Choice
 from hybridhpc.decide.explain import HEADER, rows
 from hybridhpc.decide.policy import finish
 from hybridhpc.model import JobSpec, Quantiles
-from hybridhpc.planning import Planned, Wish
-
-
-def decisions(wishes: Sequence[Wish], planned: Sequence[Planned]) -> list[tuple[JobSpec, Planned, int]]:
-    """Return each decision once: the first job that it was made for, the plan, and how many are placed alike."""
-    alike: dict[int, list[int]] = {}
-    for number, answer in enumerate(planned):
-        alike.setdefault(id(answer.ranking), []).append(number)
-    return [(wishes[numbers[0]].spec, planned[numbers[0]], len(numbers)) for numbers in alike.values()]
+from hybridhpc.planning import Planned
 
 
 def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: bool = False) -> str:

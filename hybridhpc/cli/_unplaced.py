@@ -9,16 +9,18 @@ from hybridhpc.planning import Planned, Wish
 
 MOST_NAMED = 5
 """Files of which no more is said than that they fit nowhere for the same reasons."""
+MOST_REASONS = 10
+"""Different reasons that are told in full."""
 
 
 def check_placed(wishes: Sequence[Wish], planned: Sequence[Planned]) -> None:
     """Raise unless all can be placed: NoCandidate if one of them certainly fits nowhere, else Unheard."""
-    found: dict[int, tuple[HpcError, list[str]]] = {}
+    found: dict[object, tuple[HpcError, list[str]]] = {}
     for wish, answer in zip(wishes, planned, strict=True):
         try:
             answer.chosen()
         except HpcError as error:
-            found.setdefault(id(answer.ranking), (error, []))[1].append(wish.spec.file)
+            found.setdefault((error.message, error.hint), (error, []))[1].append(wish.spec.file)
     if not found:
         return
     errors = [error for error, _ in found.values()]
@@ -26,6 +28,9 @@ def check_placed(wishes: Sequence[Wish], planned: Sequence[Planned]) -> None:
     if len(wishes) == 1:
         raise first
     parts = ["\n  ".join([f"{files(names)}: {error.message}", error.hint]) for error, names in found.values()]
+    if more := list(found.values())[MOST_REASONS:]:
+        others = files([name for _, names in more for name in names])
+        parts[MOST_REASONS:] = [f"{others}: no place either, for other reasons: `hpc plan` of one file tells them"]
     raise type(first)("\n".join(parts), hint="nothing is submitted unless all of it finds a place")
 
 

@@ -11,7 +11,8 @@ from hybridhpc.cli._batch import Batch
 from hybridhpc.cli._chart import chart
 from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._output import one_or_all, say, show_json
-from hybridhpc.cli._plan import decisions, plan_json, show_plan
+from hybridhpc.cli._plan import plan_json
+from hybridhpc.cli._plans import decisions, show_plans
 from hybridhpc.cli._remarks import remark_scripts
 from hybridhpc.cli._screen import width_of
 from hybridhpc.cli._unplaced import check_placed
@@ -26,7 +27,10 @@ WITHOUT_A_SCREEN = 100
 @goal_option
 @csv_option
 @click.option(
-    "--chart/--no-chart", "drawn", default=None, help="Draw the candidates on a time axis; default: on a terminal."
+    "--chart/--no-chart",
+    "drawn",
+    default=None,
+    help="Draw the candidates of a single plan on a time axis; default: on a terminal.",
 )
 @json_option
 @click.pass_context
@@ -34,6 +38,8 @@ def command(
     ctx: click.Context, where: str | None, goal: str | None, table: str | None, drawn: bool | None, as_json: bool
 ) -> None:
     """Show every candidate for FILE with its start, run time and price, and why it wins or is refused.
+
+    Of several files that ask for different things, one table shows where their jobs go.
 
     Example: hpc plan train.yaml --where auto --json
     """
@@ -47,9 +53,9 @@ def command(
     if as_json:
         show_json(one_or_all([plan_json(answer) for answer in planned]))
     else:
-        for spec, answer, alike in decisions(wishes, planned):
-            say(show_plan(spec, answer, alike))
-            drawing = chart(answer.ranking, width or WITHOUT_A_SCREEN) if drawn else ""
-            if drawing:
-                say(f"\n{drawing}\n")
+        made = decisions(wishes, planned)
+        say(show_plans(made))
+        drawing = chart(made[0].planned.ranking, width or WITHOUT_A_SCREEN) if drawn and len(made) == 1 else ""
+        if drawing:
+            say(f"\n{drawing}\n")
     check_placed(wishes, planned)

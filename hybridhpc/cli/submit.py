@@ -12,7 +12,8 @@ from hybridhpc.cli._begun import Ended
 from hybridhpc.cli._context import dry_run_option, json_option, new_client
 from hybridhpc.cli._follow import follow, judge, wait_for
 from hybridhpc.cli._output import one_or_all, say, show_json, submit_json, tell
-from hybridhpc.cli._plan import decisions, plan_json, show_plan
+from hybridhpc.cli._plan import plan_json
+from hybridhpc.cli._plans import decisions, show_plans
 from hybridhpc.cli._remarks import remark_scripts
 from hybridhpc.cli._streams import check_printed
 from hybridhpc.cli._summary import summary
@@ -68,9 +69,8 @@ def command(
     if not (again or dry_run):
         batch.take_up()
     waiting, planned = batch.plan(careful=dry_run)
-    if not (quiet or as_json):
-        for spec, answer, alike in decisions(waiting, planned):
-            tell(show_plan(spec, answer, alike, to_stderr=True))
+    if waiting and not (quiet or as_json):
+        tell(show_plans(decisions(waiting, planned), to_stderr=True))
     if not batch.is_begun:
         check_placed(waiting, planned)
     if dry_run:

@@ -78,7 +78,9 @@ class Choice:
     effort: Effort = (0, 0.0)
     """How much those change; for telling which of several places the job misses by the least."""
     reason: str = ""
-    """Why it won or lost against the winner, in words."""
+    """Why it won or lost against the winner, in words, and the remarks."""
+    remarks: tuple[str, ...] = ()
+    """What else a person should know of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

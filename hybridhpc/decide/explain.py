@@ -34,12 +34,13 @@ def _row(choice: Choice, several: bool) -> tuple[str, ...]:
         hint = f" (it would fit with {choice.would_admit})" if choice.would_admit else ""
         return (name, "-", "-", "-", "-", "-", f"refused: {choice.refused}{hint}")
     ends = finish(choice.forecast.start, choice.forecast.run)
-    start = "now" if choice.forecast.start.p90 < NOW else _span(choice.forecast.start)
-    run = _span(choice.forecast.run)
-    return (name, start, run, dollars(choice.quote.usd), _span(ends), f"{choice.score:.2f}", choice.reason)
+    start = "now" if choice.forecast.start.p90 < NOW else span(choice.forecast.start)
+    run = span(choice.forecast.run)
+    return (name, start, run, dollars(choice.quote.usd), span(ends), f"{choice.score:.2f}", choice.reason)
 
 
-def _span(quantiles: Quantiles) -> str:
+def span(quantiles: Quantiles) -> str:
+    """Spell p50–p90, or one time if they look the same."""
     low, high = format_duration(quantiles.p50), format_duration(quantiles.p90)
     return low if low == high else f"{low}–{high}"
 

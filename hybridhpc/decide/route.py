@@ -211,7 +211,8 @@ def _judge(question: _Question, fit: Fit, view: View) -> Choice:
         promise=replace(promise, start=when, run=whole),
     )
     said = Choice(candidate=fit.candidate, forecast=forecast, quote=quoted, score=score)
-    return replace(said, reason="; ".join([*remarks(said, goal, late, run.overrun, now), *fit.notes]))
+    words = (*remarks(said, goal, late, run.overrun, now), *fit.notes)
+    return replace(said, reason="; ".join(words), remarks=words)
 
 
 def _told(question: _Question, fit: Fit, view: View) -> StartEstimate | None:

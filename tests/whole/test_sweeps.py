@@ -77,6 +77,16 @@ def test_many_files_are_one_sweep_and_a_refused_one_does_not_lose_the_others(per
     assert states == {"CANCELLED"}
 
 
+def test_many_files_that_ask_for_different_things_have_one_table_and_json_has_all_of_them(person: Person) -> None:
+    small = "resources: {{cpus: 1, memory: {}MiB}}\ntime: 5m\nrun: 'true'\n"
+    files = [person.spec(f"name: part-{n}\n{small.format(8 + n)}", f"part-{n}.yaml") for n in range(30)]
+    head, _, *rows = person.hpc("plan", *files).splitlines()
+    assert head.startswith("plan for 30 jobs that ask for 30 different things; $0.00 in all; the first starts now, ")
+    assert [row.split()[:2] for row in rows] == [["30", "here/local"]]
+    assert person.try_hpc("submit", *files, "--dry-run").stderr.splitlines()[0].startswith("plan for 30 jobs")
+    assert len(json.loads(person.hpc("plan", *files, "--json"))) == 30
+
+
 def test_logs_and_outputs_of_all_jobs_of_a_sweep_come_together(person: Person) -> None:
     files = [
         person.spec(f"name: say-{n}\n{SMALL}outputs: [out]\nrun: echo word {n} | tee out\n", f"say-{n}.yaml")
