@@ -13,7 +13,7 @@ from hybridhpc.decide import recover
 from hybridhpc.decide.recover import Evidence
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import Array, JobSpec, JobStatus, Seconds, Work
-from hybridhpc.schedulers.slurm_text import parse_indices
+from hybridhpc.schedulers.lists import parse_indices
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import Transport
 from hybridhpc.values import dataclass

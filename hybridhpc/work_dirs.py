@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from hybridhpc.errands import WORK
 from hybridhpc.ledger.base import Record
-from hybridhpc.schedulers.slurm_text import parse_indices
+from hybridhpc.schedulers.lists import parse_indices
 from hybridhpc.script.points import POINT
 
 CARRIED = ".carried"

@@ -13,7 +13,7 @@ from hybridhpc.decide.profile import split_names
 from hybridhpc.decide.refusal import Refusal, in_site_file, to_name, to_place, ways, without_names
 from hybridhpc.decide.spelling import spelled
 from hybridhpc.model import JobSpec, Native
-from hybridhpc.schedulers.slurm_text import parse_hosts
+from hybridhpc.schedulers.lists import parse_hosts
 from hybridhpc.sites.plugins import as_listed, entries_for, lacking
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition

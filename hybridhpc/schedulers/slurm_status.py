@@ -14,6 +14,7 @@ from hybridhpc.command import Command, CommandResult
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers.base import SAME_MOMENT
 from hybridhpc.schedulers.fold import fold
+from hybridhpc.schedulers.lists import parse_indices
 from hybridhpc.schedulers.slurm_states import CLOSED, job_state
 from hybridhpc.schedulers.slurm_survey import FULL_LISTS
 from hybridhpc.schedulers.slurm_text import (
@@ -23,7 +24,6 @@ from hybridhpc.schedulers.slurm_text import (
     fields_of,
     long_format,
     parse_count,
-    parse_indices,
     parse_time,
     split_job_id,
 )

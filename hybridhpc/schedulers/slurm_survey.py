@@ -11,18 +11,16 @@ from collections.abc import Iterator, Sequence
 
 from hybridhpc.command import Command, CommandResult
 from hybridhpc.model import JobState, Mebibytes, Seconds
+from hybridhpc.schedulers.lists import MAX_HOSTS, count_indices, parse_hosts
 from hybridhpc.schedulers.slurm_states import is_blocked, job_state, node_powered_down, node_usable
 from hybridhpc.schedulers.slurm_text import (
-    MAX_HOSTS,
     NOTHING,
     answered,
-    count_indices,
     fields_of,
     long_format,
     parse_amount,
     parse_count,
     parse_gpus,
-    parse_hosts,
     parse_limit,
     parse_time,
     parse_tres,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridhpc.model import Gpus
+from hybridhpc.schedulers import lists
 from hybridhpc.schedulers import slurm_text as text
 
 ANYTHING = st.text(max_size=60)
@@ -75,27 +76,27 @@ def test_a_job_id_is_taken_apart(words: str, parts: tuple[str, str] | None) -> N
     ],
 )
 def test_hosts_are_listed_in_order(words: str, hosts: list[str]) -> None:
-    assert list(text.parse_hosts(words)) == hosts
+    assert list(lists.parse_hosts(words)) == hosts
 
 
 @given(INDICES, st.integers(1, 9))
 def test_listing_indices_undoes_writing_them(indices: list[int], throttle: int) -> None:
     written = ",".join(map(str, indices)) + f"%{throttle}"
-    assert list(text.parse_indices(written)) == indices
-    assert text.count_indices(written) == len(indices)
+    assert list(lists.parse_indices(written)) == indices
+    assert lists.count_indices(written) == len(indices)
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(1, 10**6))
 def test_counting_agrees_with_python_and_listing_is_bounded(low: int, length: int, step: int) -> None:
     written = f"{low}-{low + length}:{step}"
     wanted = range(low, low + length + 1, step)
-    assert text.count_indices(written) == len(wanted)
-    assert text.parse_indices(written) == tuple(wanted[: text.MAX_TASKS])
+    assert lists.count_indices(written) == len(wanted)
+    assert lists.parse_indices(written) == tuple(wanted[: lists.MAX_TASKS])
 
 
 def test_a_job_of_a_billion_hosts_or_tasks_does_not_fill_the_memory() -> None:
-    assert len(text.parse_hosts("n[0-999999999]")) <= text.MAX_HOSTS + 1
-    assert len(text.parse_indices("0-4000000,5")) == text.MAX_TASKS
+    assert len(lists.parse_hosts("n[0-999999999]")) <= lists.MAX_HOSTS + 1
+    assert len(lists.parse_indices("0-4000000,5")) == lists.MAX_TASKS
 
 
 @pytest.mark.parametrize(("words", "mebibytes"), [("1000M", 1000), ("3.50G", 3584), ("250T", 262144000), ("70", 70)])
@@ -112,9 +113,9 @@ def test_no_time_is_no_time(words: str) -> None:
 def test_no_text_makes_a_traceback(words: str) -> None:
     for parse in (
         text.parse_gpus,
-        text.parse_hosts,
-        text.parse_indices,
-        text.count_indices,
+        lists.parse_hosts,
+        lists.parse_indices,
+        lists.count_indices,
         text.parse_amount,
         text.parse_time,
         text.parse_limit,
