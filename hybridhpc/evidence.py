@@ -1,7 +1,8 @@
 """What a job's own directory tells of its runs: the markers that rendered scripts leave there (docs/script.md).
 
-`start.TASK.RESTARTS` holds when and where a run began, `exit.TASK.RESTARTS` its exit code and when it ended; TASK is
-`-` where there is no array. A script taken as it is leaves none.
+`start.TASK.RESTARTS` holds when and where a run began, `exit.TASK.RESTARTS` its exit code and when it ended,
+`asked.TASK.RESTARTS` when it was asked to end; TASK is `-` where there is no array. A script taken as it is leaves
+none.
 """
 
 from __future__ import annotations
@@ -24,21 +25,23 @@ _MOST_TASKS = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Markers:
-    """The runs that began and those that ended, as pairs of task and restarts."""
+    """The runs that began, those that ended and those that were asked to end, as pairs of task and restarts."""
 
     begun: frozenset[tuple[str, int]]
     ended: frozenset[tuple[str, int]]
+    asked: frozenset[tuple[str, int]]
 
 
 def read_markers(transport: Transport, job_dir: str) -> Markers:
     """List the markers. Raises TransportError: then nothing is known of them."""
-    found: dict[str, set[tuple[str, int]]] = {"start": set(), "exit": set()}
+    found: dict[str, set[tuple[str, int]]] = {"start": set(), "exit": set(), "asked": set()}
     for name in transport.list(job_dir):
         word, _, rest = name.partition(".")
         task, _, restarts = rest.partition(".")
         if word in found and restarts.isdecimal():
             found[word].add((task, int(restarts)))
-    return Markers(begun=frozenset(found["start"]), ended=frozenset(found["exit"]))
+    begun, ended, asked = map(frozenset, found.values())
+    return Markers(begun=begun, ended=ended, asked=asked)
 
 
 def gather(
@@ -60,6 +63,9 @@ def gather(
         began_before=any(restarts == status.restarts - 1 for _, restarts in markers.begun),
         ended_before=any(restarts == status.restarts - 1 for _, restarts in markers.ended),
         done=("-", run) in markers.ended and _first_word(transport, f"{record.job_dir}/exit.-.{run}") == 0,
+        unasked=all(restarts != run for _, restarts in markers.asked | markers.ended),
+        # By the site's clock; where that differs by more than a minute, nothing is waited for.
+        fresh=status.ended_at is not None and abs(now - status.ended_at) < recover.MARKED_WITHIN,
         expired=absent_for > 0 and _expired(record, markers, transport, now),
         absent_for=absent_for,
     )

@@ -87,6 +87,10 @@ class Evidence:
     """A start marker of it was seen."""
     done: bool = False
     """Its last run left an exit marker that says 0: whatever becomes of it at its scheduler, its work is done."""
+    unasked: bool = False
+    """Its last run left no sign that it was asked to end, nor that it ended."""
+    fresh: bool = False
+    """It ended so recently that such a sign may not be seen yet."""
     expired: bool = False
     """Its last run began so long ago that nothing of it can be left: its walltime and more have passed."""
     absent_for: float = 0.0
@@ -134,6 +138,9 @@ def find_cause(seen: Evidence) -> Cause | None:
         return _loss(seen)
     if status.state is JobState.FAILED:
         return _failure(seen)
+    if status.state is JobState.TIMEOUT and seen.marks and seen.began and seen.unasked:
+        # Slurm asks what reaches its walltime to end. That had lost its node before, and its controller forgot it.
+        return None if seen.fresh else _nodes_lost(seen)
     return _CAUSES.get(status.state)
 
 
@@ -249,7 +256,9 @@ def _retry(cause: Cause, work: Work, past: Mapping[Cause, int]) -> Step:
     if cause is Cause.TIMEOUT and work.checkpoint is None:
         return Step(next=Next.GIVE_UP, why="it has no checkpoint: it would reach its walltime again")
     if used >= allowed:
-        why = f"{key} allows {allowed} new attempts" if allowed else f"{key} asks for no new attempt"
+        why = (
+            f"{key} allows {allowed} new attempt{'s' * (allowed > 1)}" if allowed else f"{key} asks for no new attempt"
+        )
         return Step(next=Next.GIVE_UP, why=f"{_WORDS[cause]}; {why}")
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**used) if cause is Cause.FAILED else 0.0
     return Step(next=Next.AGAIN, why=f"{_WORDS[cause]}; new attempt {used + 1} of {allowed} ({key})", pause=pause)

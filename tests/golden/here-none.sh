@@ -84,6 +84,7 @@ hpc_end_if_done() {
 hpc_end_as_the_first() {
   local code
   trap - EXIT
+  trap 'exit 143' TERM INT HUP
   kill "$hpc_witness" 2>/dev/null
   hpc_say "this very run began before ($(cat "$HPC_JOB_DIR/start.$hpc_run")); its end is waited for"
   until read -r code _ <"$HPC_JOB_DIR/exit.$hpc_run"; do
@@ -119,8 +120,10 @@ hpc_processes() {
 }
 
 # TERM, INT, HUP: pass TERM on to the payload. If the witness is dead, the signal was sent to every process of the job
-# and the payload has had it: a second TERM makes torchrun leave its workers behind.
+# and the payload has had it: a second TERM makes torchrun leave its workers behind. A marker says that it was asked to
+# end: one that Slurm has ended for its walltime and that nobody asked had lost its node before.
 hpc_stop() {
+  [ -n "$hpc_stopped" ] || hpc_mark asked "$(date +%s)"
   hpc_stopped=1
   [ -n "$hpc_pid" ] || exit 143
   sleep 0.2

@@ -26,7 +26,7 @@ from tests.lab.install import RefusedError
 from tests.lab.place import from_environment, is_made
 from tests.lab.up import down, up
 from tests.torture.judge import Verdict, judge
-from tests.torture.kills import VICTIMS, Crowd, Toll
+from tests.torture.kills import AGENT_VICTIMS, VICTIMS, Crowd, Toll
 from tests.torture.world import World, kill
 
 REFUSED = 77
@@ -98,21 +98,32 @@ class Torture:
         dice = random.Random(self.words.seed * 100 + number)
         agent = self.world.agent()
         while not self.over.is_set():
-            self.over.wait(dice.uniform(0.7, 5.0))
+            self.over.wait(dice.uniform(0.5, 2.0))
             if self.over.is_set():
                 break
             if not self.calm.is_set() and agent.poll() is None:
-                step = self._step()
-                kill(agent.pid)
-                self.toll.add(step, "agent")
-            if agent.poll() is not None or not self.calm.is_set():
-                agent.wait()
+                self._harm(agent, dice)
+            if agent.poll() is not None:
                 agent = self.world.agent()
         agent.terminate()
         agent.wait()
 
+    def _harm(self, agent: subprocess.Popen[str], dice: random.Random) -> None:
+        """Kill an agent, or what it has started, at a step at which that was done seldom."""
+        step, end = self.toll.thin_step(dice), time.monotonic() + 3
+        while self._step() != step and time.monotonic() < end and not self.calm.is_set():
+            time.sleep(0.02)
+        step, victim = self._step(), self.toll.rather_thin(dice, AGENT_VICTIMS)
+        if victim != "agent" and step != "follow":
+            self.crowd.kill_child(agent, step, victim, dice, patience=1)
+        elif agent.poll() is None:
+            time.sleep(dice.choice((0, 0, 0.02, 0.1, 0.3)))
+            kill(agent.pid)
+            agent.wait()
+            self.toll.add(step, "agent")
+
     def _step(self) -> str:
-        """Say what agents are at, from the ledger."""
+        """Say what the agents are at, from the ledger."""
         with suppress(sqlite3.Error):
             phases = dict(self._ask("SELECT phase, MAX(attempt) FROM attempts GROUP BY phase"))
             if "PROPOSED" in phases or phases.get("INTENT", 0) > 1:
@@ -132,6 +143,8 @@ class Torture:
         faults: list[tuple[str, Callable[[], None]]] = [
             ("others take all nodes", lambda: world.fill_near(dice.uniform(1, 5))),
             ("others take all nodes", lambda: world.fill_near(dice.uniform(1, 5))),
+            ("partition closed", lambda: world.close(dice.choice(("ada", "cpu")), dice.uniform(4, 8))),
+            ("partition closed", lambda: world.close("ada", dice.uniform(4, 8))),
             ("controller frozen", lambda: world.freeze(dice.uniform(0.5, 8))),
             ("ssh cut", lambda: world.cut_ssh(dice.uniform(0.1, 3))),
             ("disk full", lambda: world.fill_disk(dice.uniform(0.2, 2))),
@@ -211,6 +224,9 @@ def main(argv: list[str]) -> int:
     except RefusedError as refused:
         print(f"torture: refused: {refused}", file=sys.stderr)
         return REFUSED
+    if lab.cluster.accounting and not words.demonstration:
+        print(f"torture: refused: {place.directory} keeps accounts, and writes no file to count in", file=sys.stderr)
+        return REFUSED
     home = place.home / f"torture-{os.getpid()}"
     world = World(lab, home)
     torture = Torture(world, words)
@@ -253,7 +269,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     found.add_argument("--seed", type=int, default=1)
     found.add_argument("--kills", type=int, default=520, help="of clients, their programs and agents")
-    found.add_argument("--each", type=int, default=20, help="of each kind of process at least")
+    found.add_argument("--each", type=int, default=50, help="of each kind of process at least")
     found.add_argument("--minutes", type=float, default=MOST_MINUTES, help="at most; never more than 20")
     found.add_argument("--people", type=int, default=4, help="commands at once")
     found.add_argument("--agents", type=int, default=2)

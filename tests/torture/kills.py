@@ -13,11 +13,18 @@ from contextlib import suppress
 from tests.torture.world import World, descendants, kill
 
 SUBMIT_VICTIMS = ("client", "client and all it started", "submit-once", "sbatch", "ssh", "sshd")
+AGENT_VICTIMS = ("agent", "submit-once", "sbatch")
+OTHER_VICTIMS = ("client", "ssh", "sshd")
+"""Of commands that submit nothing."""
 VICTIMS = ("agent", *SUBMIT_VICTIMS)
 """What is killed in every run, each often enough to mean something."""
+STEPS = ("submit", "re-place", "follow")
+"""What an agent is at."""
 _NAMES = {"submit-once": ("sh", "dash"), "sbatch": ("sbatch",)}
 TOGETHER = (1, 1, 1, 1, 8)
 """How many jobs a command submits."""
+MOSTLY_ONE = (*(1,) * 14, 8)
+"""The same where there are few jobs for all the kills."""
 LOOK = 0.004
 """Seconds between two looks for a process that is to be killed as soon as it is there."""
 
@@ -44,10 +51,15 @@ class Toll:
             found[victim] += times
         return found
 
-    def rather_thin(self, dice: random.Random) -> str:
-        """Choose who is killed in a submission: rather those of whom few were."""
+    def rather_thin(self, dice: random.Random, victims: Sequence[str]) -> str:
+        """Choose who is killed: rather those of whom few were."""
         killed = self.by_victim
-        return dice.choices(SUBMIT_VICTIMS, [1 / (1 + killed[victim]) for victim in SUBMIT_VICTIMS])[0]
+        return dice.choices(victims, [1 / (1 + killed[victim]) ** 2 for victim in victims])[0]
+
+    def thin_step(self, dice: random.Random) -> str:
+        """Choose at which step something of an agent is killed: rather one at which little was."""
+        weights = [1 / (1 + sum(self.by_step[step, victim] for victim in AGENT_VICTIMS)) for step in STEPS]
+        return dice.choices(STEPS, weights)[0]
 
 
 class Crowd:
@@ -68,7 +80,8 @@ class Crowd:
         """Write specs for one command: their names, and the dice for what befalls them; None if there are enough."""
         with self._lock:
             dice = random.Random(self.chance.random())
-            first, count = self._number + 1, min(dice.choice(TOGETHER), self.most - self._number)
+            together = dice.choice(MOSTLY_ONE if self.restartable else TOGETHER)
+            first, count = self._number + 1, min(together, self.most - self._number)
             self._number += count
             names = [self.world.name(f"job-{number}") for number in range(first, first + count)]
             self.wanted |= set(names)
@@ -85,7 +98,7 @@ class Crowd:
         if deadly:
             with suppress(OSError):  # who was to be killed had just ended
                 step = "submit" if len(names) == 1 else "submit many"
-                self._kill_in(process, step, self.toll.rather_thin(dice), dice)
+                self._kill_in(process, step, self.toll.rather_thin(dice, SUBMIT_VICTIMS), dice)
         if len(process.communicate()[0].split()) == len(names):
             self.told |= set(names)
         return names[0] in self.told
@@ -103,12 +116,15 @@ class Crowd:
         """The jobs of one command from its submission on, with what people do about one; False if there are enough."""
         made = self.new_jobs()
         if made is None:
-            return False
+            # Asking goes on.
+            if self.restartable and self.told:
+                self._ask(self.chance.choice(sorted(self.told)), self.chance)
+            return self.restartable
         names, dice = made
         self.commands.append(names)
         if self.restartable:
             time.sleep(dice.uniform(0, 8))
-        for _ in range(dice.choice((1, 1, 2))):
+        for _ in range(dice.choice((2, 3, 4) if self.restartable else (1, 2, 3))):
             if self.submit(names, dice, deadly=True):
                 break
         if names[0] not in self.told and dice.random() < 0.6:
@@ -126,7 +142,7 @@ class Crowd:
             self.wanted.discard(name)
             self.unwanted.add(name)
         process = self.world.person.start("cancel", name)
-        self._kill_in(process, "cancel", "client", dice)
+        self._kill_in(process, "cancel", self.toll.rather_thin(dice, OTHER_VICTIMS), dice)
         process.communicate()
         for _ in range(20):
             if self.world.person.try_hpc("cancel", name).returncode == 0:
@@ -136,14 +152,16 @@ class Crowd:
     def _ask(self, name: str, dice: random.Random) -> None:
         verb = dice.choice((["wait"], ["status"], ["logs", "-f"], ["status", "--json"]))
         process = self.world.person.start(*verb, name)
-        self._kill_in(process, "follow", "client", dice)
-        process.communicate()
+        self._kill_in(process, "follow", self.toll.rather_thin(dice, OTHER_VICTIMS), dice)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=20)
+        process.kill()
 
     def _kill_in(self, process: subprocess.Popen[str], step: str, victim: str, dice: random.Random) -> None:
         """Kill somebody of a command at a random moment of its life, unless it ends before."""
         end = time.monotonic() + dice.uniform(0.02, 0.9)
         if victim in _NAMES:
-            self._kill_child(process, step, victim, dice)
+            self.kill_child(process, step, victim, dice)
             return
         while process.poll() is None and time.monotonic() < end:
             time.sleep(LOOK)
@@ -162,10 +180,13 @@ class Crowd:
         everybody = descendants(client) if victim == "client and all it started" else ()
         return [*everybody, client] if victim.startswith("client") else []
 
-    def _kill_child(self, process: subprocess.Popen[str], step: str, victim: str, dice: random.Random) -> None:
+    def kill_child(
+        self, process: subprocess.Popen[str], step: str, victim: str, dice: random.Random, patience: float = 60
+    ) -> None:
         """Kill a program that a command started, here or at the far end of its connection, some time after it began."""
         roots: tuple[Callable[[], int], ...] = (lambda: process.pid, lambda: self.world.sshd.pid)
-        while process.poll() is None:
+        end = time.monotonic() + patience
+        while process.poll() is None and time.monotonic() < end:
             for root in roots:
                 found = [pid for pid, name in descendants(root()).items() if name in _NAMES[victim]]
                 if found:

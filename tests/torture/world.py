@@ -133,6 +133,17 @@ class World:
             job = self.lab.run(*words, "--parsable", "--wrap", f"sleep {seconds}", seconds=20).strip()
             self.lab.run("scontrol", "update", f"jobid={job}", "priority=1000000", seconds=20)
 
+    def close(self, partition: str, seconds: float) -> None:
+        """Let nothing start in a partition for a while: what waits there is placed anew."""
+        if partition == "ada":
+            self.fill_near(seconds)
+            time.sleep(1)
+        try:
+            self.lab.run("scontrol", "update", f"partitionname={partition}", "state=down", seconds=20)
+            time.sleep(seconds)
+        finally:
+            self.lab.run("scontrol", "update", f"partitionname={partition}", "state=up", seconds=60)
+
     def fill_disk(self, seconds: float) -> None:
         """Let the file system of the ledger be full for a while."""
         if not self.has_disk:
@@ -175,7 +186,9 @@ class World:
         self.lab.start_node(name)
 
     def mend_nodes(self) -> None:
-        """Boot what is lost, and let the controller take it back."""
+        """Boot what is lost, and let the controller take it back; open what was closed."""
+        for partition in ("ada", "cpu"):
+            self.lab.run("scontrol", "update", f"partitionname={partition}", "state=up", check=False)
         for node in self.lab.cluster.nodes:
             self.lab.start_node(node)
         down = [node for node, state in self.lab.node_states().items() if state.startswith(("down", "drain"))]
@@ -209,6 +222,8 @@ class World:
     def end(self) -> None:
         """Put everything back."""
         self.lab.thaw()
+        for partition in ("ada", "cpu"):
+            self.lab.run("scontrol", "update", f"partitionname={partition}", "state=up", check=False)
         ids = [line.split()[0] for line in self.queue()]
         if ids:
             self.lab.run("scancel", *ids, check=False)
@@ -229,11 +244,12 @@ def descendants(pid: int) -> dict[int, str]:
     waiting = [pid] if pid else []
     while waiting:
         # Of each thread its own: quicker than a look at every process, and what is looked for lives for milliseconds.
-        for children in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
-            with suppress(OSError):
-                for child in map(int, children.read_text().split()):
-                    found[child] = Path(f"/proc/{child}/comm").read_text().strip()
-                    waiting.append(child)
+        with suppress(OSError):  # it has ended meanwhile
+            for children in [*Path(f"/proc/{waiting.pop()}/task").glob("*/children")]:
+                with suppress(OSError):
+                    for child in map(int, children.read_text().split()):
+                        found[child] = Path(f"/proc/{child}/comm").read_text().strip()
+                        waiting.append(child)
     return found
 
 

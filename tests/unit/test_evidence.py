@@ -94,3 +94,16 @@ def test_of_an_array_only_what_did_not_end_well_is_still_to_run(record: Record) 
     assert still_to_run(record, spec, TRANSPORT).array == Array(text="0,1,2,3,4,5%2", tasks=6, throttle=2)
     mark(record, exit_0_0="0 1", exit_1_0="1 1", exit_2_0="9 1", exit_2_1="0 1", exit_10_0="0 1")
     assert still_to_run(record, spec, TRANSPORT).array == Array(text="1,3,4,5%2", tasks=4, throttle=2)
+
+
+def test_who_was_asked_to_end_is_told_from_who_lost_its_node(record: Record) -> None:
+    at_limit = status(JobState.TIMEOUT, ended_at=160.0)
+
+    def found(now: float) -> tuple[bool, bool]:
+        seen = gather(record, at_limit, SITE, TRANSPORT, now=now)
+        return seen.unasked, seen.fresh
+
+    mark(record, start_x_0="100 n1")
+    assert (found(161.0), found(500.0)) == ((True, True), (True, False))
+    mark(record, asked_x_0="160")
+    assert found(161.0) == (False, True)

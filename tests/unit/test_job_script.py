@@ -103,6 +103,7 @@ def test_the_very_same_run_started_again_can_be_stopped_while_it_waits(job):
     second.terminate()
     assert second.wait(10) == 143
     assert not (job.path / "exit.-.0").exists()
+    assert not (job.path / "asked.-.0").exists(), "the first one was not asked"
     first.terminate()
     assert first.wait(10) == 143
 
@@ -147,6 +148,7 @@ def test_a_stop_signal_to_the_script_alone_is_passed_on_and_its_answer_awaited(j
         assert script.wait(10) == 5
         assert job.log.split("\n").count("heard 15") == 1
         assert job.marker("exit.-.0")[0] == "5"
+        assert (job.path / "asked.-.0").exists()
 
 
 def test_only_a_launcher_is_told_to_stop_since_it_tells_its_tasks(job):

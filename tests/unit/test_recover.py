@@ -61,6 +61,11 @@ SCRIPT = JobSpec(name="j", file="/f", digest="", resources=Resources(), payload=
         (Evidence(status=ended(JobState.NODE_FAIL), began=False), Cause.BOOT_FAIL),
         (Evidence(status=ended(JobState.NODE_FAIL), began=False, marks=False), Cause.NODE_FAIL),
         (Evidence(status=ended(JobState.TIMEOUT), began=True), Cause.TIMEOUT),
+        # Slurm asks what reaches its walltime to end: one that was not asked had lost its node.
+        (Evidence(status=ended(JobState.TIMEOUT), began=True, unasked=True), Cause.NODE_FAIL),
+        (Evidence(status=ended(JobState.TIMEOUT), began=True, unasked=True, spot=True), Cause.PREEMPTED),
+        (Evidence(status=ended(JobState.TIMEOUT), began=True, unasked=True, fresh=True), None),
+        (Evidence(status=ended(JobState.TIMEOUT), began=True, unasked=True, marks=False), Cause.TIMEOUT),
         (Evidence(status=ended(JobState.OUT_OF_MEMORY), began=True), Cause.OUT_OF_MEMORY),
         (Evidence(status=ended(JobState.CANCELLED), began=True), Cause.CANCELLED),
         (Evidence(status=ended(JobState.FAILED, exit_code=1), began=True), Cause.FAILED),
