@@ -55,23 +55,28 @@ def open_questions(questions: Questions, ranking: Ranking) -> Questions:
     return {key: questions[key] for key in keys if key in questions and key not in certain}
 
 
-def chosen(questions: Sequence[Questions], judge: Callable[[int], Ranking]) -> list[Questions]:
+def chosen(questions: Sequence[Questions], judge: Callable[[int], Ranking]) -> tuple[list[Questions], frozenset[int]]:
     """Return as many questions of several decisions as may be asked: the open ones of one decision after the other.
 
-    `judge` makes a decision, by its number, without any answer; it is not called once all sites are asked enough.
+    With them come the numbers of the decisions of which some may be open and are not asked. `judge` makes a decision,
+    by its number, without any answer; it is not called once all its sites are asked enough.
     """
     left = {site.name: MOST_OF_ALL for each in questions for site, _ in each.values()}
     found: list[Questions] = []
+    cut: set[int] = set()
     for number, each in enumerate(questions):
-        may_ask = {key: question for key, question in each.items() if left[question[0].name] > 0}
         kept: dict[str, Question] = {}
-        for key, question in open_questions(may_ask, judge(number)).items() if may_ask else ():
+        may_ask = any(left[site.name] > 0 for site, _ in each.values())
+        wanted = open_questions(each, judge(number)) if may_ask else each
+        for key, question in wanted.items():
             name = question[0].name
             if left[name] > 0:
                 left[name] -= 1
                 kept[key] = question
         found.append(kept)
-    return found
+        if len(kept) < len(wanted):
+            cut.add(number)
+    return found, frozenset(cut)
 
 
 def ask(questions: Sequence[Questions], dialects: Mapping[str, Scheduler], env: Mapping[str, str]) -> list[Estimates]:

@@ -159,9 +159,10 @@ class Planner:
         keys = [self._look_of(wish) for wish in wishes]
         first = {key: wish for key, wish in zip(reversed(keys), reversed(wishes), strict=True)}
         order = dict.fromkeys(keys)
-        cases = [self._case(first[key]) for key in order]
+        moment = Moment(history=history, outcomes=self._outcomes, now=self._clock())
+        cases = [self._case(first[key], moment) for key in order]
         counts = Counter(keys)
-        decided = dict(zip(order, self._decided(cases, [counts[key] for key in order], history, quick), strict=True))
+        decided = dict(zip(order, self._decided(cases, [counts[key] for key in order], moment, quick), strict=True))
         return tuple(
             decided[key] if wish is first[key] else replace(decided[key], plans=self._make(wish, decided[key].ranking))
             for wish, key in zip(wishes, keys, strict=True)
@@ -189,11 +190,11 @@ class Planner:
         jobs = tuple(replace(job, blocked=False) if job.job_id in own else job for job in answer.jobs)
         return replace(answer, jobs=jobs, limited=tuple(sorted(limited))) if own else answer
 
-    def _case(self, wish: Wish) -> _Case:
+    def _case(self, wish: Wish, moment: Moment) -> _Case:
         """Draft a wish for every place that might do."""
         seen = self.look(wish.spec)
         snapshots = {site.name: answer for site, answer in seen if isinstance(answer, Snapshot)}
-        candidates = candidates_that_fit(wish.spec, seen)
+        candidates = candidates_that_fit(wish.spec, seen, moment)
         drafts: dict[str, Draft] = {}
         refusals = {**dict(wish.barred), **self._elsewhere(wish)}
         for candidate in (each for each in candidates if not {each.site.name, each.key} & refusals.keys()):
@@ -204,20 +205,17 @@ class Planner:
         questions = questions_about(candidates, drafts, self._dialects)
         return _Case(wish=wish, seen=seen, drafts=drafts, refusals=refusals, questions=questions)
 
-    def _decided(
-        self, cases: Sequence[_Case], counts: Sequence[int], history: Sequence[PastJob], quick: bool
-    ) -> Iterator[Planned]:
+    def _decided(self, cases: Sequence[_Case], counts: Sequence[int], moment: Moment, quick: bool) -> Iterator[Planned]:
         """Decide cases, each for so many jobs, one behind the other."""
-        moment = Moment(history=history, outcomes=self._outcomes, now=self._clock())
         questions: Sequence[Questions] = [case.questions for case in cases]
-        asked = questions
+        asked, cut = questions, frozenset[int]()
         if (quick and any(questions)) or not within_bounds(questions):
-            asked = chosen(questions, lambda number: self._decide(cases[number], moment))
+            asked, cut = chosen(questions, lambda number: self._decide(cases[number], moment))
         answers = ask(asked, self._dialects, self._env)
-        for case, count, estimates, put in zip(cases, counts, answers, asked, strict=True):
+        for number, (case, count, estimates) in enumerate(zip(cases, counts, answers, strict=True)):
             ranking = self._decide(case, moment, estimates)
             plans = self._make(case.wish, ranking, case.drafts)
-            yield Planned(ranking=ranking, plans=plans, unasked=len(put) < len(case.questions))
+            yield Planned(ranking=ranking, plans=plans, unasked=number in cut)
             if plans and ranking.winner is not None:
                 place(moment, case.wish.spec, ranking.winner, self._snapshot(ranking.winner), count)
 

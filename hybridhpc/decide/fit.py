@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from hybridhpc.decide.candidate import Candidate
-from hybridhpc.decide.limits import Case, gpus_on, native_kind, over_limits, walltime_of
+from hybridhpc.decide.limits import Case, gpus_of, gpus_on, native_kind, over_limits, walltime_of
 from hybridhpc.decide.native import node_names, on_here, on_slurm, with_features
 from hybridhpc.decide.places import is_named, misplaced
 from hybridhpc.decide.profile import Need
@@ -131,8 +131,8 @@ def _case(spec: JobSpec, candidate: Candidate, snapshot: Snapshot, partition: Qu
             nodes = tuple(node for node in nodes if node.name in listed)
     cpus = asked.cpus or 1
     memory = asked.memory or (partition.default_memory_per_cpu or 0) * cpus
-    gpus = candidate.gpus.count if candidate.gpus else 0
-    able = [node for node in nodes if node.cpus >= cpus and node.memory >= memory and gpus_on(candidate, node) >= gpus]
+    gpus, wanted = candidate.gpus.count if candidate.gpus else 0, native_kind(candidate)
+    able = [node for node in nodes if node.cpus >= cpus and node.memory >= memory and gpus_of(wanted, node) >= gpus]
     return Case(
         spec=spec,
         candidate=candidate,

@@ -57,7 +57,11 @@ def walltime_of(case: Case) -> Seconds | None:
 
 def gpus_on(candidate: Candidate, node: Node) -> int:
     """Return how many GPUs of the kind asked for a node has."""
-    wanted = native_kind(candidate)
+    return gpus_of(native_kind(candidate), node)
+
+
+def gpus_of(wanted: str, node: Node) -> int:
+    """Return how many GPUs of a kind, in lower case, a node has; of no kind in particular: all."""
     return node.gpus if not wanted or (node.gpu_kind or "").lower() == wanted else 0
 
 

@@ -9,12 +9,12 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 
-from hybridhpc.decide.fit import Fit
+from hybridhpc.decide.fit import Fit, fits
 from hybridhpc.decide.forecast import Outlook, outlook
 from hybridhpc.decide.learned import learned_fraction, lessons
 from hybridhpc.decide.policy import Policy
 from hybridhpc.decide.promise import Outcome
-from hybridhpc.model import JobState
+from hybridhpc.model import JobSpec, JobState
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import PastJob, Snapshot
 
@@ -55,6 +55,7 @@ class Moment:
         self.fraction = learned_fraction(self.history, self.policy)
         self.lessons = lessons(outcomes, self.policy)
         self._views: dict[str, tuple[Snapshot, View]] = {}
+        self._fits: dict[tuple[int, str], tuple[JobSpec, Snapshot, list[Fit]]] = {}
 
     def view(self, site: Site, snapshot: Snapshot) -> View:
         """Return a site's future; its queue is planned when this is first asked."""
@@ -65,6 +66,14 @@ class Moment:
         made = View(outlook(snapshot, boots, self.fraction, self.policy, self.now))
         self._views[site.name] = snapshot, made
         return made
+
+    def fits(self, spec: JobSpec, site: Site, snapshot: Snapshot) -> list[Fit]:
+        """Judge every candidate of a site; of the same job at the same site once."""
+        key = id(spec), site.name
+        known = self._fits.get(key)
+        if known is None or known[0] is not spec or known[1] is not snapshot:
+            known = self._fits[key] = spec, snapshot, fits(spec, site, snapshot)
+        return known[2]
 
     def place(self, fit: Fit, snapshot: Snapshot, tasks: int) -> None:
         """Let so many equal jobs, or tasks of one, stand before all that is decided later.

@@ -43,6 +43,10 @@ class Need:
         return self.cpus, self.memory, self.gpus, self.gpu_kind, self.whole
 
 
+MOST_REMEMBERED = 64
+"""Shapes of jobs: of many that all ask for different things none comes again."""
+
+
 class Block:
     """Nodes that are alike now and in all of the plan so far."""
 
@@ -77,6 +81,8 @@ class Block:
         """Return when a node of it has room for the job's share, remembered until something is placed on it."""
         found = self.remembered.get(shape)
         if found is None:
+            if len(self.remembered) >= MOST_REMEMBERED:
+                self.remembered = {}
             found = self.remembered[shape] = self._room(need) if self._holds(need) else []
         return found
 

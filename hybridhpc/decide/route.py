@@ -9,7 +9,7 @@ from dataclasses import replace
 from hybridhpc.decide.candidate import Candidate, Choice, Forecast, Ranking
 from hybridhpc.decide.cost import over_budget, quote
 from hybridhpc.decide.explain import remarks, why_it_lost, why_it_won
-from hybridhpc.decide.fit import Fit, fits, judge
+from hybridhpc.decide.fit import Fit, fits
 from hybridhpc.decide.forecast import Run, Start, forecast_run, forecast_start, makespan
 from hybridhpc.decide.moment import Moment, View
 from hybridhpc.decide.nearest import Near, distance, nearest
@@ -94,17 +94,20 @@ def decide_at(
 def place(moment: Moment, spec: JobSpec, choice: Choice, snapshot: Snapshot, jobs: int) -> None:
     """Let so many jobs like this one stand at the chosen place before all that is decided later in this moment."""
     tasks = jobs * (spec.array.tasks if spec.array else 1)
-    moment.place(judge(spec, choice.candidate, snapshot), snapshot, tasks)
+    found = moment.fits(spec, choice.candidate.site, snapshot)
+    moment.place(next(fit for fit in found if fit.candidate == choice.candidate), snapshot, tasks)
 
 
-def candidates_that_fit(spec: JobSpec, sites: Sequence[Sighting]) -> tuple[Candidate, ...]:
+def candidates_that_fit(
+    spec: JobSpec, sites: Sequence[Sighting], moment: Moment | None = None
+) -> tuple[Candidate, ...]:
     """Return the candidates worth asking their scheduler about, by name: no limit and no capacity rules them out."""
     kept = resident(spec, [site for site, _ in sites if isinstance(site, Site)])
     found = [
         fit.candidate
         for site, snapshot in _answering(sites)
         if not leaves(kept, site)
-        for fit in fits(spec, site, snapshot)
+        for fit in (moment.fits if moment else fits)(spec, site, snapshot)
         if all(refusal.doubtful for refusal in fit.refusals)
     ]
     return tuple(sorted(found, key=lambda candidate: candidate.key))
@@ -144,7 +147,7 @@ def _silence(site: Site | InvalidSite, answer: Snapshot | Silence | None) -> str
 def _judge_site(question: _Question, site: Site, snapshot: Snapshot) -> list[Choice]:
     """Judge a site's candidates; its queue is planned only if one of them may run."""
     choices = []
-    for fit in fits(question.spec, site, snapshot):
+    for fit in question.moment.fits(question.spec, site, snapshot):
         why = _refused(question, fit, snapshot)
         if why is not None:
             choices.append(why)

@@ -61,6 +61,14 @@ def test_jobs_that_are_placed_alike_and_arrays_stand_before_others_with_all_they
     assert last.ranking.winner.forecast.start.p50 == pytest.approx(200 / 2 * 5 * HOUR, rel=0.05)
 
 
+def test_a_job_that_is_spread_over_as_many_nodes_as_it_takes_takes_those_nodes():
+    """Its candidate is judged with other figures than it asks for."""
+    wide, other = wishes(2)
+    asked = replace(wide.spec.resources, cpus=128, gpus=(), spread=True)
+    first = replace(wide, spec=replace(wide.spec, resources=asked))
+    assert starts(planner("a", free=2).plan_all([first, other], ())) == [0, pytest.approx(5 * HOUR, abs=10)]
+
+
 def test_each_queue_is_planned_once_and_the_clock_is_read_once(monkeypatch):
     looked = Counter()
     plan = moment.outlook
@@ -118,8 +126,13 @@ def test_all_questions_of_a_command_go_to_a_site_together_and_are_bounded(monkey
 def test_where_a_job_starts_at_once_for_certain_no_question_is_spent_if_there_are_too_many(monkeypatch):
     told = Schedulers(monkeypatch)
     made = planner("free", "busy", scheduler="slurm", free=200, busy=busy("busy"))
-    made.plan_all(wishes(100), ())
+    found = made.plan_all(wishes(100), ())
     assert told.asked == {"busy": [estimates.MOST_OF_ALL]}
+    assert sum(each.unasked for each in found) == 100 - estimates.MOST_OF_ALL
+    told.asked.clear()
+    sure = planner("free", scheduler="slurm", free=200).plan_all(wishes(100), ())
+    assert told.asked == {}
+    assert not any(each.unasked for each in sure)
 
 
 def test_an_estimate_holds_for_the_first_job_that_is_placed_and_for_no_other(monkeypatch):
