@@ -25,6 +25,7 @@ from hybridhpc.script.plan import Plan
 from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.submitting import Outcome, Submitter, Told, job_root, silent, taken_up
+from hybridhpc.tasks import Tasks, ask_tasks
 from hybridhpc.transports.base import MAX_OUTPUT, Transport
 from hybridhpc.work_dirs import is_sweep, work_dirs
 
@@ -223,9 +224,9 @@ class Client:
         self.ledger.announced([record.token])
         return outcome.record
 
-    def tasks(self, records: Sequence[Record]) -> dict[str, dict[int, JobStatus]]:
-        """Return, by token, what is known now of each task of arrays. Raises HpcError if a site is silent."""
-        return following.ask_tasks(records, self.sites, self.env)
+    def tasks(self, arrays: Sequence[Record]) -> Tasks:
+        """Return what is known now of each task of arrays: of what has ended no site is asked for long."""
+        return ask_tasks(arrays, self.sites, self.env)
 
     def has_ended(self, record: Record) -> bool:
         """Whether a rendered script has left an exit marker: cheap to ask of a site on this machine."""

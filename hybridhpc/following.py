@@ -67,43 +67,28 @@ def _apart(records: Sequence[Record]) -> list[list[Record]]:
     return [list(group.values()) for group in groups]
 
 
-def ask_tasks(
-    records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]
-) -> dict[str, dict[int, JobStatus]]:
-    """Return, by token, what is known of each task of arrays, ended ones too. Raises HpcError if a site is silent."""
-    found: dict[str, dict[int, JobStatus]] = {}
-    for name in dict.fromkeys(record.site for record in records):
-        site = registry.site_named(tuple(sites), name)
-        transport = registry.transport(site, env)
-        arrays = [record for record in records if record.site == name]
-        known = _known(site, registry.scheduler(site.scheduler), transport, arrays)
-        marked = _from_markers(transport, arrays, known)
-        for record in arrays:
-            tasks = {**marked[record.token], **_tasks_of(record, known)}
-            found[record.token] = {
-                int(index): status
-                for job_id, status in tasks.items()
-                if (index := job_id.partition("_")[2]).isdecimal()
-            }
-    return found
-
-
 def _statuses(
     site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record]
 ) -> dict[str, JobStatus]:
     """Ask the scheduler; what it has forgotten, accounting; and what that does not know, the exit markers."""
-    known = _known(site, scheduler, transport, records)
-    marked = _from_markers(transport, records, known)
+    known = ask_scheduler(site, scheduler, transport, records, within=site.probe_deadline)
+    marked = read_exits(transport, records, known)
     return {record.token: _status(record, known, marked[record.token]) for record in records}
 
 
-def _known(site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record]) -> dict[str, JobStatus]:
+def ask_scheduler(
+    site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record], *, within: float
+) -> dict[str, JobStatus]:
+    """Return what a scheduler, and its accounting, say of jobs and tasks, by id. `within`: seconds for each question.
+
+    Raises HpcError if it does not answer.
+    """
     ids = [record.job_id for record in records]
-    known = dict(scheduler.parse_status(run_all(transport, scheduler.status_commands(site, ids), site.probe_deadline)))
+    known = dict(scheduler.parse_status(run_all(transport, scheduler.status_commands(site, ids), within)))
     known = _without_others(site, scheduler, transport, records, known)
     forgotten = [record for record in records if _tasks_missing(record, known)]
     if forgotten and (questions := scheduler.last_words_commands(site, [record.job_id for record in forgotten])):
-        answers = run_all(transport, questions, site.probe_deadline)
+        answers = run_all(transport, questions, within)
         submitted = {record.job_id: record.submitted_at for record in forgotten if record.submitted_at is not None}
         remembered = scheduler.parse_last_words(answers, submitted)
         known = {**remembered, **known}
@@ -149,7 +134,8 @@ def _base(job_id: str) -> str:
     return re.sub(r"[_+].*", "", job_id)
 
 
-def _tasks_of(record: Record, known: Mapping[str, JobStatus]) -> dict[str, JobStatus]:
+def tasks_of(record: Record, known: Mapping[str, JobStatus]) -> dict[str, JobStatus]:
+    """Return what is known of the tasks of an array, by their ids."""
     return {job_id: status for job_id, status in known.items() if job_id.startswith(f"{record.job_id}_")}
 
 
@@ -157,7 +143,7 @@ def _tasks_missing(record: Record, known: Mapping[str, JobStatus]) -> int:
     """Return how many tasks of a job nothing is known of: squeue forgets an array task by task."""
     if record.tasks == 1:
         return int(record.job_id not in known)
-    return max(0, record.tasks - len(_tasks_of(record, known)))
+    return max(0, record.tasks - len(tasks_of(record, known)))
 
 
 def _status(record: Record, known: Mapping[str, JobStatus], marked: Mapping[str, JobStatus]) -> JobStatus:
@@ -165,7 +151,7 @@ def _status(record: Record, known: Mapping[str, JobStatus], marked: Mapping[str,
         return known[record.job_id]
     if record.tasks == 1:
         return marked.get(record.job_id) or unknown(record, GONE)
-    whole = fold({**marked, **_tasks_of(record, known)}.values(), record.tasks)
+    whole = fold({**marked, **tasks_of(record, known)}.values(), record.tasks)
     return replace(whole, job_id=record.job_id) if whole else unknown(record, GONE)
 
 
@@ -190,8 +176,12 @@ _AT_ONCE = 500
 """Directories that one command looks through: their names are its arguments."""
 
 
-def _from_markers(
-    transport: Transport, records: Sequence[Record], known: Mapping[str, JobStatus]
+def read_exits(
+    transport: Transport,
+    records: Sequence[Record],
+    known: Mapping[str, JobStatus],
+    *,
+    within: float = _MARKERS_WITHIN,
 ) -> dict[str, dict[str, JobStatus]]:
     """Read, in one go, the exit markers of jobs of which the scheduler does not know all; by token, then job or task.
 
@@ -202,7 +192,7 @@ def _from_markers(
     missing = [record for record in records if _tasks_missing(record, known)]
     groups = [missing[start : start + _AT_ONCE] for start in range(0, len(missing), _AT_ONCE)]
     questions = [Command(argv=("sh", "-c", _MARKERS, "sh", *(record.job_dir for record in group))) for group in groups]
-    for group, answer in zip(groups, run_all(transport, questions, _MARKERS_WITHIN) if groups else (), strict=True):
+    for group, answer in zip(groups, run_all(transport, questions, within) if groups else (), strict=True):
         for match in _MARKED.finditer(answer.text):
             record = group[int(match["number"])]
             status = _marked(record, match)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from hybridhpc.cli._output import NO_REASON, called, end_words, state_word, tell
@@ -15,7 +15,6 @@ from hybridhpc.clock import pause
 from hybridhpc.errors import JobFailed
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState
-from hybridhpc.submitting import Told
 
 GLANCE = 0.01
 """Seconds between looks for an exit marker, which makes the next question come at once."""
@@ -28,6 +27,9 @@ MOST_AT_ONCE = 4 * 1024 * 1024
 """Bytes of an output read at once: however much there is, no more is held."""
 REPEAT = "remove the cause, then submit it anew"
 _for_a_terminal = OutputOfJobs()
+
+Heard = Callable[[Sequence[Record], Sequence[bool]], None]
+"""Is called with the jobs as they are now, and which of them are over."""
 
 
 def write(content: bytes) -> None:
@@ -83,7 +85,7 @@ def _nap(client: Client, record: Record, rest: float, look: Callable[[], None]) 
 
 
 def wait_for(
-    client: Client, records: tuple[Record, ...], *, any_one: bool, until: float | None, told: Told | None = None
+    client: Client, records: tuple[Record, ...], *, any_one: bool, until: float | None, told: Heard | None = None
 ) -> tuple[Record, ...]:
     """Wait until all (or any one) are final, or the time has come; return them as they are then.
 
@@ -97,7 +99,7 @@ def wait_for(
         _say_unknown(records, said)
         done = client.over(records)
         if told:
-            told(sum(done), len(done))
+            told(records, done)
         if late or all(done) or (any_one and any(done)):
             return records
         rest = QUICK if all(record.state.final for record in records) else pace.rest(records)

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hybridhpc.cli._output import REFUSED, called, money, state_word, table
+from hybridhpc.cli._output import REFUSED, called, money, state_word, table, tell
 from hybridhpc.cli._progress import bar
+from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
 from hybridhpc.ledger.base import SWEEP_BYTES, Record
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers.endings import reason_words
 from hybridhpc.schedulers.fold import ORDER
+from hybridhpc.schedulers.lists import parse_indices
 from hybridhpc.script.points import POINTS, parse_points
 from hybridhpc.units import format_duration
 
@@ -47,13 +49,40 @@ def is_sweep(word: str, records: Sequence[Record]) -> bool:
 
 
 def points_of(client: Client, records: Sequence[Record]) -> list[Point]:
-    """Return every point of a sweep. Sites are asked about the tasks of its arrays."""
+    """Return every point of a sweep. Sites are asked about the tasks of its arrays; who does not answer is told."""
+    found = known_points(client, records)
+    for site, why in found.silent.items():
+        tell(clean(f"note: {site}: {why}; its tasks are shown as far as their exit markers tell"))
+    return found.points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """Points as far as they are known, and by site, why its scheduler did not tell."""
+
+    points: list[Point]
+    silent: Mapping[str, str]
+
+
+def known_points(client: Client, records: Sequence[Record]) -> Points:
+    """Return every point of a sweep. Of an array that COMPLETED all is known: no site is asked."""
     arrays = [record for record in records if record.tasks > 1 and record.job_id]
-    tasks = client.tasks(arrays) if arrays else {}
+    asked = client.tasks([record for record in arrays if not all_known(record)])
     found: list[Point] = []
     for record in records:
-        found += _tasks(record, tasks[record.token]) if record.token in tasks else [_whole(record)]
-    return found
+        found += _tasks(record, asked.known.get(record.token, {})) if record in arrays else [_whole(record)]
+    return Points(points=found, silent=asked.silent)
+
+
+def all_known(record: Record) -> bool:
+    """Whether nothing need be asked about the tasks of an array: each of them COMPLETED."""
+    return record.state is JobState.COMPLETED and bool(indices(record))
+
+
+def indices(record: Record) -> Sequence[int]:
+    """Return the indices of an array's tasks; none if they are not known."""
+    spec = record.plan.spec
+    return parse_indices(spec.array.text, record.tasks) if spec is not None and spec.array is not None else ()
 
 
 def _whole(record: Record) -> Point:
@@ -74,7 +103,7 @@ def _tasks(record: Record, statuses: Mapping[int, JobStatus]) -> list[Point]:
     names, rows, called = _parameters(record)
     alone = record.state if record.state in (JobState.COMPLETED, JobState.PENDING) else JobState.UNKNOWN
     found = []
-    for index in range(record.tasks) if rows else sorted(statuses):
+    for index in range(record.tasks) if rows else indices(record) or sorted(statuses):
         status = statuses.get(index)
         row = rows[index] if rows else ()
         state = status.state if status else alone
@@ -84,7 +113,7 @@ def _tasks(record: Record, statuses: Mapping[int, JobStatus]) -> list[Point]:
                 name=called[index] if called else record.name,
                 state=state,
                 word=state.value,
-                exit_code=status.exit_code if status else None,
+                exit_code=status.exit_code if status else 0 if state is JobState.COMPLETED else None,
                 signal=status.signal if status else None,
                 reason=status.reason if status else "",
                 parameters=dict(zip(names, row, strict=False)),

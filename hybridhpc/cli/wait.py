@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Sequence
 from itertools import compress
 
 import click
 
 from hybridhpc.cli._context import chosen, json_option, new_client
-from hybridhpc.cli._follow import judge, wait_for
+from hybridhpc.cli._follow import Heard, judge, wait_for
 from hybridhpc.cli._output import called, record_json, say, show_json, state_word
 from hybridhpc.cli._progress import Progress
-from hybridhpc.cli._sweep import points_of, spelled
+from hybridhpc.cli._sweep import spelled
 from hybridhpc.client import Client
-from hybridhpc.errors import HpcError, Undecided
+from hybridhpc.errors import Undecided
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
-from hybridhpc.submitting import Told
 from hybridhpc.units import parse_walltime
 
 ASK_TASKS_EVERY = 3.0
 """Seconds between questions about the tasks of arrays, which only the progress needs."""
+LIVING = (JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED)
 
 MOST_NAMED = 3
 """Jobs that are named one by one."""
@@ -42,8 +42,7 @@ def command(jobs: tuple[str, ...], any_one: bool, timeout: str | None, as_json: 
     until = client.clock() + _seconds(timeout) if timeout else None
     records = chosen(client, jobs)
     with Progress("ended") as progress:
-        told = _by_task(client, records, progress) if any(record.tasks > 1 for record in records) else progress
-        after = wait_for(client, records, any_one=any_one, until=until, told=told)
+        after = wait_for(client, records, any_one=any_one, until=until, told=_by_task(client, progress))
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])
     else:
@@ -74,20 +73,24 @@ def _undecided(records: list[Record], timeout: str) -> Undecided:
     return Undecided(f"not final within {timeout}: {named}{more}", hint=hint)
 
 
-def _by_task(client: Client, records: tuple[Record, ...], progress: Progress) -> Told:
-    """Return what shows how many tasks have ended, asked now and then: a sweep of values is one array."""
+def _by_task(client: Client, progress: Progress) -> Heard:
+    """Return what shows how many tasks have ended, asked now and then: a sweep of values is one array.
+
+    Only of arrays that live, and whose site answers, is there anything to ask.
+    """
     asked_at = -ASK_TASKS_EVERY
 
-    def told(done: int, of: int) -> None:
+    def heard(records: Sequence[Record], over: Sequence[bool]) -> None:
         nonlocal asked_at
-        if done < of and client.clock() < asked_at + ASK_TASKS_EVERY:
+        living = [record for record in records if record.tasks > 1 and record.state in LIVING]
+        if living and client.clock() < asked_at + ASK_TASKS_EVERY:
             return
         asked_at = client.clock()
-        with contextlib.suppress(HpcError):
-            points = points_of(client, records)
-            progress(sum(point.state.final for point in points), len(points))
+        known = client.tasks(living).known if living else {}
+        ended = sum(status.state.final for tasks in known.values() for status in tasks.values())
+        progress(ended + sum(compress((record.tasks for record in records), over)), sum(r.tasks for r in records))
 
-    return told
+    return heard
 
 
 def _seconds(text: str) -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import click
 
 from hybridhpc import probe
+from hybridhpc.at_once import AtOnce
 from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
-from hybridhpc.cli._output import called, record_json, say, show_json, state_word, waits_for_boot
-from hybridhpc.cli._sweep import points_of
+from hybridhpc.cli._output import called, record_json, say, show_json, state_word, tell, waits_for_boot
+from hybridhpc.cli._sweep import all_known, indices, known_points
 from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
-from hybridhpc.errors import HpcError, NotFound
+from hybridhpc.errors import HpcError, NotFound, TransportError
 from hybridhpc.evidence import read_markers
 from hybridhpc.following import as_known, log_path
 from hybridhpc.ledger.base import Phase, Record
@@ -23,7 +26,10 @@ from hybridhpc.schedulers.endings import exit_words, explain_end
 from hybridhpc.schedulers.reasons import explain_reason
 from hybridhpc.schedulers.slurm_states import has_begun
 from hybridhpc.sites.snapshot import QueuedJob, Silence, Snapshot
+from hybridhpc.tasks import SHORT
 from hybridhpc.units import format_duration
+
+Answer = TypeVar("Answer")
 
 MOST_READ = 1024 * 1024
 """Bytes of an output that are read for its last line."""
@@ -46,22 +52,30 @@ def command(job: str, as_json: bool) -> None:
     (record,) = client.refresh([chosen_one(client, job)])
     if task is not None:
         record = _task(client, record, task)
-    lines = list(_words(client, record))
+    lines = _words(client, record)
     if as_json:
-        show_json({**record_json(record, client.clock()), "why": lines})
-    else:
-        for line in lines:
-            say(clean(line))
+        show_json({**record_json(record, client.clock()), "why": list(lines)})
+        return
+    # What the ledger knows is shown before a site is asked for the rest.
+    for line in lines:
+        say(clean(line))
 
 
 def _task(client: Client, record: Record, index: int) -> Record:
-    """Return the record of an array as it would be of one task alone. Raises NotFound."""
-    status = client.tasks([record])[record.token].get(index)
+    """Return the record of an array as it would be of one task alone. Raises NotFound; TransportError for a silence."""
+    asked = client.tasks([record])
+    status = asked.known[record.token].get(index)
+    alone = replace(record, job_id=f"{record.job_id}_{index}", tasks=1)
+    for site, why in asked.silent.items():
+        tell(clean(f"note: {site}: {why}"))
+    if status is None and all_known(record) and index in indices(record):
+        return replace(alone, started_at=None)
+    if status is None and asked.silent:
+        raise TransportError(f"what became of task {index} of {record.ref} is not known now", hint="ask again later")
     if status is None:
         raise NotFound(f"nothing is known of task {index} of {record.ref}", hint=f"`hpc status {record.ref}` shows it")
     known = ("state", "native_state", "reason", "started_at", "ended_at", "exit_code", "signal")
-    seen = {name: getattr(status, name) for name in known}
-    return replace(record, job_id=f"{record.job_id}_{index}", tasks=1, **seen)
+    return replace(alone, **{name: getattr(status, name) for name in known})
 
 
 def _words(client: Client, record: Record) -> Iterator[str]:
@@ -139,8 +153,10 @@ def _ended(client: Client, record: Record, now: float) -> Iterator[str]:
     if record.tasks > 1:
         yield from _failed_tasks(client, record)
         return
-    last = _last_line(client, record) if record.state is JobState.FAILED else ""
-    if last:
+    last = _soon(partial(_last_line, client, record)) if record.state is JobState.FAILED else ""
+    if last is None:
+        yield f"{record.site} gave no answer within {SHORT:g} s: the last line of its output is not known now"
+    elif last:
         yield f"the last line of its output: {last}"
     yield f"its output: {log_path(record, None)}"
 
@@ -150,9 +166,20 @@ def _beginning(client: Client, record: Record) -> Iterator[str]:
     spec = record.plan.spec
     if spec is None or not isinstance(spec.payload, Work):
         return
-    with suppress(HpcError):
-        began = read_markers(client.reach(record)[2], record.job_dir).begun
+    began = _soon(partial(_marked_begun, client, record))
+    if began is not None:
         yield "its script had begun" if began else "its script left no start marker: it seems never to have begun"
+
+
+def _marked_begun(client: Client, record: Record) -> bool | None:
+    with suppress(HpcError):
+        return bool(read_markers(client.reach(record)[2], record.job_dir).begun)
+    return None
+
+
+def _soon(ask: Callable[[], Answer]) -> Answer | None:
+    """Return an answer that comes soon: what a site adds to the end of a job is not waited for longer."""
+    return AtOnce({"": ask}, SHORT).answers().get("")
 
 
 def _is_wanted(record: Record) -> bool | None:
@@ -162,17 +189,20 @@ def _is_wanted(record: Record) -> bool | None:
 
 def _failed_tasks(client: Client, record: Record) -> Iterator[str]:
     """Yield which tasks of an array did not complete, and where to read on."""
-    with suppress(HpcError):
-        well = (JobState.COMPLETED, JobState.UNKNOWN)
-        failed = [point for point in points_of(client, [record]) if point.state not in well]
-        for point in failed[:MOST_NAMED]:
-            values = ", ".join(f"{name}={value}" for name, value in point.parameters.items())
-            how = exit_words(point.state, point.exit_code, point.signal)
-            yield " ".join(filter(None, (point.ref, f"({values})" if values else "", point.state.value, how)))
-        if len(failed) > MOST_NAMED:
-            yield f"... and {len(failed) - MOST_NAMED:,} more"
-        if failed:
-            yield f"`hpc why {failed[0].ref}` tells of one task, `hpc logs {failed[0].ref}` shows its output"
+    found = known_points(client, [record])
+    well = (JobState.COMPLETED, JobState.UNKNOWN)
+    failed = [point for point in found.points if point.state not in well]
+    for site, why in found.silent.items():
+        tasks = "which of its tasks failed is" if not failed else "what its tasks left as exit markers is all that is"
+        yield f"{site}: {why}; {tasks} {'known' if failed else 'not known'} now"
+    for point in failed[:MOST_NAMED]:
+        values = ", ".join(f"{name}={value}" for name, value in point.parameters.items())
+        how = exit_words(point.state, point.exit_code, point.signal)
+        yield " ".join(filter(None, (point.ref, f"({values})" if values else "", point.state.value, how)))
+    if len(failed) > MOST_NAMED:
+        yield f"... and {len(failed) - MOST_NAMED:,} more"
+    if failed:
+        yield f"`hpc why {failed[0].ref}` tells of one task, `hpc logs {failed[0].ref}` shows its output"
 
 
 def _last_line(client: Client, record: Record) -> str:
