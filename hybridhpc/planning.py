@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 
 from hybridhpc import probe, registry
-from hybridhpc.clock import Clock
-from hybridhpc.decide.candidate import Candidate, Choice, Ranking
+from hybridhpc.clock import Clock, zone
+from hybridhpc.decide.candidate import Candidate, Choice, Forecast, Ranking
 from hybridhpc.decide.moment import Moment
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.decide.residence import resident
 from hybridhpc.decide.route import Sighting, candidates_that_fit, decide, decide_at, place
+from hybridhpc.decide.seen import with_limits, with_own_gpu_words
+from hybridhpc.decide.waits import Awaited, as_planned, queued
 from hybridhpc.errors import HpcError, NoCandidate, Unheard
 from hybridhpc.estimates import Questions, ask, chosen, questions_about, within_bounds
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.schedulers.base import Scheduler
-from hybridhpc.schedulers.slurm_states import waits_for_limit
-from hybridhpc.script.make import Draft, draft, make_plan, script_refusal
+from hybridhpc.script.make import Draft, dependency_option, draft, make_plan, script_refusal
 from hybridhpc.script.plan import Plan, is_comparable
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
@@ -39,6 +39,8 @@ class Wish:
     cwd: str
     dependencies: tuple[tuple[str, str, str], ...] = ()
     """Kind (ok, any ...), site and job id."""
+    before: tuple[Awaited, ...] = ()
+    """Jobs of the same command that it comes after."""
     barred: tuple[tuple[str, str], ...] = ()
     """Where it must not go now, by Candidate.key or the name of a site, and why."""
 
@@ -80,13 +82,17 @@ class Planned:
 class _Case:
     """What is decided for all wishes that look alike."""
 
-    wish: Wish
-    """The first of them."""
+    wishes: Sequence[Wish]
     seen: Sequence[Sighting]
     drafts: Mapping[str, Draft]
     """By Candidate.key."""
     refusals: Mapping[str, str]
     questions: Questions
+
+    @property
+    def wish(self) -> Wish:
+        """The first of them."""
+        return self.wishes[0]
 
 
 class Planner:
@@ -142,10 +148,10 @@ class Planner:
         return self._look(here=self._here)
 
     def _look(self, *, here: Snapshot | Silence) -> Sequence[Sighting]:
-        answers = {name: self._with_limits(answer) for name, answer in self._answers.items()}
+        answers = {name: with_limits(answer, self._ask_own_jobs) for name, answer in self._answers.items()}
         if self._spared:
             answers[registry.HERE] = here
-        return [(_with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
+        return [(with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
 
     def plan_all(
         self, wishes: Sequence[Wish], history: Sequence[PastJob], *, quick: bool = False
@@ -157,14 +163,17 @@ class Planner:
         submitted.
         """
         keys = [self._look_of(wish) for wish in wishes]
-        first = {key: wish for key, wish in zip(reversed(keys), reversed(wishes), strict=True)}
-        order = dict.fromkeys(keys)
-        moment = Moment(history=history, outcomes=self._outcomes, now=self._clock())
-        cases = [self._case(first[key], moment) for key in order]
-        counts = Counter(keys)
-        decided = dict(zip(order, self._decided(cases, [counts[key] for key in order], moment, quick), strict=True))
+        now = self._clock()
+        moment = Moment(history=history, outcomes=self._outcomes, zone=zone(now), now=now)
+        alike: dict[object, list[Wish]] = {}
+        for key, wish in zip(keys, wishes, strict=True):
+            alike.setdefault(key, []).append(wish)
+        cases = [self._case(those, moment) for those in alike.values()]
+        decided = dict(zip(alike, self._decided(cases, moment, quick), strict=True))
         return tuple(
-            decided[key] if wish is first[key] else replace(decided[key], plans=self._make(wish, decided[key].ranking))
+            decided[key]
+            if wish is alike[key][0]
+            else replace(decided[key], plans=self._make(wish, decided[key].ranking))
             for wish, key in zip(wishes, keys, strict=True)
         )
 
@@ -174,24 +183,16 @@ class Planner:
 
     def _look_of(self, wish: Wish) -> object:
         """Return what a decision sees of a wish."""
-        return shape(wish.spec), resident(wish.spec, self._usable), wish.dependencies, wish.barred, wish.cwd
+        ties = wish.dependencies, wish.before, wish.barred
+        return shape(wish.spec), resident(wish.spec, self._usable), ties, wish.cwd
 
     def rank(self, spec: JobSpec, history: Sequence[PastJob]) -> Ranking:
         """Decide without drafting and without asking any scheduler's opinion: quick enough for many jobs."""
         return decide(spec, self.look(spec), history=history, now=self._clock())
 
-    def _with_limits(self, answer: Snapshot | Silence) -> Snapshot | Silence:
-        """Say where the person's own jobs wait for a limit of theirs, and let them stand before a new one."""
-        if isinstance(answer, Silence):
-            return answer
-        waiting = {job.job_id for job in answer.jobs if job.blocked and waits_for_limit(job.reason)}
-        own = {each for each in waiting if f"{answer.site}:{re.split('[_+]', each)[0]}" in self._ask_own_jobs()}
-        limited = {name for job in answer.jobs if job.job_id in own for name in job.partition.split(",")}
-        jobs = tuple(replace(job, blocked=False) if job.job_id in own else job for job in answer.jobs)
-        return replace(answer, jobs=jobs, limited=tuple(sorted(limited))) if own else answer
-
-    def _case(self, wish: Wish, moment: Moment) -> _Case:
-        """Draft a wish for every place that might do."""
+    def _case(self, wishes: Sequence[Wish], moment: Moment) -> _Case:
+        """Draft the first of wishes that look alike for every place that might do."""
+        wish = wishes[0]
         seen = self.look(wish.spec)
         snapshots = {site.name: answer for site, answer in seen if isinstance(answer, Snapshot)}
         candidates = candidates_that_fit(wish.spec, seen, moment)
@@ -203,24 +204,36 @@ class Planner:
             except HpcError as error:
                 refusals[candidate.key] = error.message
         questions = questions_about(candidates, drafts, self._dialects)
-        return _Case(wish=wish, seen=seen, drafts=drafts, refusals=refusals, questions=questions)
+        return _Case(wishes=wishes, seen=seen, drafts=drafts, refusals=refusals, questions=questions)
 
-    def _decided(self, cases: Sequence[_Case], counts: Sequence[int], moment: Moment, quick: bool) -> Iterator[Planned]:
-        """Decide cases, each for so many jobs, one behind the other."""
+    def _decided(self, cases: Sequence[_Case], moment: Moment, quick: bool) -> Iterator[Planned]:
+        """Decide cases, one behind the other."""
+        known: dict[str, Forecast] = {}
         questions: Sequence[Questions] = [case.questions for case in cases]
         asked, cut = questions, frozenset[int]()
         if (quick and any(questions)) or not within_bounds(questions):
             asked, cut = chosen(questions, lambda number: self._decide(cases[number], moment))
         answers = ask(asked, self._dialects, self._env)
-        for number, (case, count, estimates) in enumerate(zip(cases, counts, answers, strict=True)):
-            ranking = self._decide(case, moment, estimates)
+        for number, (case, estimates) in enumerate(zip(cases, answers, strict=True)):
+            ranking = self._decide(case, moment, estimates, known)
+            if ranking.winner and ranking.winner.forecast:
+                known |= dict.fromkeys((wish.request for wish in case.wishes), ranking.winner.forecast)
             plans = self._make(case.wish, ranking, case.drafts)
             yield Planned(ranking=ranking, plans=plans, unasked=number in cut)
             if plans and ranking.winner is not None:
-                place(moment, case.wish.spec, ranking.winner, self._snapshot(ranking.winner), count)
+                place(moment, case.wish.spec, ranking.winner, self._snapshot(ranking.winner), len(case.wishes))
 
-    def _decide(self, case: _Case, moment: Moment, estimates: Mapping[str, StartEstimate] | None = None) -> Ranking:
-        return decide_at(moment, case.wish.spec, case.seen, estimates=estimates, refusals=case.refusals)
+    def _decide(
+        self,
+        case: _Case,
+        moment: Moment,
+        estimates: Mapping[str, StartEstimate] | None = None,
+        known: Mapping[str, Forecast] = MappingProxyType({}),
+    ) -> Ranking:
+        """Decide a case, `known` being the forecasts of those before it by their requests."""
+        wish = case.wish
+        awaited = (*as_planned(wish.before, known), *queued(wish.dependencies))
+        return decide_at(moment, wish.spec, case.seen, estimates=estimates, refusals=case.refusals, awaited=awaited)
 
     def _draft(self, wish: Wish, candidate: Candidate, snapshot: Snapshot) -> Draft:
         """Draft a candidate, of a sweep the first array. Raises NoCandidate if it lacks what the wish needs."""
@@ -230,7 +243,7 @@ class Planner:
         refusal = script_refusal(wish.spec, candidate, snapshot)
         if refusal:
             raise NoCandidate(refusal)
-        return draft(wish.spec, candidate, self._dialects[site], snapshot, _after(wish.dependencies))
+        return draft(wish.spec, candidate, self._dialects[site], snapshot, dependency_option(wish.dependencies))
 
     def _elsewhere(self, wish: Wish) -> dict[str, str]:
         """Return the sites that know nothing of a job which a wish comes after, and why it cannot go there."""
@@ -262,13 +275,6 @@ class Planner:
         return tuple(found)
 
 
-def _after(dependencies: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
-    """Return one option for all that a job comes after: of several Slurm keeps the last (seen: 22.05)."""
-    words = {"start": "after"}
-    jobs = ",".join(f"{words.get(kind, f'after{kind}')}:{job_id}" for kind, _, job_id in dependencies)
-    return (f"--dependency={jobs}",) if jobs else ()
-
-
 def _check_runtime(spec: JobSpec, candidate: Candidate, env: Mapping[str, str]) -> None:
     """Raise NoCandidate if a job needs a container runtime that the machine it would run on, this one, lacks."""
     runtime = candidate.site.container_runtime
@@ -279,14 +285,6 @@ def _check_runtime(spec: JobSpec, candidate: Candidate, env: Mapping[str, str]) 
 
     if which(runtime, path=env.get("PATH")) is None:
         raise NoCandidate(f"the spec names an image, and {runtime} is not on PATH here")
-
-
-def _with_own_gpu_words(site: Site | InvalidSite, answer: Snapshot | Silence | None) -> Site | InvalidSite:
-    """Let a site's GPU types be asked for by their own names: Slurm tells `H100` from `h100`, people do not."""
-    if not isinstance(site, Site) or not isinstance(answer, Snapshot):
-        return site
-    kinds = sorted({node.gpu_kind for node in answer.nodes if node.gpu_kind})
-    return replace(site, gres=(*site.gres, *((kind, kind) for kind in kinds)))
 
 
 def _names_here(spec: JobSpec) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hybridhpc.cli._order import Order
 from hybridhpc.client import Client
 from hybridhpc.decide.together import Member, Tie, tie
+from hybridhpc.decide.waits import Awaited, as_planned
 from hybridhpc.errors import UsageError
 from hybridhpc.ledger.base import Record
 from hybridhpc.planning import Planned, Planner, Wish
@@ -84,15 +85,24 @@ class Placing:
 
         Raises NotFound if nothing has that name, UsageError if the dependency can never be met.
         """
-        wish, found = self.wishes[number], []
+        wish, found, before = self.wishes[number], [], list[Awaited]()
         for kind, job, inside in self.order.after[number]:
             if inside is None:
                 records = list(self._client.refresh(self._client.ledger.find_all(job)))
             else:
                 records = [seen[record.token] for record in self._submitted(inside)]
+                if not records or not all(_is_met(kind, record) for record in records):
+                    before.append(self._as_planned(kind, inside))
             found += [(kind, record.site, record.job_id) for record in records if not _is_met(kind, record)]
         barred = (*wish.barred, *self._ties.get(number, Tie()).barred, *self._ruled_out.get(number, ()))
-        return replace(wish, dependencies=tuple(found), barred=barred)
+        return replace(wish, dependencies=tuple(found), before=tuple(before), barred=barred)
+
+    def _as_planned(self, kind: str, number: int) -> Awaited:
+        """Return a job of this command as others wait for it: it is in no queue that was looked at."""
+        planned, wish = self.planned.get(number), self.wishes[number]
+        winner = planned.ranking.winner if planned else None
+        known = {wish.request: winner.forecast} if winner and winner.forecast else {}
+        return as_planned((Awaited(job=wish.spec.name, kind=kind, request=wish.request),), known)[0]
 
 
 def _is_met(kind: str, record: Record) -> bool:

@@ -49,11 +49,25 @@ def plan(snapshot: Snapshot, pace: Pace, depth: int) -> Profile:
         need = _need(job, pace.lasting(job), not exclusive.isdisjoint(partitions))
         now = min(max(1, job.tasks), left)
         left -= now
-        if all(profile.place(need, partitions) for _ in range(now)) and job.tasks > now:
+        start = _placed(profile, need, partitions, now)
+        if start is not None and job.tasks > now:
             cut.append((job, job.tasks - now))
+        elif start is not None:
+            profile.starts[job.job_id] = start
     rest = [(job, max(1, job.tasks)) for job in queue if id(job) not in planned]
     _fold(profile, [*cut, *rest], pace, exclusive)
     return profile
+
+
+def _placed(profile: Profile, need: Need, partitions: frozenset[str], tasks: int) -> float | None:
+    """Place so many tasks, and return when the last one starts; None if one never fits."""
+    latest = 0.0
+    for _ in range(tasks):
+        start = profile.place(need, partitions)
+        if start is None:
+            return None
+        latest = max(latest, start)
+    return latest
 
 
 def _fold(profile: Profile, jobs: list[tuple[QueuedJob, int]], pace: Pace, exclusive: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hybridhpc.decide.promise import Promise
-from hybridhpc.model import Gpus, Quantiles, Usd, UsdPerHour
+from hybridhpc.model import AT_ONCE, Gpus, Quantiles, Usd, UsdPerHour
 from hybridhpc.sites.site import Site
 from hybridhpc.values import dataclass
 
@@ -43,6 +43,10 @@ class Forecast:
     """Of the start's p50, the seconds in which nodes boot."""
     at_once: bool = False
     """Nothing stands before it: its scheduler's own opinion about the start would change nothing."""
+    held: bool = False
+    """It waits for its release: all times count from then."""
+    after: Quantiles = AT_ONCE
+    """It could not start before, whatever is free."""
     promise: Promise | None = None
     """The same for the ledger, with what it rests on."""
 

@@ -11,7 +11,7 @@ from hybridhpc.decide.policy import HOUR
 from hybridhpc.decide.refusal import Change, Refusal, to_time
 from hybridhpc.model import JobSpec, Quantiles, Usd, UsdPerHour
 from hybridhpc.sites.site import Price
-from hybridhpc.units import format_walltime
+from hybridhpc.units import MAX_WALLTIME, format_walltime
 
 NO_PRICE = Price().source
 """What a price says that nobody gave."""
@@ -93,7 +93,8 @@ def over_budget(spec: JobSpec, fit: Fit, quoted: Quote, task: Quantiles, boot: f
     tasks, at_once = _tasks(spec)
     highest = _hourly(price_of(fit), fit)[1]
     enough = (ceiling * HOUR / highest - at_once * boot) / tasks if highest > 0 else 0.0
-    shorter = to_time(spec, max(60, int(enough) // 60 * 60))
+    seconds = int(max(60.0, min(enough, MAX_WALLTIME)))
+    shorter = to_time(spec, seconds // 60 * 60)
     if fit.walltime is None:
         reason = f"has no walltime, so that nothing bounds its price; the ceiling is {dollars(ceiling)}"
         return Refusal(reason=reason, ways=(shorter,) if enough >= 60.0 else ())

@@ -35,6 +35,8 @@ def _row(choice: Choice, several: bool) -> tuple[str, ...]:
         return (name, "-", "-", "-", "-", "-", f"refused: {choice.refused}{hint}")
     ends = finish(choice.forecast.start, choice.forecast.run)
     start = "now" if choice.forecast.start.p90 < NOW else span(choice.forecast.start)
+    if choice.forecast.held:
+        start = "held"
     run = span(choice.forecast.run)
     return (name, start, run, dollars(choice.quote.usd), span(ends), f"{choice.score:.2f}", choice.reason)
 

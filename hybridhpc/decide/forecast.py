@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from hybridhpc.decide.backfill import Pace, plan
 from hybridhpc.decide.fit import Fit
+from hybridhpc.decide.outlook import Outlook
 from hybridhpc.decide.policy import Policy, apart, chance_after, quantile
-from hybridhpc.decide.profile import Profile
-from hybridhpc.model import JobSpec, Quantiles
+from hybridhpc.model import AT_ONCE, JobSpec, Quantiles
 from hybridhpc.sites.site import Site
-from hybridhpc.sites.snapshot import Node, PastJob, QueuedJob, Snapshot, StartEstimate
+from hybridhpc.sites.snapshot import Node, PastJob, StartEstimate
 from hybridhpc.units import format_duration, format_walltime
 from hybridhpc.values import dataclass
 
@@ -38,76 +37,36 @@ class Start:
     boot: float
     late_boot: float
     basis: str
+    after: Quantiles = AT_ONCE
+    """It could not start before, whatever is free: no queue and no boot is in that."""
     at_once: bool = False
     """Our plan finds free nodes even if every job runs to its limit: a scheduler's opinion would change nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """One site's future twice: `likely` with jobs that end when jobs usually do, `limits` with jobs at their limit."""
-
-    snapshot: Snapshot
-    likely: Profile
-    limits: Profile
-    jobs: int
-
-
-def outlook(snapshot: Snapshot, boots: Mapping[str, Quantiles], fraction: float, policy: Policy, now: float) -> Outlook:
-    """Plan a site's queue twice. `fraction`: the share of their limit that jobs usually run; `boots`: by partition."""
-    soon = {name: boot.p50 for name, boot in boots.items()}
-    late = {name: boot.p90 for name, boot in boots.items()}
-    likely = plan(snapshot, _pace(snapshot, soon, fraction, policy, now), policy.planning_depth)
-    limits = plan(snapshot, _pace(snapshot, late, 1.0, policy, now), policy.planning_depth)
-    return Outlook(snapshot=snapshot, likely=likely, limits=limits, jobs=len(snapshot.jobs))
-
-
-def _pace(snapshot: Snapshot, boots: Mapping[str, float], fraction: float, policy: Policy, now: float) -> Pace:
-    limits = {partition.name: partition.max_walltime for partition in snapshot.partitions}
-
-    def limit(job: QueuedJob) -> float:
-        return float(job.walltime or limits.get(job.partition) or policy.assumed_walltime)
-
-    def lasting(job: QueuedJob) -> float:
-        return max(1.0, limit(job) * fraction)
-
-    def remaining(job: QueuedJob) -> float:
-        started = now if job.started_at is None else min(now, job.started_at)
-        return _remaining(limit(job), now - started, fraction)
-
-    def unseen(partition: str) -> float:
-        """Half of what a running job may use is still to come, on average."""
-        whole = float(limits.get(partition) or policy.assumed_walltime)
-        return whole * (1.0 if fraction >= 1.0 else fraction / 2)
-
-    return Pace(remaining=remaining, lasting=lasting, unseen=unseen, boot=lambda name: boots.get(name, 0.0))
-
-
-def _remaining(limit: float, elapsed: float, fraction: float) -> float:
-    """Return how long a running job still runs. One that outlived its likely run time gets half as much again."""
-    if fraction >= 1.0:
-        return max(60.0, limit - elapsed)
-    likely = limit * fraction
-    if elapsed >= likely:
-        likely = min(limit, max(1.5 * elapsed, elapsed + 600.0))
-    return max(30.0, likely - elapsed)
-
-
 def forecast_start(
-    fit: Fit, view: Outlook, estimate: StartEstimate | None, history: Sequence[PastJob], policy: Policy, now: float
+    fit: Fit,
+    view: Outlook,
+    estimate: StartEstimate | None,
+    history: Sequence[PastJob],
+    policy: Policy,
+    now: float,
+    after: Quantiles = AT_ONCE,
 ) -> Start | None:
-    """Return when a fitting job would start; None if our plan finds no place at all.
+    """Return when a fitting job would start, `after` a moment (in seconds from now) at the soonest; None if our plan
+    finds no place at all. `now` is by the site's own clock.
 
     Our own backfill sets both quantiles. The scheduler's estimate is an upper bound (`sbatch --test-only` queues behind
     everything and does not backfill; seen on 22.05 to 26.05) and ignores boots, so these are added. Where jobs cannot
     be seen our plan is only a lower bound: then the estimate and the person's own waits decide, and p90 is wider.
     """
     names = frozenset(node.name for node in fit.nodes)
-    likely, limits = view.likely.earliest(fit.need, names), view.limits.earliest(fit.need, names)
+    likely = view.likely.earliest(fit.need, names, after.p50)
+    limits = view.limits.earliest(fit.need, names, after.p90)
     if likely is None or limits is None:
         return None
     boot, late_boot = likely[1], limits[1]
-    latest = limits[0] + view.limits.backlog(fit.partition.name)
-    soonest = min(likely[0] + view.likely.backlog(fit.partition.name), latest)
+    latest = limits[0] + max(0.0, view.limits.backlog(fit.partition.name) - after.p90)
+    soonest = min(likely[0] + max(0.0, view.likely.backlog(fit.partition.name) - after.p50), latest)
     told = _told(estimate, now)
     basis = f"our plan of its {view.jobs} job{'s' if view.jobs > 1 else ''}" if view.jobs else "its empty queue"
     basis += "" if told is None else " and the scheduler's estimate"
@@ -115,7 +74,9 @@ def forecast_start(
     if unseen := view.snapshot.unseen:
         told = None if told is None else told + boot
         when = _blind(fit, Quantiles(p50=soonest, p90=latest), told, len(unseen), history, policy)
-        return Start(when=when, boot=boot, late_boot=late_boot, basis=f"{basis}; unseen: {', '.join(unseen)}")
+        when = _not_before(after, boot, late_boot, when)
+        basis = f"{basis}; unseen: {', '.join(unseen)}"
+        return Start(when=when, boot=boot, late_boot=late_boot, basis=basis, after=after)
     if told is not None and fit.partition.name in view.snapshot.limited:
         # Nobody shows the limits: our plan, which does not know them, is then only a lower bound.
         soonest = max(soonest, told + boot)
@@ -124,7 +85,18 @@ def forecast_start(
     elif told is not None:
         soonest, latest = min(soonest, told + boot), min(latest, told + late_boot)
     at_once = latest <= late_boot and fit.partition.name not in view.snapshot.limited
-    return Start(when=apart(soonest, latest, policy), boot=boot, late_boot=late_boot, basis=basis, at_once=at_once)
+    sure = _not_before(after, boot, late_boot, Quantiles(p50=soonest, p90=latest))
+    # What is waited for is no queue: its length says nothing about how far the rest may err.
+    rest = apart(sure.p50 - after.p50, sure.p90 - after.p90, policy)
+    when = Quantiles(p50=after.p50 + rest.p50, p90=after.p90 + rest.p90)
+    return Start(when=when, boot=boot, late_boot=late_boot, basis=basis, after=after, at_once=at_once)
+
+
+def _not_before(after: Quantiles, boot: float, late_boot: float, when: Quantiles) -> Quantiles:
+    """Nodes boot only once the job may start: the scheduler's estimate knows what is waited for, and no boot."""
+    if after.p90 <= 0:
+        return when
+    return Quantiles(p50=max(when.p50, after.p50 + boot), p90=max(when.p90, after.p90 + late_boot))
 
 
 def _told(estimate: StartEstimate | None, now: float) -> float | None:
@@ -139,7 +111,8 @@ def _blind(
 ) -> Quantiles:
     """Forecast a start at a site of whose queue so many things are hidden."""
     place = (fit.candidate.site.name, fit.partition.name)
-    waits = [job.started_at - job.submitted_at for job in history if (job.site, job.partition) == place] or [0.0]
+    own = [job for job in history if (job.site, job.partition) == place and not job.waited_else]
+    waits = [job.started_at - job.submitted_at for job in own] or [0.0]
     p50 = max(ours.p50, quantile(waits, 0.5), 0.0) if told is None else told
     p90 = max(ours.p90, quantile(waits, 0.9), p50 * (1.0 + 0.5 * hidden))
     return Quantiles(p50=p50, p90=p90 + hidden * policy.unseen_margin)

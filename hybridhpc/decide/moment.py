@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 from functools import cached_property
 
 from hybridhpc.decide.fit import Fit, fits
-from hybridhpc.decide.forecast import Outlook, outlook
 from hybridhpc.decide.learned import learned_fraction, lessons
+from hybridhpc.decide.outlook import Outlook, outlook
 from hybridhpc.decide.policy import Policy
 from hybridhpc.decide.promise import Outcome
-from hybridhpc.model import JobSpec, JobState
+from hybridhpc.model import AT_ONCE, JobSpec, JobState, Quantiles
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import PastJob, Snapshot
 
@@ -39,7 +40,7 @@ class View:
 
 
 class Moment:
-    """History, outcomes of forecasts (latest first) and policy, at `now` in seconds since the epoch."""
+    """History, outcomes (latest first) and policy, `now` in seconds since the epoch, in the `zone` of this machine."""
 
     def __init__(
         self,
@@ -47,9 +48,11 @@ class Moment:
         history: Sequence[PastJob] = (),
         outcomes: Sequence[Outcome] = (),
         policy: Policy | None = None,
+        zone: tzinfo = UTC,
         now: float,
     ) -> None:
         self.now = now
+        self.zone = zone
         self.policy = policy or Policy()
         self.history = [job for job in history if _sound(job)]
         self.fraction = learned_fraction(self.history, self.policy)
@@ -75,8 +78,8 @@ class Moment:
             known = self._fits[key] = spec, snapshot, fits(spec, site, snapshot)
         return known[2]
 
-    def place(self, fit: Fit, snapshot: Snapshot, tasks: int) -> None:
-        """Let so many equal jobs, or tasks of one, stand before all that is decided later.
+    def place(self, fit: Fit, snapshot: Snapshot, tasks: int, after: Quantiles = AT_ONCE) -> None:
+        """Let so many equal jobs, or tasks of one, stand before all that is decided later; none starts before `after`.
 
         As many as the policy plans one by one are given their nodes, the others only add their work.
         """
@@ -84,8 +87,12 @@ class Moment:
         alone = min(tasks, max(0, self.policy.planning_depth - view.placed))
         view.placed += tasks
         limit = float(fit.walltime or self.policy.assumed_walltime)
-        for profile, lasts in ((view.future.likely, max(1.0, limit * self.fraction)), (view.future.limits, limit)):
-            profile.take(fit.need, fit.partition.name, lasts, alone, tasks - alone)
+        likely, limits = view.future.likely, view.future.limits
+        for profile, lasts, soonest in (
+            (likely, max(1.0, limit * self.fraction), after.p50),
+            (limits, limit, after.p90),
+        ):
+            profile.take(fit.need, fit.partition.name, lasts, alone, tasks - alone, soonest)
 
 
 def _sound(job: PastJob) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from hybridhpc.decide.profile import split_names
 from hybridhpc.decide.refusal import Refusal, in_site_file, to_name, to_place, ways, without_names
 from hybridhpc.decide.spelling import spelled
+from hybridhpc.decide.waits import asked_of
 from hybridhpc.model import JobSpec, Native
 from hybridhpc.schedulers.lists import parse_hosts
 from hybridhpc.sites.plugins import as_listed, entries_for, lacking
@@ -65,7 +66,7 @@ def on_slurm(
 def on_here(spec: JobSpec, site: Site, partition: str) -> list[Refusal]:
     """Return why the names of a job do not fit the embedded site, which has none of these things."""
     native = spec.native
-    found = [refusal] if (refusal := _plugins(spec, site)) else []
+    found = [refusal for refusal in (_plugins(spec, site), _waits(spec, site)) if refusal]
     given = {kind: value for kind, value in named(native).items() if own_name(site, kind, value) is None}
     if partition in split_names(native.partition or ""):
         given.pop("partition", None)
@@ -75,6 +76,17 @@ def on_here(spec: JobSpec, site: Site, partition: str) -> list[Refusal]:
     kinds = ", ".join(_word(kind) + ("" if kind in ("qos", "licenses", "nodelist") else "s") for kind in given)
     reason = f"{site.name} has no {kinds}; the job names {' and '.join(options)}"
     return [*found, Refusal(reason=reason, ways=(without_names(spec, given),))]
+
+
+def _waits(spec: JobSpec, site: Site) -> Refusal | None:
+    """Refuse options that would be passed over here: the job would run at once."""
+    asked = asked_of(spec)
+    options = [f"--{name}={value}" for name in ("begin", "dependency") if (value := getattr(asked, name))]
+    if not options:
+        return None
+    return Refusal(
+        reason=f"{site.name} is no Slurm, and would start it at once for all that it asks for: {' and '.join(options)}"
+    )
 
 
 def with_features(native: Native, site: Site, nodes: tuple[Node, ...]) -> tuple[Node, ...]:

@@ -130,26 +130,29 @@ class Profile:
         self.blocks = blocks
         self.folded: dict[str, tuple[float, float, float]] = {}
         """By partition: node-, CPU- and GPU-seconds of the jobs that were not planned one by one."""
+        self.starts: dict[str, float] = {}
+        """When each queued job that was planned starts, of an array its last task; seconds from now."""
         self._backlogs: dict[str, float] = {}
         self._members: dict[frozenset[str], list[Block]] = {}
 
-    def earliest(self, need: Need, names: Collection[str]) -> tuple[float, float] | None:
-        """Return the earliest start on these nodes behind everything planned; None if it never fits.
+    def earliest(self, need: Need, names: Collection[str], after: float = 0.0) -> tuple[float, float] | None:
+        """Return the earliest start on these nodes behind everything planned, and after; None if it never fits.
 
         With it comes how long the slowest of the chosen nodes boots, which the start includes; 0 if all are up.
         """
         counts = {block: sum(name in names for name in block.names) for block in self.blocks}
-        found = _find(need, [block for block, count in counts.items() if count], counts)
+        found = _find(need, [block for block, count in counts.items() if count], counts, after)
         if found is None:
             return None
         start, chosen = found
-        return start, max((block.boot for block, _ in chosen), default=0.0)
+        boot = max((block.boot for block, _ in chosen), default=0.0)
+        return (max(start, after + boot) if after else start), boot
 
-    def place(self, need: Need, partitions: frozenset[str]) -> bool:
-        """Reserve the earliest place for a queued job; False if it never fits."""
-        found = _find(need, self._blocks_of(partitions), None)
+    def place(self, need: Need, partitions: frozenset[str], after: float = 0.0) -> float | None:
+        """Reserve the earliest place for a job and return its start; None if it never fits."""
+        found = _find(need, self._blocks_of(partitions), None, after)
         if found is None:
-            return False
+            return None
         start, chosen = found
         for block, count in chosen:
             part = block
@@ -158,13 +161,13 @@ class Profile:
                 self.blocks.append(part)
                 self._members = {}
             part.reserve(need, start)
-        return True
+        return start
 
-    def take(self, need: Need, partition: str, lasts: float, jobs: int, more: int) -> None:
-        """Reserve places for so many equal jobs one by one; `more` of them only add their work."""
+    def take(self, need: Need, partition: str, lasts: float, jobs: int, more: int, after: float) -> None:
+        """Reserve places for so many equal jobs one by one, after a moment; `more` of them only add their work."""
         one = replace(need, lasts=lasts)
         for _ in range(jobs):
-            self.place(one, frozenset((partition,)))
+            self.place(one, frozenset((partition,)), after)
         if more:
             nodes, cpus, gpus = self.folded.get(partition, (0.0, 0.0, 0.0))
             work = more * lasts * need.nodes
@@ -203,15 +206,18 @@ class Profile:
         return max(seconds / amount if amount else 0.0 for seconds, amount in zip(work, capacity, strict=True))
 
 
-def _find(need: Need, blocks: list[Block], counts: dict[Block, int] | None) -> tuple[float, list[Offer]] | None:
+def _find(
+    need: Need, blocks: list[Block], counts: dict[Block, int] | None, after: float = 0.0
+) -> tuple[float, list[Offer]] | None:
     """Return the earliest start on enough nodes, and how many of each Block; `counts`: if not all may be used."""
     lasts, shape = need.lasts, need.shape
     open_at: list[tuple[float, float, Block]] = []
     for block in blocks:
         runs = block.remembered.get(shape)
         for since, until in block.runs(need, shape) if runs is None else runs:
-            if until - since >= lasts:
-                open_at.append((since, until - lasts, block))
+            first = since if since > after else after
+            if until - first >= lasts:
+                open_at.append((first, until - lasts, block))
     start = _earliest(open_at, need.nodes, counts)
     if start is None:
         return None

@@ -17,6 +17,7 @@ from hybridhpc.decide.places import may_go
 from hybridhpc.decide.policy import Policy, apart, weigh
 from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.decide.residence import Kept, leaves, resident
+from hybridhpc.decide.waits import Awaited, hindrance
 from hybridhpc.model import Goal, JobSpec, Quantiles
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
@@ -36,6 +37,7 @@ class _Question:
     estimates: Mapping[str, StartEstimate]
     refusals: Mapping[str, str]
     moment: Moment
+    awaited: Sequence[Awaited]
     kept: tuple[Kept, ...]
     sites: Mapping[str, Site]
 
@@ -49,16 +51,17 @@ def decide(
     history: Sequence[PastJob] = (),
     outcomes: Sequence[Outcome] = (),
     policy: Policy | None = None,
+    awaited: Sequence[Awaited] = (),
     now: float,
 ) -> Ranking:
     """Rank every candidate of every site for a job: best first, refused ones last, silent sites beside them.
 
     `estimates` (the scheduler's own) go by Candidate.key, `refusals` (by whoever drafted the script) by it or by the
     name of a site; `now` is in seconds since the epoch. `outcomes` of earlier forecasts (latest first) correct this
-    one. The order of `sites` does not matter. Raises nothing.
+    one. `awaited` are the jobs that it comes after. The order of `sites` does not matter. Raises nothing.
     """
     moment = Moment(history=history, outcomes=outcomes, policy=policy, now=now)
-    return decide_at(moment, spec, sites, estimates=estimates, refusals=refusals)
+    return decide_at(moment, spec, sites, estimates=estimates, refusals=refusals, awaited=awaited)
 
 
 def decide_at(
@@ -68,6 +71,7 @@ def decide_at(
     *,
     estimates: Mapping[str, StartEstimate] | None = None,
     refusals: Mapping[str, str] | None = None,
+    awaited: Sequence[Awaited] = (),
 ) -> Ranking:
     """Rank every candidate of every site for a job, as `decide` does, behind what was placed in a moment before."""
     known = {site.name: site for site, _ in sites if isinstance(site, Site)}
@@ -77,6 +81,7 @@ def decide_at(
         estimates=estimates or {},
         refusals=refusals or {},
         moment=moment,
+        awaited=awaited,
         kept=resident(spec, known.values()),
         sites=known,
     )
@@ -92,10 +97,12 @@ def decide_at(
 
 
 def place(moment: Moment, spec: JobSpec, choice: Choice, snapshot: Snapshot, jobs: int) -> None:
-    """Let so many jobs like this one stand at the chosen place before all that is decided later in this moment."""
+    """Let so many jobs like this one stand at their place before all that is decided later, unless they are held."""
     tasks = jobs * (spec.array.tasks if spec.array else 1)
-    found = moment.fits(spec, choice.candidate.site, snapshot)
-    moment.place(next(fit for fit in found if fit.candidate == choice.candidate), snapshot, tasks)
+    if choice.forecast is not None and not choice.forecast.held:
+        found = moment.fits(spec, choice.candidate.site, snapshot)
+        fit = next(fit for fit in found if fit.candidate == choice.candidate)
+        moment.place(fit, snapshot, tasks, choice.forecast.after)
 
 
 def candidates_that_fit(
@@ -191,7 +198,9 @@ def _judge(question: _Question, fit: Fit, view: View) -> Choice:
     """Forecast, price and weigh a candidate that can run the job."""
     spec, moment, goal = question.spec, question.moment, question.goal
     policy, now = moment.policy, moment.now
-    start = forecast_start(fit, view.future, _told(question, fit, view), moment.history, policy, now)
+    told = question.estimates.get(fit.candidate.key)
+    stopped = hindrance(spec, question.awaited, view.future, told, now, moment.zone)
+    start = forecast_start(fit, view.future, _told(question, fit, view), moment.history, policy, now, stopped.until)
     if start is None:
         return Choice(candidate=fit.candidate, refused="our plan of its queue finds no time at which the job fits")
     run = forecast_run(spec, fit, moment.history, moment.fraction, question.sites, policy)
@@ -210,11 +219,13 @@ def _judge(question: _Question, fit: Fit, view: View) -> Choice:
         run=whole,
         basis=basis,
         boot=min(start.boot, when.p50),
-        at_once=start.at_once,
+        at_once=start.at_once and not stopped.words,
+        held=stopped.held,
+        after=stopped.until,
         promise=replace(promise, start=when, run=whole),
     )
     said = Choice(candidate=fit.candidate, forecast=forecast, quote=quoted, score=score)
-    words = (*remarks(said, goal, late, run.overrun, now), *fit.notes)
+    words = (*stopped.words, *remarks(said, goal, late, run.overrun, now), *fit.notes)
     return replace(said, reason="; ".join(words), remarks=words)
 
 
@@ -226,17 +237,19 @@ def _told(question: _Question, fit: Fit, view: View) -> StartEstimate | None:
 def _corrected(question: _Question, fit: Fit, start: Start, run: Run) -> tuple[Quantiles, Quantiles, str]:
     """Return start and run time (of one task) as outcomes there correct them, and what both rest on in words.
 
-    Boots are learned, not corrected.
+    Boots are learned, not corrected; what it waits for besides its turn is neither.
     """
     site, partition, policy = fit.candidate.site.name, fit.candidate.partition, question.moment.policy
     learned, soft = question.moment.lessons, policy.softening
-    wait = Quantiles(p50=max(0.0, start.when.p50 - start.boot), p90=max(0.0, start.when.p90 - start.late_boot))
+    soon, late = start.after.p50 + start.boot, start.after.p90 + start.late_boot
+    wait = Quantiles(p50=max(0.0, start.when.p50 - soon), p90=max(0.0, start.when.p90 - late))
     at_once = learned.is_at_once(wait)
     starts = learned.start(site, partition, at_once=at_once)
     runs = learned.run(site, partition, known=run.past_runs > 0)
     wait, task = starts.applied(wait, soft), runs.applied(run.task, soft)
     limit, least = float(fit.walltime or math.inf), run.task.p50 / 20
-    when = apart(wait.p50 + start.boot, wait.p90 + start.late_boot, policy)
+    rest = apart(wait.p50 + start.boot, wait.p90 + start.late_boot, policy)
+    when = Quantiles(p50=start.after.p50 + rest.p50, p90=start.after.p90 + rest.p90)
     basis = f"start from {start.basis}{starts}; run time from {run.basis}{runs}"
     return when, Quantiles(p50=min(limit, max(least, task.p50)), p90=min(limit, max(least, task.p90))), basis
 

@@ -43,7 +43,7 @@ def status_columns(status: JobStatus) -> dict[str, object]:
 
 def past_job(row: tuple[Any, ...]) -> PastJob:
     """Return what forecasts learn from."""
-    name, site, partition, resources, submitted_at, started_at, ended_at, state = row
+    name, site, partition, resources, submitted_at, started_at, ended_at, state, waited_else = row
     return PastJob(
         name=name,
         site=site,
@@ -54,4 +54,5 @@ def past_job(row: tuple[Any, ...]) -> PastJob:
         started_at=started_at,
         ended_at=ended_at,
         completed=state == JobState.COMPLETED.value,
+        waited_else=bool(waited_else),
     )

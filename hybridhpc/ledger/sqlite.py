@@ -37,9 +37,12 @@ _STANDS = "NOT (a.phase = 'REFUSED' AND a.attempt = 1 AND j.announced = 1)"
 _STAND_FOR = """
 UPDATE jobs SET announced = 1 WHERE request = ? AND announced = 0
     AND EXISTS (SELECT 1 FROM attempts a WHERE a.token = jobs.token AND jobs.attempt = 1 AND a.phase = 'REFUSED')"""
+_OPTIONS = ('["begin",', '["dependency",', '"--begin=', '"--dependency=')
+"""By what a plan is known that has its job wait for more than its turn: options of a script, and of ours."""
+_WAITED_ELSE = " OR ".join([f"instr(a.plan, '{text}')" for text in _OPTIONS] + ["json_extract(a.plan, '$.hold')"])
 _PAST = f"""
 SELECT j.name, a.site, a.partition, json_extract(a.plan, '$.resources'), COALESCE(a.submitted_at, j.created_at),
-    a.started_at, a.ended_at, a.state {_BOTH}
+    a.started_at, a.ended_at, a.state, {_WAITED_ELSE} {_BOTH}
 WHERE a.started_at IS NOT NULL AND a.ended_at IS NOT NULL AND a.state != 'NODE_FAIL'
 ORDER BY j.created_at DESC LIMIT ?"""
 _EARLIER = "j.token IN (SELECT token FROM attempts WHERE site = ? AND job_id = ?)"

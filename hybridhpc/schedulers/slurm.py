@@ -61,8 +61,11 @@ class SlurmScheduler:
         return slurm_options.directives(spec, site, partition, gpus)
 
     def start_estimate_command(self, site: Site, options: Sequence[str], script: bytes) -> Command | None:
-        """See Scheduler.start_estimate_command. Consumes a job id at the site (all versions)."""
-        return Command(argv=("sbatch", "--test-only", *options), stdin=script)
+        """See Scheduler.start_estimate_command. Consumes a job id at the site (all versions).
+
+        In the site's own zone: a time of the day in --begin is of that.
+        """
+        return Command(argv=("env", "-u", "TZ", "sbatch", "--test-only", *options), stdin=script)
 
     def parse_start_estimate(self, answer: CommandResult) -> StartEstimate:
         """Read `sbatch: Job 4 to start at TIME using ...` (from 25.05 `TIME a using ...`) on standard error.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hybridhpc.decide.candidate import Candidate
@@ -64,6 +65,13 @@ def draft(
         return Draft(script=spec.payload.content, options=(*spec.payload.flags, *partition, *options))
     script = render_script(spec, site, candidate.partition, candidate.gpus, scheduler.name, options)
     return Draft(script=script, options=options)
+
+
+def dependency_option(dependencies: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
+    """Return one option for all that a job comes after (kind, site, id): of several Slurm keeps the last (22.05)."""
+    words = {"start": "after"}
+    jobs = ",".join(f"{words.get(kind, f'after{kind}')}:{job_id}" for kind, _, job_id in dependencies)
+    return (f"--dependency={jobs}",) if jobs else ()
 
 
 def _own_places(script: Script) -> tuple[str, ...]:

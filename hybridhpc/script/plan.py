@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import field
 
 from hybridhpc.command import StagedFile
 from hybridhpc.decide.promise import Promise
+from hybridhpc.decide.waits import asked_of
 from hybridhpc.model import JobSpec, Resources
 from hybridhpc.values import dataclass
 
-_WAITS_ELSE = re.compile(r"^(?:#SBATCH\b.*\s)?(?:--(?:begin|dependency)\b|-[bd]\b)", re.MULTILINE)
-"""Options of sbatch that make a job wait for something else than its turn."""
+_WAITS_ELSE = ("--begin", "--dependency")
+"""Options of ours that make a job wait for something else than its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,5 +75,6 @@ def demand(plan: Plan) -> object:
 
 def is_comparable(plan: Plan) -> bool:
     """Whether a job's start can be compared with its forecast: it is not held, dependent or to begin at some time."""
-    said = "\n".join([*plan.options, plan.script.decode("utf-8", "replace")])
-    return not plan.hold and _WAITS_ELSE.search(said) is None
+    if plan.hold or (plan.spec is not None and asked_of(plan.spec).anything):
+        return False
+    return not any(option.startswith(_WAITS_ELSE) for option in plan.options)

@@ -135,3 +135,5 @@ class PastJob:
     started_at: float
     ended_at: float
     completed: bool
+    waited_else: bool = False
+    """It waited for more than its turn: its release, a moment, other jobs."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -86,3 +88,28 @@ def test_a_double_dash_before_the_script_leaves_our_own_options_before_it(lab: L
     assert re.search(r"Partition=ada\b", shown)
     lab_person.hpc("wait", ref)
     assert lab_person.hpc("logs", ref).strip() == "2 --"
+
+
+@pytest.mark.parametrize("begin", ["now+2hours", "23:59", "2030-01-01"])
+def test_a_begin_is_forecast_for_when_slurm_has_it(lab: Lab, lab_person: Person, begin: str) -> None:
+    with sent(lab, "-p", "batch", "-t", "1", f"--begin={begin}") as job_id:
+        shown = lab.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%S").strip()
+        theirs = datetime.fromisoformat(shown).astimezone().timestamp() - time.time()
+    choice = of_batch(planned(lab_person, "-t", "1", f"--begin={begin}"))
+    assert choice["start_s"]["p50"] == pytest.approx(theirs, abs=30)
+    assert f"--begin={begin}: it starts in" in choice["reason"]
+
+
+def test_a_job_is_forecast_after_those_it_comes_after_and_a_chain_after_itself(lab: Lab, lab_person: Person) -> None:
+    with sent(lab, "-p", "batch", "-t", "30") as job_id:
+        Keeper.wait_for(lambda: lab.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%T").strip() == "RUNNING")
+        choice = of_batch(planned(lab_person, "-t", "1", "-d", f"afterany:{job_id}"))
+    assert choice["start_s"]["p50"] == pytest.approx(900, abs=60)
+    assert choice["start_s"]["p90"] == pytest.approx(1800, abs=60)
+    first = lab_person.spec("name: first\ntime: 2h\nrun: sleep 1\n", "first.yaml")
+    second = lab_person.spec("name: second\ntime: 1h\nafter: {ok: [first]}\nrun: sleep 1\n", "second.yaml")
+    one, two = json.loads(lab_person.hpc("plan", "--json", "--where=onprem/batch", second, first))
+    assert (one["candidates"][0]["start_s"]["p50"], one["candidates"][0]["run_s"]["p50"]) == (0, 3600)
+    (choice,) = (each for each in two["candidates"] if each["refused"] is None)
+    assert choice["start_s"]["p50"] == pytest.approx(3600, abs=10)
+    assert "it comes after first, which ends in 1h–2h" in choice["reason"]

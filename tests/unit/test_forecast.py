@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from hybridhpc.decide.fit import fits
-from hybridhpc.decide.forecast import forecast_run, forecast_start, makespan, outlook
+from hybridhpc.decide.forecast import forecast_run, forecast_start, makespan
 from hybridhpc.decide.learned import learned_fraction, lessons
+from hybridhpc.decide.outlook import outlook
 from hybridhpc.decide.policy import Policy, chance_after, expected, finish, quantile, weigh
 from hybridhpc.model import Array, Goal, Quantiles, Seconds, UsdPerHour
 from hybridhpc.sites.snapshot import StartEstimate

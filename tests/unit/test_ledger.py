@@ -24,6 +24,7 @@ from hybridhpc.model import Gpus, JobState, JobStatus, Quantiles, Resources, Sec
 from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
 from hybridhpc.script.plan_text import parse_plan, render_plan
+from tests.worlds.stage import spec
 
 PLAN = Plan(
     name="train",
@@ -182,6 +183,24 @@ def test_what_was_seen_is_kept_and_becomes_history(ledger: SqliteLedger) -> None
     (past,) = ledger.history()
     assert (past.name, past.completed, past.ended_at - past.started_at) == ("train", True, 60.0)
     assert past.resources == PLAN.resources
+    assert past.waited_else is False
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        replace(PLAN, hold=True),
+        replace(PLAN, options=("--dependency=afterok:1",)),
+        replace(PLAN, spec=spec(script=True, asked=(("begin", "tomorrow"),))),
+        replace(PLAN, spec=spec(script=True, asked=(("dependency", "afterok:1"),))),
+    ],
+)
+def test_what_waited_for_more_than_its_turn_is_known_by_that(ledger: SqliteLedger, waiting: Plan) -> None:
+    record = intend(ledger, "r", plan=waiting)
+    ledger.submitted({record.token: Submitted(job_id="1")}, now=100.0)
+    done = JobStatus(job_id="1", state=JobState.COMPLETED, native_state="COMPLETED", started_at=110.0, ended_at=170.0)
+    ledger.seen([(record, done)])
+    assert [past.waited_else for past in ledger.history()] == [True]
 
 
 def made(ledger: SqliteLedger, job_id: str) -> Record:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hybridhpc.decide.candidate import Candidate
+from hybridhpc.decide.seen import with_limits
 from hybridhpc.errors import NoCandidate
 from hybridhpc.model import JobSpec, Resources, Script, Work
 from hybridhpc.planning import Planner, Wish
@@ -21,12 +22,12 @@ def test_own_jobs_that_wait_for_a_limit_stand_before_a_new_one_and_strangers_do_
         pending("8", blocked=True, reason="AssocGrpGRES"),
         pending("9", blocked=True, reason="JobHeldUser"),
     ]
-    planner = Planner([], {}, lambda: NOW, own_jobs=lambda: frozenset({"lab:7", "lab:9", "elsewhere:8"}))
-    found = planner._with_limits(snapshot("lab", nodes(1), jobs))
+    own = frozenset({"lab:7", "lab:9", "elsewhere:8"})
+    found = with_limits(snapshot("lab", nodes(1), jobs), lambda: own)
     assert found.limited == ("gpu",)
     assert [job.blocked for job in found.jobs] == [False, True, True]
     mute = Silence(site="lab", why="no answer")
-    assert planner._with_limits(mute) is mute
+    assert with_limits(mute, lambda: own) is mute
 
 
 @pytest.mark.parametrize(

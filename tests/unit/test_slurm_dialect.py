@@ -133,7 +133,8 @@ def test_a_refused_estimate_is_a_value_and_silence_refuses_nothing() -> None:
     estimate = DIALECT.parse_start_estimate(silent)
     assert (estimate.start, estimate.refusal) == (None, "")
     command = DIALECT.start_estimate_command(SITE, ("-N2",), b"#!/bin/sh\n")
-    assert command is not None and command.argv == ("sbatch", "--test-only", "-N2") and command.stdin == b"#!/bin/sh\n"
+    assert command is not None and command.argv == ("env", "-u", "TZ", "sbatch", "--test-only", "-N2")
+    assert command.stdin == b"#!/bin/sh\n"
 
 
 def test_jobs_are_found_by_the_path_of_their_script_and_never_by_an_argument() -> None:

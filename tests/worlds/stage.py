@@ -128,16 +128,16 @@ def spec(
         file="/home/a/train.yaml",
         digest="0" * 64,
         resources=resources,
-        payload=_script(count, gpus, cpus) if more.pop("script", False) else Work(run="true"),
+        payload=_script(count, gpus, cpus, more.pop("asked", ())) if more.pop("script", False) else Work(run="true"),
         where=where,
         goal=goal,
         **more,
     )
 
 
-def _script(count, gpus, cpus):
+def _script(count, gpus, cpus, more):
     asked = {"nodes": str(count), "gpus-per-node": gpus[0] if gpus else "0", "cpus-per-task": str(cpus or 1)}
-    return Script(content=b"", path="/home/a/train.sbatch", asked=tuple(asked.items()))
+    return Script(content=b"", path="/home/a/train.sbatch", asked=(*asked.items(), *more))
 
 
 def past(hours, *, where="lab/gpu", name="train", gpus="H100:8", time=10 * HOUR, waited=0, ago=DAY, completed=True):
