@@ -22,6 +22,7 @@ from hybridhpc.transports.local import private_directory
 from hybridhpc.transports.remote import RemoteTransport
 from hybridhpc.transports.shared import open_session
 from hybridhpc.transports.ssh_config import host_and_port
+from hybridhpc.transports.ssh_keys import locked_key
 from hybridhpc.transports.talk import Child, Line, Talk
 
 _ATTEMPTS = 3
@@ -106,9 +107,32 @@ class OpenSshTransport(RemoteTransport):
         words = talk.words
         if not talk.delivered and ssh_faults.is_cut(words):
             words = self._jump_host_s_words(left) or words
+        if not talk.delivered and ssh_faults.is_denied(words) and (key := self._locked_key()):
+            return ssh_faults.locked(self._site, key, self._log_in)
         return ssh_faults.fault(
             self._site, words, delivered=talk.delivered, log_in=self._log_in, options_of=self._options_of
         )
+
+    def _locked_key(self) -> str:
+        """Return a key file that ssh would offer to the site or a jump host, were its passphrase known; empty: none."""
+        own = self._said_of(self._host)
+        jumps = [jump for value in own.get("proxyjump", []) for jump in value.split(",") if jump != "none"]
+        for options in (own, *map(self._said_of, jumps)):
+            held = self._held_keys(options.get("identityagent", [""])[0])
+            for word in options.get("identityfile", []):
+                file = Path(word).expanduser()
+                public = locked_key(file.read_bytes()) if file.is_file() and os.access(file, os.R_OK) else None
+                if public is not None and not (public and public in held):
+                    return str(file)
+        return ""
+
+    def _held_keys(self, agent: str) -> list[str]:
+        """Return the public keys that an agent (ssh_config(5), IdentityAgent) holds; none if it is silent."""
+        if agent == "none":
+            return []
+        named = {"SSH_AUTH_SOCK": str(Path(agent).expanduser())} if agent.startswith(("/", "~")) else {}
+        told = self._question(("ssh-add", "-L"), _ASKED_WITHIN, **named)
+        return told.stdout.decode("utf-8", "replace").split()
 
     def _jump_host_s_words(self, left: float) -> str:
         """Return what keeps a jump host from carrying us; with ControlPersist ssh keeps it to itself (seen: 9.2)."""
@@ -124,16 +148,27 @@ class OpenSshTransport(RemoteTransport):
 
     def _options_of(self, host: str) -> dict[str, str]:
         """Return what ssh itself takes the configuration to say of a host; nothing if it does not tell."""
+        return {name: values[-1] for name, values in self._said_of(host).items()}
+
+    def _said_of(self, host: str) -> dict[str, list[str]]:
+        """Return the same with every value: some options may be given several times."""
         told = self._ask_ssh(("-G", *ssh_config.destination(host)), _ASKED_WITHIN)
-        words = (line.partition(" ") for line in told.stdout.decode("utf-8", "replace").splitlines())
-        return {name: value for name, _, value in words}
+        found: dict[str, list[str]] = {}
+        for line in told.stdout.decode("utf-8", "replace").splitlines():
+            name, _, value = line.partition(" ")
+            found.setdefault(name, []).append(value)
+        return found
 
     def _ask_ssh(self, words: Sequence[str], within: float) -> subprocess.CompletedProcess[bytes]:
-        """Run ssh for a question of ours; one that takes too long said nothing."""
-        argv = (*self._ssh, *words)
+        """Run ssh for a question of ours."""
+        return self._question((*self._ssh, *words), within)
+
+    def _question(self, argv: Sequence[str], within: float, **named: str) -> subprocess.CompletedProcess[bytes]:
+        """Run a program for a question of ours; one that takes too long said nothing."""
+        env = {**self._env, **named}
         try:
             return subprocess.run(
-                argv, env=self._env, stdin=subprocess.DEVNULL, capture_output=True, timeout=within, check=False
+                argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=within, check=False
             )
         except (OSError, subprocess.TimeoutExpired):
             return subprocess.CompletedProcess(argv, 0, b"", b"")

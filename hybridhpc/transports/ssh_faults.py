@@ -53,7 +53,7 @@ def fault(
         return _changed_key(site, words)
     if re.search(_UNKNOWN, words):
         return _unknown_key(site, words, options_of)
-    if re.search(_DENIED, words):
+    if is_denied(words):
         return denied(site, said, log_in)
     hint = f"try it by hand: {by_hand(site)}"
     if re.search(_NO_NAME, words):
@@ -67,13 +67,27 @@ def late(site: Site, *, delivered: bool) -> TransportError:
     return kind(f"{site.host}{LATE}", hint=f"try it by hand: {by_hand(site)}")
 
 
-def denied(site: Site, said: str, log_in: str = "") -> AuthExpired:
-    """Return the error for a login that was refused."""
+def is_denied(words: str) -> bool:
+    """Whether ssh says that a login was refused."""
+    return re.search(_DENIED, words) is not None
+
+
+def locked(site: Site, key: str, log_in: str = "") -> AuthExpired:
+    """Return the error for a login that wants a key whose passphrase nobody gave: hpc never asks for one."""
+    add = (
+        f'add it to your agent: ssh-add {shell_word(key)} (no agent runs? first: eval "$(ssh-agent)"), or name the one '
+    )
+    add += "that holds it as IdentityAgent in your ssh configuration"
+    return denied(site, f"the key {key} has a passphrase, and no agent holds it", log_in, mend=add)
+
+
+def denied(site: Site, said: str, log_in: str = "", *, mend: str = "") -> AuthExpired:
+    """Return the error for a login that was refused. `mend`: what else than to log in by hand helps."""
     how = f"log in once, the connection then serves hpc: {log_in}" if log_in else f"try it by hand: {by_hand(site)}"
     renew = f"; renew it: {site.renew}" if site.renew else ""
     return AuthExpired(
         f"AUTH_EXPIRED: {site.host} does not let you in: {said}{renew}",
-        hint=f"{how}; `ssh-add -l` lists the keys that your agent holds",
+        hint=f"{mend}; or {how}" if mend else f"{how}; `ssh-add -l` lists the keys that your agent holds",
     )
 
 
