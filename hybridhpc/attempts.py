@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from hybridhpc import evidence
+from hybridhpc import evidence, remnants
 from hybridhpc.client import Client
 from hybridhpc.command import Command, Errand, Folder
 from hybridhpc.decide.recover import CERTAIN_AFTER
@@ -153,13 +153,17 @@ class Attempts:
         transport = self.client.reach(record)[2]
         found = _ABSENT if absent_for is not None else self._withdraw(record)
         certain = absent_for is not None and absent_for >= CERTAIN_AFTER
-        gone = found.taken is Taken.ABSENT and (certain or record.state is JobState.CANCELLED)
-        if found.taken is Taken.BACK or gone:
+        signed = _heeds_sign(record)
+        gone = found.taken is Taken.ABSENT and (certain or (signed and record.state is JobState.CANCELLED))
+        back = gone or found.taken in {Taken.BACK, Taken.EARLIER}
+        if back:
             self._close(record)
         never_began = record.started_at is None and not evidence.read_markers(transport, record.job_dir).begun
         if found.taken is Taken.ABSENT and never_began and not gone:
             return None
-        if (found.taken is Taken.BACK or gone) and (never_began or record.restarts):
+        if back and (never_began or record.restarts):
+            if not (signed or gone or self._is_lasting(record, found)):
+                return None
             if begun := self._begin(record, "moved", found.why):
                 return begun
             self.journal.tell(record, "dropped", "it was taken back, and you cancelled it meanwhile")
@@ -167,6 +171,12 @@ class Attempts:
             self.journal.tell(record, "unable" if found.taken is Taken.UNABLE else "stayed", found.why)
         self.client.ledger.drop_proposal(record)
         return None
+
+    def _is_lasting(self, record: Record, found: Withdrawal) -> bool:
+        """Whether its controller remembers that it was cancelled, even if it is killed now: not if it has just been."""
+        tell = self.journal.tell if found.taken is Taken.BACK else self.journal.tell_once
+        since = tell(record, "taken_back", "it goes elsewhere as soon as its controller cannot have forgotten that")
+        return self.client.clock() - since >= remnants.FORGETS
 
     def _withdraw(self, record: Record) -> Withdrawal:
         site, scheduler, transport = self.client.reach(record)
@@ -230,6 +240,11 @@ class Attempts:
             transport.put_tree(str(by_way), target)
             self.journal.tell(record, "checkpoint", f"brought from {before.site}:{source}")
         shutil.rmtree(by_way, ignore_errors=True)
+
+
+def _heeds_sign(record: Record) -> bool:
+    """Whether its script looks for the sign that another attempt has followed; one that is taken as it is does not."""
+    return record.plan.spec is not None and isinstance(record.plan.spec.payload, Work)
 
 
 def _checkpoint(spec: JobSpec | None) -> str:

@@ -196,7 +196,7 @@ def cancel(place: Place, job: int, index: int | None) -> bool:
 
 
 def withdraw(place: Place, job: int) -> str:
-    """Cancel a job if nothing of it ever began; say whether it is `taken`, `stays` or is `absent`.
+    """Cancel a job if nothing of it ever began; say whether it is `taken`, was so `earlier`, `stays` or is `absent`.
 
     A supervisor claims a task in a transaction of its own, so that there is nothing between the look and the end.
     """
@@ -210,7 +210,9 @@ def withdraw(place: Place, job: int) -> str:
             (time.time(), job),
         )
         _forget(place)
-    return "taken" if found else "absent"
+    if not found:
+        return "absent"
+    return "taken" if any(task.state == "PENDING" for task in found) else "earlier"
 
 
 def release(place: Place, job: int) -> bool:

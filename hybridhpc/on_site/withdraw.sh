@@ -5,8 +5,9 @@
 #   sh withdraw.sh ID RESTARTS
 #
 # RESTARTS: so often it was requeued when that was decided; one that was requeued since has run, and stays.
-# Prints one line, a word and why: taken (cancelled; it never began), stays (it was let go on), absent (the scheduler does
-# not know it), unable (no scontrol), unknown (repeating finds out). Slurm 20.11 to 26.05; dash, bash and busybox.
+# Prints one line, a word and why: taken (cancelled now; it never began), earlier (the same, but it was cancelled before),
+# stays (it was let go on), absent (the scheduler does not know it), unable (no scontrol), unknown (repeating finds out).
+# Slurm 20.11 to 26.05; dash, bash and busybox.
 set -fu
 
 end() {
@@ -73,7 +74,7 @@ held=$?
 look
 [ $((pending + cancelled + other)) -gt 0 ] || end absent "squeue does not know it"
 [ $other -eq 0 ] || let_go "it has begun"
-[ $pending -gt 0 ] || end taken "it was cancelled before it began"
+[ $pending -gt 0 ] || end earlier "it was cancelled before it began"
 [ $held -eq 0 ] || let_go "it cannot be held: $(in_one_line "$words")"
 words=$(scancel "$id" 2>&1) || end unknown "it is held, and cannot be cancelled: $(in_one_line "$words")"
 look

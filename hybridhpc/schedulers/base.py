@@ -70,7 +70,9 @@ class Taken(Enum):
     """What became of the wish to take a pending job back."""
 
     BACK = "taken"
-    """It is cancelled, and nothing of it ever began."""
+    """It is cancelled now, and nothing of it ever began."""
+    EARLIER = "earlier"
+    """It was cancelled before, and nothing of it ever began."""
     STAYS = "stays"
     """It has begun, and goes on."""
     ABSENT = "absent"

@@ -23,6 +23,7 @@ _REFUSED = 3
 _PATTERNS = {True: ("%j.log", "%A_%a.log"), False: ("slurm-%j.out", "slurm-%A_%a.out")}
 _TAKEN = {
     Taken.BACK: "it was cancelled before it began",
+    Taken.EARLIER: "it was cancelled before it began",
     Taken.STAYS: "it has begun",
     Taken.ABSENT: "it is unknown here",
     Taken.UNABLE: "",

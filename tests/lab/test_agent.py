@@ -318,6 +318,37 @@ def test_a_job_that_was_moved_does_not_run_where_it_was_though_the_controller_fo
     assert "another attempt has followed this one" in Path(record.job_dir, f"{record.job_id}.log").read_text()
 
 
+@pytest.mark.long
+def test_a_script_taken_as_it_is_moves_only_when_its_controller_cannot_forget_that_it_was_cancelled(
+    own_lab: Lab, tmp_path: Path
+) -> None:
+    """No sign keeps it from running where it was: its controller must remember."""
+    keeper = keeper_of(own_lab, tmp_path)
+    (keeper.person.home / "config" / "sites" / "away.yaml").write_text(
+        SITE.format(name="away", root=tmp_path / "away", price=0)
+    )
+    trace, script = tmp_path / "trace", keeper.person.home / "job.sbatch"
+    script.write_text(f"#!/bin/sh\n#SBATCH -t 5 --mem=1M\necho ran >> {trace}\n")
+    ran = json.loads(keeper.person.hpc("submit", "--json", "--where=onprem", "--begin=now+1hour", str(script)))["token"]
+    record = keeper.record(ran)
+    away = keeper.record(keeper.submit(f"name: away\n{SMALL}run: echo ran >> {trace}\n", where="away"))
+    keeper.ended(away.token)
+    trace.unlink()
+    with forgetting(own_lab):
+        assert keeper.client.ledger.propose(record, away.plan, job_root=str(tmp_path / "away")) is not None
+        assert "taken_back" in keeper.run_pass(), keeper.told
+        assert keeper.run_pass() == [], "nothing new"
+    assert queued(own_lab, record) == "PENDING"
+    keeper.later = 61.0
+    assert "taken_back" in keeper.run_pass(), "it had been forgotten: its minute begins anew"
+    assert not trace.exists()
+    keeper.later = 130.0
+    assert "submitted" in keeper.run_pass()
+    assert keeper.ended(ran).site == "away"
+    assert trace.read_text() == "ran\n"
+    assert queued(own_lab, record) == "CANCELLED"
+
+
 def test_without_scontrol_a_job_that_is_to_move_stays_and_the_reason_is_said(keeper: Keeper, tmp_path: Path) -> None:
     programs = ordinary_programs(tmp_path / "programs")
     for name in ("sbatch", "squeue", "sinfo", "scancel"):
