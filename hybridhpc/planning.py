@@ -163,8 +163,7 @@ class Planner:
         submitted.
         """
         keys = [self._look_of(wish) for wish in wishes]
-        now = self._clock()
-        moment = Moment(history=history, outcomes=self._outcomes, zone=zone(now), now=now)
+        moment = self._moment(history)
         alike: dict[object, list[Wish]] = {}
         for key, wish in zip(keys, wishes, strict=True):
             alike.setdefault(key, []).append(wish)
@@ -222,6 +221,12 @@ class Planner:
             yield Planned(ranking=ranking, plans=plans, unasked=number in cut)
             if plans and ranking.winner is not None:
                 place(moment, case.wish.spec, ranking.winner, self._snapshot(ranking.winner), len(case.wishes))
+
+    def _moment(self, history: Sequence[PastJob]) -> Moment:
+        """Return what is known once the sites have answered: what they say counts from then on."""
+        outcomes, _ = self._outcomes, self._answers
+        now = self._clock()
+        return Moment(history=history, outcomes=outcomes, zone=zone(now), now=now)
 
     def _decide(
         self,

@@ -6,6 +6,7 @@ All jobs have to wait (`--begin=now+1hour`): what is measured is how they get in
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -107,6 +108,20 @@ class Many:
             "sbatch": self._timed(lambda: self._run(*SBATCH.split(), f"--array=0-{count - 1}", "--wrap", "true")),
         }
 
+    def different(self, count: int) -> tuple[float, float]:
+        """Return the CPU seconds of `hpc plan` over all sites behind ssh: of one file, and of so many.
+
+        No two of them ask for the same memory.
+        """
+        files = [f"different-{number}.yaml" for number in range(count)]
+        for number, file in enumerate(files):
+            memory = f"resources: {{cpus: 1, memory: {20 + number}MiB}}"
+            (self.scratch / file).write_text(f"name: different-{number}\n{memory}\ntime: 5m\nrun: 'true'\n")
+        self._run("scancel", "--me")
+        plan = (self.hpc, "plan", "--where", "auto")
+        one = _cpu_seconds(lambda: self._run(*plan, files[0], env=self.over_ssh))
+        return one, _cpu_seconds(lambda: self._run(*plan, *files, env=self.over_ssh))
+
     def behind(self, count: int) -> tuple[float, float]:
         """Return the seconds of one submission over all sites behind ssh, by an empty queue and by so many jobs.
 
@@ -160,6 +175,14 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def _cpu_seconds(call: Callable[[], object]) -> float:
+    """Return what the processes that a call waits for take, whatever else the machine does."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    call()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def _fill(ledger: SqliteLedger, ids: list[str], scratch: Path) -> None:
     """Let a ledger know jobs that are in the queue, each with a plan as long as a real one."""
     plans = [
@@ -197,6 +220,10 @@ def measure(scratch: Path, lab: Path, hpc: str, note: Note) -> None:
             ratio = ways["sbatch"] / ways[name]
             what = f"{count:,} distinct jobs: {name}"
             note(what, f"{count / ways[name]:.0f}/s, {ratio:.2f} x", beside, ">= 0.4 x an sbatch loop", ratio >= 0.4)
+    one, different = many.different(1000)
+    beside = f"one file {one:.2f} s CPU"
+    what = "hpc plan of 1,000 files that ask for different things"
+    note(what, f"{different:.2f} s CPU", beside, "<= 4 s CPU", different <= 4.0)
     empty, full = many.behind(VERY_MANY)
     beside = f"{empty * 1000:.0f} ms by an empty queue"
     held = full <= empty + 0.15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,3 +78,13 @@ def test_of_places_that_a_job_misses_by_one_figure_the_nearest_is_proposed():
             refused.chosen()
         nearest = "z" if world["z"].nodes[0].gpus == 6 else "a"
         assert told.value.hint == f"it would fit at {nearest}/gpu with gpus: H100:6 or fewer"
+
+
+def test_the_clock_is_read_once_the_sites_have_answered():
+    """Their answers may take seconds, in which running jobs run on."""
+    made, read = planner(a=snapshot("a", nodes(1))), []
+    answers = made.__dict__.pop("_answers")
+    made._survey = SimpleNamespace(answers=lambda: read.append("sites") or answers)
+    made._clock = lambda: read.append("clock") or NOW
+    made.plan(Wish(spec=spec(), request="", cwd="/"), ())
+    assert read == ["sites", "clock"]
