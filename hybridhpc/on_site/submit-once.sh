@@ -397,12 +397,19 @@ judge() {
     release:*' Reason=JobHeld'*) say note "job $so_id stays held: $(in_one_line "$so_job/words")" ;;
     *) : >"$so_job/finished" ;;
     esac
-    # Slurm fails a job whose output cannot be opened, and says so nowhere.
-    so_out=${so_last##* StdOut=}
+    output_directory "$so_last"
+    [ -z "$so_out" ] || say note "the directory of its output does not exist here: $so_out"
+}
+
+# output_directory LINE: so_out, where a job that scontrol shows would write and cannot; empty if it can, or nobody knows.
+# Slurm fails a job whose output cannot be opened, and says so nowhere.
+output_directory() {
+    so_out=${1##* StdOut=}
     so_out=${so_out%% [A-Z]*=*}
-    case ${so_out%/*} in
-    *%* | '' | [!/]*) ;;
-    *) [ -d "${so_out%/*}" ] || say note "the directory of its output does not exist here: ${so_out%/*}" ;;
+    so_out=${so_out%/*}
+    case $so_out in
+    *%* | '' | [!/]*) so_out='' ;;
+    *) [ ! -d "$so_out" ] || so_out='' ;;
     esac
 }
 
@@ -511,14 +518,29 @@ one_of() {
     once "$so_marker" release "$@"
 }
 
-# release: makes all ids durable, then does what so_questions say
+# release: makes all ids durable, then does what so_questions say, and names directories of outputs that are missing
 release() {
     sync -f "$so_first" 2>/dev/null || sync
     echo readback
-    ask scontrol --oneliner 2>&1 <<EOF
+    ask scontrol --oneliner 2>&1 <<EOF | with_missing
 ${so_questions#"$so_newline"}
 EOF
     return 0
+}
+
+# with_missing: passes on what scontrol shows, and behind it the directories that outputs want and that do not exist
+with_missing() {
+    so_missing=$so_newline
+    while IFS= read -r so_line; do
+        printf '%s\n' "$so_line"
+        case $so_line in *' StdOut='*) ;; *) continue ;; esac
+        output_directory "$so_line"
+        case $so_missing in
+        *"$so_newline$so_out$so_newline"*) ;;
+        *) [ -z "$so_out" ] || so_missing=$so_missing$so_out$so_newline ;;
+        esac
+    done
+    [ "$so_missing" = "$so_newline" ] || printf 'missing%s' "$so_missing"
 }
 
 read -r so_host 2>/dev/null </proc/sys/kernel/hostname || so_host=$(uname -n)

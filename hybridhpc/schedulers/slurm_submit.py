@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from hybridhpc.command import Command, CommandResult
@@ -52,15 +53,25 @@ def parse(answer: CommandResult, submissions: Sequence[Submission]) -> tuple[Sub
 
 def _lot(answer: CommandResult, submissions: Sequence[Submission]) -> tuple[Submitted | HpcError | None, ...]:
     told, _, shown = answer.text.partition("\nreadback\n")
+    shown, _, missing_directories = shown.partition("\nmissing\n")
     parts = list(_parts(told))
     missing: tuple[Said, int] = ({}, answer.exit_code or 1)
     parts += [missing] * (len(submissions) - len(parts))
     jobs = slurm_readback.by_job(shown)
     unreached = any("unreached" in said for said, _ in parts)
-    return tuple(
+    found = (
         _of_lot(said, code, wanted, jobs, unreached=unreached, complaint=answer.complaint)
         for (said, code), wanted in zip(parts, submissions, strict=False)
     )
+    return tuple(_with_directory(each, missing_directories.splitlines()) for each in found)
+
+
+def _with_directory(found: Submitted | HpcError | None, missing: Sequence[str]) -> Submitted | HpcError | None:
+    """Add what one job alone says of the directory of its output: nothing can be written where there is none."""
+    directory = found.log.rpartition("/")[0] if isinstance(found, Submitted) else ""
+    if not isinstance(found, Submitted) or not directory or directory not in missing:
+        return found
+    return replace(found, notes=(*found.notes, f"the directory of its output does not exist here: {directory}"))
 
 
 def _parts(text: str) -> Iterator[tuple[Said, int]]:

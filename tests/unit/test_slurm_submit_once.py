@@ -397,6 +397,18 @@ def test_several_jobs_are_held_recorded_and_released_in_one_go(tmp_path: Path, s
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_of_several_jobs_those_whose_output_has_no_directory_say_so(tmp_path: Path, shell: list[str]) -> None:
+    site = FakeSite(tmp_path, shell)
+    shown = [SHOWN.format(id, "None") for id in (7, 8, 9)]
+    shown[1:] = [line.replace("/tmp/7.out", "/nonexistent/a b/7.out") for line in shown[1:]]
+    site.says(sbatch=COUNTING, scontrol="".join(f"echo '{line}'\n" for line in shown))
+    submissions = lot(site, 3)
+    told = DIALECT.parse_submit(site.run(submissions), submissions)
+    note = "the directory of its output does not exist here: /nonexistent/a b"
+    assert [each.notes for each in told if isinstance(each, Submitted)] == [(), (note,), (note,)]
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 def test_of_several_jobs_a_refused_one_hurts_no_other(tmp_path: Path, shell: list[str]) -> None:
     site = FakeSite(tmp_path, shell)
     refusing = 'case "$*" in *"number 2"*) echo "sbatch: error: no" >&2; exit 1 ;; esac\n'
