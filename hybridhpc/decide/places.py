@@ -8,7 +8,7 @@ from dataclasses import replace
 from hybridhpc.decide.candidate import Candidate
 from hybridhpc.decide.refusal import Change, Refusal, in_site_file, to_place, without_exclusion
 from hybridhpc.model import JobSpec, Mebibytes
-from hybridhpc.sites.site import Site
+from hybridhpc.sites.site import USUAL_SPEED, Site
 from hybridhpc.sites.snapshot import Node
 from hybridhpc.spec.places import CLOUD, ONPREM, Comparison, admitting, parse_comparison
 
@@ -95,11 +95,13 @@ def _compared(
         return Refusal(reason=f"{entry}: partition {candidate.partition} has no GPUs")
     for kind in kinds:
         figure = known.get(kind.lower())
-        if figure is None:
+        told = (_told(spec, site, comparison, kind),) if figure is None and kind else ()
+        if figure is None and comparison.figure == "gpu-memory":
             reason = f"{entry}: the site file of {site.name} does not say so of {kind or 'its GPUs'}"
-            return Refusal(reason=reason, ways=(_told(spec, site, comparison, kind),) if kind else ())
-        if not comparison.holds(figure):
-            return Refusal(reason=f"{entry}: {kind} has {comparison.spelled(figure)}")
+            return Refusal(reason=reason, ways=told)
+        if not comparison.holds(USUAL_SPEED if figure is None else figure):
+            said = f"has {comparison.spelled(figure)}" if figure is not None else "counts as 1: no gpu_speed names it"
+            return Refusal(reason=f"{entry}: {kind or 'any GPU'} {said}", ways=told)
     return None
 
 

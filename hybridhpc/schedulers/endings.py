@@ -31,8 +31,11 @@ _SAID_BY_THE_STATE = re.compile(
     r"NonZeroExitCode|TimeLimit|OutOfMemory|RaisedSignal\S*|NodeFail|cancelled(?: while pending)?"
 )
 """Reasons (squeue(1), JOB REASON CODES) that say no more than state and exit code do. ` (3 FAILED)` may follow."""
-_ENDS = ("DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS")
-"""Reasons of pending jobs for which Slurm itself may end them."""
+_ENDS = (
+    "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "DeadLine", "InactiveLimit", "JobLaunchFailure",
+    "SystemFailure",
+)  # fmt: skip
+"""Reasons for which Slurm itself may end jobs."""
 _COUNTS = re.compile(r"\d+ [A-Z_]+(?:, \d+ [A-Z_]+)*")
 """What stands for the reason of an array: see fold()."""
 _BY = re.compile(r"CANCELLED by (\d+)")

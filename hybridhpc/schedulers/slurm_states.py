@@ -5,6 +5,7 @@ Job states are from squeue(1) and sacct(1), JOB STATE CODES; node states from si
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from hybridhpc.model import JobState
@@ -130,8 +131,12 @@ _BLOCKED = frozenset(
 )  # fmt: skip
 """squeue(1), JOB REASON CODES: what keeps a job from taking a place in the queue, whatever becomes free."""
 
-_BLOCKED_PREFIXES = ("Assoc", "QOS", "launch_failed", "job_requeued_in_held", "JobHeld", "MaxJobs")
+_BLOCKED_PREFIXES = ("Assoc", "QOS", "launch_failed", "job_requeued_in_held", "JobHeld", "Max")
 """Limits of an account or QOS: such jobs wait for their owner's other jobs, not for nodes."""
+
+
+_PER_ACCOUNT = re.compile(r"Max\w+Per(?:Account|User)\b")
+"""What a QOS allows each account of those that use it, or (from 24.11) each person."""
 
 
 def job_state(native: str) -> JobState:
@@ -149,7 +154,8 @@ def is_blocked(reason: str) -> bool:
 
 def waits_for_limit(reason: str) -> bool:
     """Whether a job waits for other jobs of its owner to end: limits of an association or a QOS (squeue(1))."""
-    return reason.strip("() ").startswith(("Assoc", "QOSMax", "QOSGrp", "MaxJobs"))
+    word = reason.strip("() ")
+    return word.startswith(("Assoc", "QOSMax", "QOSGrp")) or _PER_ACCOUNT.match(word) is not None
 
 
 def split_node_state(native: str) -> tuple[str, str]:

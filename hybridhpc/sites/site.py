@@ -8,6 +8,9 @@ from hybridhpc.errors import Problem
 from hybridhpc.model import Mebibytes, Seconds, UsdPerHour
 from hybridhpc.values import dataclass
 
+USUAL_SPEED = 1.0
+"""Relative speed of GPUs of which a site file does not say any: for run times as well as for `gpu-speed>0.5`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
@@ -65,7 +68,7 @@ class Site:
     """A person's word for a GPU and the scheduler's: ("H100", "nvidia_h100_80gb_hbm3")."""
     gpu_memory: tuple[tuple[str, Mebibytes], ...] = ()
     gpu_speed: tuple[tuple[str, float], ...] = ()
-    """Relative speed by GPU kind; 1.0 if not named."""
+    """Relative speed by GPU kind; USUAL_SPEED if not named."""
     account: str | None = None
     qos: str | None = None
     names: tuple[tuple[str, str, str], ...] = ()
@@ -113,9 +116,9 @@ class Site:
         return next((native for word, native in self.gres if word.lower() == wanted), wanted)
 
     def speed(self, kind: str | None) -> float:
-        """Return the relative speed of a GPU kind; 1.0 if the file does not say."""
+        """Return the relative speed of a GPU kind."""
         wanted = (kind or "").lower()
-        return next((speed for word, speed in self.gpu_speed if word.lower() == wanted), 1.0)
+        return next((speed for word, speed in self.gpu_speed if word.lower() == wanted), USUAL_SPEED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

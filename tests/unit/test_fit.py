@@ -186,6 +186,16 @@ def test_where_names_and_excludes_places(where, admitted):
         assert mine.would_admit
 
 
+def test_gpus_whose_speed_is_not_named_count_as_usual_ones_everywhere():
+    assert refused(spec(where=("gpu-speed>0.5",))) == (None, None)
+    reason, way = refused(spec(where=("gpu-speed>1.5",)))
+    assert reason == "gpu-speed>1.5: H100 counts as 1: no gpu_speed names it"
+    assert way.startswith("`gpu_speed: {H100: 3}` in the site file")
+    slow = site("lab", speed={"H100": 0.4})
+    assert refused(spec(where=("gpu-speed>0.5",)), slow) == ("gpu-speed>0.5: H100 has 0.4", None)
+    assert LAB.speed("h100") == 1.0
+
+
 def two_partitions():
     both = nodes(4, partitions=("batch", "long"))
     return snapshot("lab", both, partitions=(QueuePartition(name="batch"), QueuePartition(name="long")))
