@@ -14,6 +14,11 @@ from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Silence, Snapshot
 from hybridhpc.transports.base import Transport
 
+IN_TIME = 0.9
+"""The share of a site's deadline within which its scheduler must answer: what is said of one that does not (it is
+reached, and its controller is frozen) still comes in time, in every verb."""
+_ALIVE = "is it up, and its scheduler alive? `hpc check` looks"
+
 
 class Survey:
     """A question to every site, asked when it is made; the answers are collected when they are wanted."""
@@ -35,14 +40,14 @@ def survey(sites: Sequence[Site], env: Mapping[str, str], clock: Clock) -> dict[
 
 
 def _silent(site: Site) -> Silence:
-    return Silence(site=site.name, why=f"gave no answer within {site.probe_deadline} s")
+    return Silence(site=site.name, why=f"gave no answer within {site.probe_deadline} s", fix=_ALIVE)
 
 
 def _survey_one(site: Site, env: Mapping[str, str], clock: Clock) -> Snapshot | Silence:
     try:
         dialect = registry.scheduler(site.scheduler)
         questions = dialect.survey_commands(site)
-        answers = run_all(registry.transport(site, env), questions, site.probe_deadline)
+        answers = run_all(registry.transport(site, env), questions, IN_TIME * site.probe_deadline)
         return dialect.parse_survey(site, answers, now=clock())
     except HpcError as error:
         return Silence(site=site.name, why=error.message.splitlines()[0], fix=error.hint)

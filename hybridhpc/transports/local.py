@@ -84,8 +84,11 @@ class LocalTransport:
                 done[number] = self._do(errand)
 
         AtOnce({str(number): work for number in range(min(_SIDE_BY_SIDE, len(errands)))}, within).answers()
-        silent = TransportError(f"no answer within {within:g} s", hint="is the scheduler alive? `hpc sites` asks")
-        return tuple(done.get(number, silent) for number in range(len(errands)))
+        alive = "is the scheduler alive? `scontrol ping` tells"
+        return tuple(
+            done.get(number, TransportError(f"{errand.command.argv[0]} gave no answer within {within:g} s", hint=alive))
+            for number, errand in enumerate(errands)
+        )
 
     def _do(self, errand: Errand) -> CommandResult | HpcError:
         """Do one errand; what went wrong is a value, as a thread must give one back."""
