@@ -23,7 +23,7 @@ from hybridhpc.model import JobState, JobStatus, Move
 from hybridhpc.moving import Mover, longest_first
 from hybridhpc.planning import Planner
 from hybridhpc.remnants import Remnants
-from hybridhpc.schedulers.slurm_states import CLOSED
+from hybridhpc.schedulers.words import CLOSED
 from hybridhpc.units import format_duration
 
 LEASE_LASTS = 300.0

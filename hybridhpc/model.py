@@ -253,6 +253,14 @@ class JobSpec:
     aliases: tuple[tuple[str, str], ...] = field(default=(), compare=False)  # own name of a key: as it was spelled
 
 
+class Stuck(Enum):
+    """Why a pending job never starts by itself."""
+
+    HELD = "held"
+    IN_VAIN = "in vain"
+    """What it waits for can never be met."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
     """What a scheduler says of one job now. Times are seconds since the epoch, None: not known or not yet."""
@@ -269,6 +277,7 @@ class JobStatus:
     signal: int | None = None
     nodes: str = ""
     restarts: int = 0
+    stuck: Stuck | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

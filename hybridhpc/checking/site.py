@@ -16,7 +16,6 @@ from hybridhpc.client import Client
 from hybridhpc.command import Command
 from hybridhpc.document import read_document
 from hybridhpc.errors import HpcError, NotFound, Undelivered
-from hybridhpc.schedulers.slurm_plugins import COMMAND, parse_plugin_options
 from hybridhpc.sites.plugins import PluginOptions, entries
 from hybridhpc.sites.site import Price, Site
 from hybridhpc.sites.snapshot import Silence, Snapshot
@@ -198,15 +197,16 @@ def look_at_submission(client: Client, site: Site, answer: Snapshot) -> Findings
 
 def look_at_plugins(client: Client, site: Site, answer: Snapshot) -> Findings:
     """Compare the options that plugins add to its sbatch with those that its file lists."""
-    if site.scheduler != "slurm" or site.file is None:
+    scheduler = registry.scheduler(site.scheduler)
+    question = scheduler.plugins_command(site)
+    if question is None or site.file is None:
         return
     try:
-        told = registry.transport(site, client.env).run(COMMAND)
+        there = scheduler.parse_plugins(registry.transport(site, client.env).run(question))
     except HpcError:
         return  # look_at_submission says so
-    if not told.ok:
+    if there is None:
         return  # and what sbatch complains of
-    there = parse_plugin_options(told.text)
     fix = f"write plugin_options: [{entries(there)}] into {site.file}" if there else f"leave them out of {site.file}"
     if absent := _names(site.plugin_options, there):
         yield warning(site.name, f"its sbatch has no plugin that takes {absent}, as its file says", fix)

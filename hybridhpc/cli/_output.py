@@ -13,7 +13,7 @@ from hybridhpc.cli._terminal import cell, clean, clean_lines
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState
 from hybridhpc.schedulers.endings import exit_words, reason_words
-from hybridhpc.schedulers.slurm_states import has_begun
+from hybridhpc.schedulers.words import has_begun
 from hybridhpc.units import format_duration
 
 

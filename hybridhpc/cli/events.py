@@ -11,7 +11,7 @@ from hybridhpc.cli._context import chosen_one, json_option, new_client, split_ta
 from hybridhpc.cli._output import money, say, show_json, state_word, table, tell
 from hybridhpc.cli._terminal import clean
 from hybridhpc.ledger.base import Event, Record
-from hybridhpc.schedulers.slurm_states import has_begun
+from hybridhpc.schedulers.words import has_begun
 
 
 @click.command()

@@ -16,7 +16,6 @@ from hybridhpc.cli._output import say, show_json
 from hybridhpc.client import Client
 from hybridhpc.command import Command
 from hybridhpc.errors import HpcError, TransportError, UsageError
-from hybridhpc.schedulers.slurm_plugins import COMMAND, parse_plugin_options
 from hybridhpc.sites.plugins import PluginOptions
 from hybridhpc.sites.schema import read_host, read_site_name
 from hybridhpc.sites.site import Site
@@ -154,11 +153,14 @@ def _found(client: Client, draft: Site, answer: Snapshot, name: str) -> tuple[di
 
 
 def _plugin_options(client: Client, site: Site) -> PluginOptions:
+    scheduler = registry.scheduler(site.scheduler)
+    question = scheduler.plugins_command(site)
+    if question is None:
+        return ()
     try:
-        answer = registry.transport(site, client.env).run(COMMAND)
+        return scheduler.parse_plugins(registry.transport(site, client.env).run(question)) or ()
     except TransportError:
         return ()
-    return parse_plugin_options(answer.text) if answer.ok else ()
 
 
 def _cluster_name(client: Client, site: Site) -> str:

@@ -13,7 +13,7 @@ from hybridhpc.client import Client
 from hybridhpc.errors import UsageError
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
-from hybridhpc.schedulers.slurm_states import job_state
+from hybridhpc.schedulers.words import state_called
 
 
 @click.command()
@@ -54,7 +54,7 @@ def command(jobs: tuple[str, ...], everything: bool, words: str | None, as_json:
 
 def _states(words: str) -> set[JobState]:
     """Read states by our words, or by any of Slurm's. Raises click.BadParameter for what is none."""
-    found = {word: job_state(word) for word in words.replace(",", " ").split()}
+    found = {word: state_called(word) for word in words.replace(",", " ").split()}
     unknown = [word for word, state in found.items() if state is JobState.UNKNOWN and word.upper() != "UNKNOWN"]
     if unknown or not found:
         known = f"known are {', '.join(state.value for state in JobState)}"

@@ -24,7 +24,7 @@ from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, Work
 from hybridhpc.schedulers.endings import exit_words, explain_end
 from hybridhpc.schedulers.reasons import explain_reason
-from hybridhpc.schedulers.slurm_states import has_begun
+from hybridhpc.schedulers.words import has_begun
 from hybridhpc.sites.snapshot import QueuedJob, Silence, Snapshot
 from hybridhpc.tasks import SHORT
 from hybridhpc.units import format_duration

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from enum import Enum
 
-from hybridhpc.model import JobSpec, JobState, JobStatus, Retries, Seconds, Work
-from hybridhpc.schedulers.slurm_states import CLOSED
+from hybridhpc.model import JobSpec, JobState, JobStatus, Retries, Seconds, Stuck, Work
+from hybridhpc.schedulers.words import CLOSED
 from hybridhpc.values import dataclass
 
 CERTAIN_AFTER = 120.0
@@ -120,11 +120,10 @@ def look_at(status: JobStatus, *, unwanted: bool, accounted: int) -> Look:
         return Look.UNWANTED
     if status.restarts > accounted:
         return Look.REQUEUED
-    if status.state is not JobState.PENDING:
-        return Look.NOTHING
-    if status.reason.startswith("JobHeld"):
-        return Look.HELD
-    return Look.IN_VAIN if status.reason.startswith("DependencyNeverSatisfied") else Look.NOTHING
+    return _LOOKS[status.stuck] if status.state is JobState.PENDING else Look.NOTHING
+
+
+_LOOKS = {None: Look.NOTHING, Stuck.HELD: Look.HELD, Stuck.IN_VAIN: Look.IN_VAIN}
 
 
 def find_cause(seen: Evidence) -> Cause | None:

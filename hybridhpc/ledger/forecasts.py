@@ -8,7 +8,7 @@ from typing import Any
 
 from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.model import JobState, Quantiles
-from hybridhpc.schedulers.slurm_states import has_begun
+from hybridhpc.schedulers.words import has_begun
 
 _COLUMNS = (
     "token", "attempt", "made_at", "version", "start_p50", "start_p90", "run_p50", "run_p90", "plain_start_p50",

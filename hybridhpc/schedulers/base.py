@@ -25,6 +25,7 @@ from typing import Protocol
 from hybridhpc.command import Command, CommandResult
 from hybridhpc.errors import HpcError
 from hybridhpc.model import Gpus, JobSpec, JobStatus
+from hybridhpc.sites.plugins import PluginOptions
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot, StartEstimate
 from hybridhpc.values import dataclass
@@ -183,6 +184,14 @@ class Scheduler(Protocol):
 
     def parse_remind(self, answer: CommandResult) -> bool:
         """Return whether it was released."""
+        ...
+
+    def plugins_command(self, site: Site) -> Command | None:
+        """Ask which options plugins add to what submits; None if this scheduler has no plugins."""
+        ...
+
+    def parse_plugins(self, answer: CommandResult) -> PluginOptions | None:
+        """Read them; None if the answer is none."""
         ...
 
     def find_command(self, site: Site) -> Command:

@@ -12,6 +12,8 @@ from hybridhpc.errors import HpcError, SchedulerError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobState, JobStatus, Mebibytes, Seconds, Work
 from hybridhpc.schedulers.base import Submission, Submitted, Taken, Withdrawal
 from hybridhpc.schedulers.fold import fold
+from hybridhpc.schedulers.reasons import stuck
+from hybridhpc.sites.plugins import PluginOptions
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuedJob, QueuePartition, Snapshot, StartEstimate
 
@@ -171,6 +173,13 @@ class HereScheduler:
         """See Scheduler.parse_remind."""
         return False
 
+    def plugins_command(self, site: Site) -> None:
+        """See Scheduler.plugins_command: there are none."""
+
+    def parse_plugins(self, answer: CommandResult) -> PluginOptions:
+        """See Scheduler.parse_plugins."""
+        return ()
+
     def find_command(self, site: Site) -> Command:
         """Ask for the token of every job."""
         return _command(site, "find")
@@ -268,6 +277,7 @@ def _status(row: Mapping[str, Any], asked: str) -> JobStatus:
             exit_code=row["exit_code"],
             signal=row["signal"],
             nodes=str(row["node"]),
+            stuck=stuck(str(row["reason"])) if row["state"] == JobState.PENDING.value else None,
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         native = str(row.get("state", ""))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from hybridhpc.model import Stuck
+
 _WORDS = {
     "Priority": "jobs of higher priority are before it; it starts when they have started or a gap fits it",
     "Resources": "it is next, and waits for nodes to become free",
@@ -131,6 +133,10 @@ def _is_of_one_job(match: re.Match[str]) -> bool:
     return match["per"] in ("PerJob", "PerNode")
 
 
+_PER_ACCOUNT = re.compile(r"Max\w+Per(?:Account|User)\b")
+"""What a QOS allows each account of those that use it, or (from 24.11) each person."""
+
+
 def explain_reason(reason: str) -> str:
     """Return a sentence for a pending reason; empty if it is not one we know."""
     word = _word(reason)
@@ -153,6 +159,19 @@ def is_unavailable(reason: str) -> bool:
 def others_decide(reason: str) -> bool:
     """Whether a pending job waits for a person or another job: it is held, or comes after something."""
     return _word(reason).startswith(_OTHERS_DECIDE)
+
+
+def waits_for_limit(reason: str) -> bool:
+    """Whether a job waits for other jobs of its owner to end: limits of an association or a QOS (squeue(1))."""
+    word = reason.strip("() ")
+    return word.startswith(("Assoc", "QOSMax", "QOSGrp")) or _PER_ACCOUNT.match(word) is not None
+
+
+def stuck(reason: str) -> Stuck | None:
+    """Return what keeps a pending job from ever starting by itself; None if nothing does."""
+    if reason.startswith("JobHeld"):
+        return Stuck.HELD
+    return Stuck.IN_VAIN if reason.startswith("DependencyNeverSatisfied") else None
 
 
 def _word(reason: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from hybridhpc.command import Command, CommandResult
 from hybridhpc.errors import HpcError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobStatus
-from hybridhpc.schedulers import slurm_options, slurm_status, slurm_submit, slurm_survey
+from hybridhpc.schedulers import slurm_options, slurm_plugins, slurm_status, slurm_submit, slurm_survey
 from hybridhpc.schedulers.base import Submission, Submitted, Taken, Withdrawal
 from hybridhpc.schedulers.slurm_text import (
     answered,
@@ -23,6 +23,7 @@ from hybridhpc.schedulers.slurm_text import (
     parse_time,
     split_job_id,
 )
+from hybridhpc.sites.plugins import PluginOptions
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot, StartEstimate
 
@@ -134,6 +135,14 @@ class SlurmScheduler:
     def parse_remind(self, answer: CommandResult) -> bool:
         """See Scheduler.parse_remind."""
         return answered(answer).text.strip() == "released"
+
+    def plugins_command(self, site: Site) -> Command | None:
+        """See Scheduler.plugins_command."""
+        return slurm_plugins.COMMAND
+
+    def parse_plugins(self, answer: CommandResult) -> PluginOptions | None:
+        """See Scheduler.parse_plugins."""
+        return slurm_plugins.parse_plugin_options(answer.text) if answer.ok else None
 
     def find_command(self, site: Site) -> Command:
         """See Scheduler.find_command. Only my own jobs: a token identifies, it never authorises."""

@@ -5,14 +5,9 @@ Job states are from squeue(1) and sacct(1), JOB STATE CODES; node states from si
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from hybridhpc.model import JobState
-
-CLOSED = "nobody cancelled it: its controller has lost it, and accounting has closed it"
-"""Why a job is CANCELLED in accounting that names nobody who did it: slurmdbd closes so what a controller that begins
-without its state does not know (seen: 22.05, 24.11)."""
 
 JOB_STATES: dict[str, tuple[str, JobState, str]] = {
     "PENDING": ("PD", JobState.PENDING, "waits; not that it may ever start"),
@@ -62,24 +57,6 @@ JOB_STATES: dict[str, tuple[str, JobState, str]] = {
 _BY_WORD = {word: state for word, (_, state, _) in JOB_STATES.items()} | {
     short: state for short, state, _ in JOB_STATES.values() if short
 }
-
-_BOOTING = frozenset({"CONFIGURING", "CF", "POWER_UP_NODE", "BOOT_FAIL", "BF"})
-_ENDING = frozenset({"COMPLETING", "CG", "STAGE_OUT", "SO", "EXPEDITING", "DEADLINE", "DL"})
-_SURE = (JobState.RUNNING, JobState.SUSPENDED, JobState.COMPLETED, JobState.FAILED, JobState.OUT_OF_MEMORY,
-    JobState.TIMEOUT)  # fmt: skip
-
-
-def has_begun(state: JobState, native: str) -> bool | None:
-    """Whether a job that was given its nodes has begun on them; None: its state does not say.
-
-    Of CONFIGURING StartTime is when it was given them, and stays that if they never boot: then it is NODE_FAIL, as
-    where a node is lost later (seen: 22.05, 24.11, 26.05). It is set anew when the job begins.
-    """
-    word = native.strip().upper().split(" ", 1)[0].rstrip("+")
-    if state is JobState.PENDING or word in _BOOTING:
-        return False
-    return True if state in _SURE and word not in _ENDING else None
-
 
 NODE_STATES: dict[str, bool] = {
     "allocated": True,
@@ -135,10 +112,6 @@ _BLOCKED_PREFIXES = ("Assoc", "QOS", "launch_failed", "job_requeued_in_held", "J
 """Limits of an account or QOS: such jobs wait for their owner's other jobs, not for nodes."""
 
 
-_PER_ACCOUNT = re.compile(r"Max\w+Per(?:Account|User)\b")
-"""What a QOS allows each account of those that use it, or (from 24.11) each person."""
-
-
 def job_state(native: str) -> JobState:
     """Return our state for Slurm's word, long or short, alone or as in `CANCELLED by 1001`; UNKNOWN if it is none."""
     word = native.strip().upper().split(" ", 1)[0].rstrip("+")
@@ -150,12 +123,6 @@ def is_blocked(reason: str) -> bool:
     """Whether a pending job with this reason takes no place in the queue now."""
     word = reason.strip("() ").replace(" ", "_")
     return word.partition(",")[0] in _BLOCKED or word.startswith(_BLOCKED_PREFIXES)
-
-
-def waits_for_limit(reason: str) -> bool:
-    """Whether a job waits for other jobs of its owner to end: limits of an association or a QOS (squeue(1))."""
-    word = reason.strip("() ")
-    return word.startswith(("Assoc", "QOSMax", "QOSGrp")) or _PER_ACCOUNT.match(word) is not None
 
 
 def split_node_state(native: str) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers.base import SAME_MOMENT
 from hybridhpc.schedulers.fold import fold
 from hybridhpc.schedulers.lists import parse_indices
-from hybridhpc.schedulers.slurm_states import CLOSED, job_state
+from hybridhpc.schedulers.reasons import stuck
+from hybridhpc.schedulers.slurm_states import job_state
 from hybridhpc.schedulers.slurm_survey import FULL_LISTS
 from hybridhpc.schedulers.slurm_text import (
     NOTHING,
@@ -27,6 +28,7 @@ from hybridhpc.schedulers.slurm_text import (
     parse_time,
     split_job_id,
 )
+from hybridhpc.schedulers.words import CLOSED
 
 MEMORY_FIELDS = (
     "JobArrayID", "State", "SubmitTime", "StartTime", "EndTime", "exit_code", "RestartCnt", "NodeList", "Reason",
@@ -175,6 +177,7 @@ def _statuses(
         signal=signal,
         nodes=where,
         restarts=restarts,
+        stuck=stuck(reason) if state is JobState.PENDING else None,
     )
     return {each: status if each == status.job_id else replace(status, job_id=each) for each in _ids(*parts)}
 

@@ -88,6 +88,7 @@ def test_no_answer_makes_a_parser_fail_in_an_unforeseen_way(scheduler: Scheduler
         lambda: scheduler.parse_cancel(said),
         lambda: scheduler.parse_withdraw(said),
         lambda: scheduler.parse_find(said, "t" * 20),
+        lambda: scheduler.parse_plugins(said),
         lambda: scheduler.parse_start_estimate(said),
     ):
         try:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hybridhpc.schedulers.reasons import explain_reason, is_unavailable, never_starts
-from hybridhpc.schedulers.slurm_states import is_blocked, waits_for_limit
+from hybridhpc.schedulers.reasons import explain_reason, is_unavailable, never_starts, waits_for_limit
+from hybridhpc.schedulers.slurm_states import is_blocked
 
 ALL = (Path(__file__).parents[1] / "recorded" / "job-reasons.txt").read_text().split()
 """Of Slurm 22.05.8, 24.11.5 and 26.05.5: the reasons in libslurmfull.so, with those of squeue(1)."""

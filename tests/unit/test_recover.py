@@ -29,11 +29,12 @@ from hybridhpc.model import (
     Retries,
     Script,
     Seconds,
+    Stuck,
     Usd,
     UsdPerHour,
     Work,
 )
-from hybridhpc.schedulers.slurm_states import CLOSED
+from hybridhpc.schedulers.words import CLOSED
 
 
 def ended(state: JobState, **more: object) -> JobStatus:
@@ -109,9 +110,9 @@ def test_the_cause_follows_from_the_evidence(evidence: Evidence, cause: Cause | 
         (ended(JobState.UNKNOWN), True, Look.OVER),
         (ended(JobState.RUNNING), True, Look.UNWANTED),
         (ended(JobState.RUNNING, restarts=2), False, Look.REQUEUED),
-        (ended(JobState.RUNNING, restarts=1, reason="JobHeldUser"), False, Look.NOTHING),
-        (ended(JobState.PENDING, restarts=1, reason="JobHeldUser"), False, Look.HELD),
-        (ended(JobState.PENDING, reason="DependencyNeverSatisfied"), False, Look.IN_VAIN),
+        (ended(JobState.RUNNING, restarts=1, stuck=Stuck.HELD), False, Look.NOTHING),
+        (ended(JobState.PENDING, restarts=1, stuck=Stuck.HELD), False, Look.HELD),
+        (ended(JobState.PENDING, stuck=Stuck.IN_VAIN), False, Look.IN_VAIN),
         (ended(JobState.PENDING, reason="Dependency"), False, Look.NOTHING),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 
 from hybridhpc.model import JobState
 from hybridhpc.schedulers import slurm_states as states
+from hybridhpc.schedulers.words import has_begun
 
 
 @pytest.mark.parametrize("word", states.JOB_STATES)
@@ -50,7 +51,7 @@ def test_native_words_become_ours_and_an_unknown_word_stays_unknown(native: str,
 def test_nodes_that_boot_are_no_beginning_and_what_ended_by_its_nodes_says_nothing(
     native: str, begun: bool | None
 ) -> None:
-    assert states.has_begun(states.job_state(native), native) is begun
+    assert has_begun(states.job_state(native), native) is begun
 
 
 def test_what_may_still_change_is_never_final() -> None:
