@@ -15,7 +15,7 @@ from hybridhpc.decide.promise import Outcome
 from hybridhpc.decide.residence import resident
 from hybridhpc.decide.route import Sighting, candidates_that_fit, decide, decide_at, place
 from hybridhpc.decide.seen import with_limits, with_own_gpu_words
-from hybridhpc.decide.waits import Awaited, as_planned, queued
+from hybridhpc.decide.waits import Awaited, as_planned, queued, strangers
 from hybridhpc.errors import HpcError, NoCandidate, Unheard
 from hybridhpc.estimates import Questions, ask, chosen, questions_about, within_bounds
 from hybridhpc.model import JobSpec, Work
@@ -254,7 +254,9 @@ class Planner:
         """Return the sites that know nothing of a job which a wish comes after, and why it cannot go there."""
         after = [(f"{site}:{job_id}", site) for _, site, job_id in wish.dependencies]
         others = [(job, site.name) for job, place in after for site in self._usable if site.name != place]
-        return {name: f"it comes after {job}, and {name} knows nothing of that job" for job, name in others}
+        slurms = [site.name for site in self._usable if site.scheduler == "slurm"]
+        found = strangers(wish.spec, slurms, self._ask_own_jobs)
+        return found | {name: f"it comes after {job}, and {name} knows nothing of that job" for job, name in others}
 
     def _snapshot(self, choice: Choice) -> Snapshot:
         """Return what the site of a choice answered. It did: it was chosen."""

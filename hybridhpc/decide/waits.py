@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
 
@@ -86,6 +86,31 @@ def as_planned(awaited: Sequence[Awaited], forecasts: Mapping[str, Forecast]) ->
         else each
         for each in awaited
     )
+
+
+def strangers(spec: JobSpec, sites: Sequence[str], own_jobs: Callable[[], frozenset[str]]) -> dict[str, str]:
+    """Return the sites where a job id that the person's own options name (`-d afterok:12`) means another job, and why.
+
+    Each site counts its jobs for itself. Of several sites it is that one where the person (`own_jobs`: refs) has such
+    jobs; if that is none, or not one alone, a job goes nowhere until `where` names the site.
+    """
+    dependency = asked_of(spec).dependency
+    ids = [match[1] for job in re.split("[,?:]", dependency) if (match := _JOB.fullmatch(job))]
+    named = {entry.partition("/")[0] for entry in spec.where} & {*sites}
+    if not ids or len(sites) < 2 or (len(named) == 1 and all(_is_at(entry, named) for entry in spec.where)):
+        return {}
+    refs = own_jobs()
+    homes = [site for site in sites if all(f"{site}:{each}" in refs for each in ids)]
+    if len(homes) == 1:
+        why = f"it comes after {', '.join(ids)} (--dependency), which you have at {homes[0]}"
+        return {site: why for site in sites if site != homes[0]}
+    why = f"--dependency={dependency} names jobs by ids that each site counts for itself: --where SITE says whose"
+    return dict.fromkeys(sites, why)
+
+
+def _is_at(entry: str, sites: set[str]) -> bool:
+    """Whether an entry of `where` brings a job to these sites alone, or leaves something out."""
+    return entry.partition("/")[0] in sites or entry.startswith("!") or any(sign in entry for sign in "<>=")
 
 
 def hindrance(

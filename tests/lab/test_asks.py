@@ -81,6 +81,22 @@ def test_a_range_that_ends_beyond_the_limit_never_starts_and_is_refused(lab: Lab
     assert choice["would_admit"] == "--nodes=2-8"
 
 
+def test_a_bare_job_id_goes_to_where_that_job_is_and_nowhere_if_that_is_not_known(company_person: Person) -> None:
+    company_person.spec("#!/bin/sh\n#SBATCH -t 1 --chdir=/tmp\nsleep 30\n", "job.sh")
+    unknown = company_person.try_hpc("plan", "-d", "afterok:999999", "job.sh")
+    assert unknown.returncode == 5
+    assert "--where SITE says whose" in re.sub(r"\s+", " ", unknown.stderr)
+    ref = company_person.hpc("submit", "--where=onprem", "--quiet", "job.sh").split()[0]
+    try:
+        job_id = ref.partition(":")[2]
+        plan = json.loads(company_person.hpc("plan", "--json", "-d", f"afterany:{job_id}", "job.sh"))
+        assert plan["placement"].startswith("onprem/")
+        refused = [each["refused"] for each in plan["candidates"] if each["site"] == "aws"]
+        assert all(f"it comes after {job_id} (--dependency), which you have at onprem" in why for why in refused)
+    finally:
+        company_person.hpc("cancel", ref)
+
+
 def test_a_double_dash_before_the_script_leaves_our_own_options_before_it(lab: Lab, lab_person: Person) -> None:
     lab_person.spec("#!/bin/sh\necho $# $1\n", "job.sh")
     ref = lab_person.hpc("submit", "--where=onprem/ada", "-t", "1", "--", "job.sh", "--", "x").split()[0]

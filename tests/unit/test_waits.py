@@ -10,7 +10,7 @@ import pytest
 from hybridhpc.decide.outlook import outlook
 from hybridhpc.decide.policy import Policy
 from hybridhpc.decide.route import decide
-from hybridhpc.decide.waits import Awaited, asked_of, hindrance
+from hybridhpc.decide.waits import Awaited, asked_of, hindrance, strangers
 from hybridhpc.model import Quantiles
 from hybridhpc.script.plan import Plan, is_comparable
 from hybridhpc.sites.snapshot import StartEstimate
@@ -176,6 +176,33 @@ def test_waits_for_something_else_teach_nothing_about_a_queue_that_is_hidden():
     assert choice_of(spec(), unseen, history=slow).forecast.start.p50 == 10 * HOUR
     apart = [replace(job, waited_else=True) for job in slow]
     assert choice_of(spec(), unseen, history=apart).forecast.start.p50 == 0
+
+
+BOTH = ("onprem", "aws")
+
+
+@pytest.mark.parametrize(
+    ("dependency", "where", "own", "barred"),
+    [
+        ("afterok:12", ("auto",), {"onprem:12"}, {"aws"}),
+        ("afterok:12:13,after:14+5", ("auto",), {"aws:12", "aws:13", "aws:14", "onprem:12"}, {"onprem"}),
+        ("afterok:12_3?afterany:13", ("auto",), {"aws:12", "onprem:13"}, {"onprem", "aws"}),
+        ("afterok:12", ("auto",), set(), {"onprem", "aws"}),
+        ("afterok:12", ("auto",), {"onprem:12", "aws:12"}, {"onprem", "aws"}),
+        ("afterok:12", ("onprem", "aws"), set(), {"onprem", "aws"}),
+        ("afterok:12", ("aws",), set(), set()),
+        ("afterok:12", ("aws/p5", "aws/c7i", "gpu-memory>=80GiB"), set(), set()),
+        ("singleton", ("auto",), set(), set()),
+        ("", ("auto",), set(), set()),
+    ],
+)
+def test_a_bare_job_id_means_a_job_of_one_site(dependency, where, own, barred):
+    job = replace(asking(dependency=dependency) if dependency else asking(), where=where)
+    found = strangers(job, BOTH, lambda: frozenset(own))
+    assert set(found) == barred
+    if len(barred) == 2:
+        assert "--where SITE" in found["aws"]
+    assert strangers(job, BOTH[:1], frozenset) == {}
 
 
 def test_what_waits_for_something_else_has_no_promise():
