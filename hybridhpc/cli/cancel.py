@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 import click
 
@@ -16,6 +16,9 @@ from hybridhpc.model import JobState
 
 MOST_SHOWN = 20
 """Jobs that get a line each; more are summed up."""
+
+Part = tuple[Record, int]
+"""A task of an array, by its index."""
 
 
 @click.command()
@@ -33,23 +36,38 @@ def command(jobs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     for record in {record.name: record for record in whole}.values():
         _only_one(client, record, jobs, whole)
     parts = [(chosen(client, [job])[0], task) for job, task in tasks.values() if task is not None]
-    if dry_run:
-        after = client.refresh([*whole, *(record for record, _ in parts)])
-    else:
-        after = (*client.cancel(whole), *(client.cancel_task(record, task) for record, task in parts))
+    after = _look_at(client, whole, parts) if dry_run else _cancel(client, whole, parts)
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])
         return
-    over = {record.token for record in whole if record.state.final}
+    over = frozenset(record.token for record in whole if record.state.final)
     if len(after) > MOST_SHOWN:
-        over |= {record.token for record in after if record.state.final and record.state is not JobState.CANCELLED}
-        _sum_up(after, over, "would be cancelled" if dry_run else "are being cancelled")
+        _sum_up(after, over | _ended_otherwise(after), "would be cancelled" if dry_run else "are being cancelled")
         return
     part_of = ["" for _ in whole] + [f"_{task}" for _, task in parts]
     for part, record in zip(part_of, after, strict=True):
-        words = "" if record.state.final else "would be cancelled: " if dry_run else "is being cancelled: "
-        words = "had ended: " if record.token in over else words
-        say(f"{called(record)}{part} {words}{state_word(record)}")
+        say(f"{called(record)}{part} {_fate(record, over, dry_run=dry_run)}{state_word(record)}")
+
+
+def _look_at(client: Client, whole: Sequence[Record], parts: Sequence[Part]) -> tuple[Record, ...]:
+    return client.refresh([*whole, *(record for record, _ in parts)])
+
+
+def _cancel(client: Client, whole: Sequence[Record], parts: Sequence[Part]) -> tuple[Record, ...]:
+    return (*client.cancel(whole), *(client.cancel_task(record, task) for record, task in parts))
+
+
+def _ended_otherwise(records: Sequence[Record]) -> frozenset[str]:
+    return frozenset(r.token for r in records if r.state.final and r.state is not JobState.CANCELLED)
+
+
+def _fate(record: Record, over: Container[str], *, dry_run: bool) -> str:
+    """Say what happens to a job, in front of its state; nothing if it is cancelled already."""
+    if record.token in over:
+        return "had ended: "
+    if record.state.final:
+        return ""
+    return "would be cancelled: " if dry_run else "is being cancelled: "
 
 
 def _sum_up(after: tuple[Record, ...], over: Container[str], words: str) -> None:

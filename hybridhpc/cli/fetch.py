@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -33,25 +34,34 @@ def command(job: str, destination: Path | None, force: bool, dry_run: bool, as_j
     client = new_client()
     records = _submitted(job, chosen(client, [job]))
     targets = [_target(record, destination, alone=len(records) == 1) for record in records]
-    for record, target in zip(records, targets, strict=True):
-        wanted = [target / point / output for point in work_dirs(record) for output in record.plan.outputs]
-        there = [str(path) for path in wanted if path.exists()]
-        if there and not force:
-            raise UsageError(f"{_some(there)}: there already", hint="--force replaces files, --to names another place")
+    if not force:
+        _check_free(records, targets)
     bring = _say_what if dry_run else _bring
     answers = [bring(client, record, target) for record, target in zip(records, targets, strict=True)]
     if as_json:
         show_json(answers[0] if len(answers) == 1 else answers)
     else:
-        for answer in answers:
-            for path in answer.get("files", ()):
-                say(path)
-            if dry_run:
-                say(f"would copy {', '.join(answer['outputs']) or 'nothing'} from {answer['from']} to {answer['to']}")
+        for line in chain.from_iterable(map(_lines, answers)):
+            say(line)
     lost = [f"{answer['ref']}: {fault}" for answer in answers for fault in answer.get("missing", ())]
     if lost:
         lines = _some(lost, "\n  ")
         raise NotFound(f"{job} has not left everything:\n  {lines}", hint=f"its files lie in {work_dir(records[0])}")
+
+
+def _check_free(records: Sequence[Record], targets: Sequence[Path]) -> None:
+    """Raise UsageError if what would be brought is there already."""
+    for record, target in zip(records, targets, strict=True):
+        wanted = [target / point / output for point in work_dirs(record) for output in record.plan.outputs]
+        if there := [str(path) for path in wanted if path.exists()]:
+            raise UsageError(f"{_some(there)}: there already", hint="--force replaces files, --to names another place")
+
+
+def _lines(answer: Mapping[str, Any]) -> Sequence[str]:
+    """Return what a person reads of an answer: the files that were brought, or what would be."""
+    if "files" in answer:
+        return cast(Sequence[str], answer["files"])
+    return [f"would copy {', '.join(answer['outputs']) or 'nothing'} from {answer['from']} to {answer['to']}"]
 
 
 def _submitted(job: str, records: tuple[Record, ...]) -> tuple[Record, ...]:

@@ -15,6 +15,8 @@ from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
 from hybridhpc.schedulers.words import state_called
 
+Jobs = tuple[Record, ...]
+
 
 @click.command()
 @click.argument("jobs", nargs=-1)
@@ -34,22 +36,32 @@ def command(jobs: tuple[str, ...], everything: bool, words: str | None, as_json:
     parts = iter(current)
     seen = [tuple(next(parts) for _ in sweep) for sweep in (*sweeps, others)]
     if states is not None:
-        seen, sweeps = [tuple(record for part in seen for record in part if record.state in states)], []
+        seen = [tuple(record for part in seen for record in part if record.state in states)]
+    *swept, single = seen
     if as_json:
-        answers = [sweep_json(sweep, points_of(client, sweep), now) for sweep in seen[:-1]]
-        only = len(answers) == 1 and not others
-        show_json(answers[0] if only else [*answers, *(record_json(record, now) for record in seen[-1])])
-        return
-    for sweep in seen[:-1]:
+        _show_json(client, swept, single, now)
+    else:
+        _show(client, swept, single, now)
+        if not (single or swept):
+            hint = "no jobs; `hpc submit SPEC --where auto` makes one"
+            say("no jobs in these states" if states is not None else hint)
+
+
+def _show_json(client: Client, sweeps: Sequence[Jobs], others: Jobs, now: float) -> None:
+    answers = [sweep_json(sweep, points_of(client, sweep), now) for sweep in sweeps]
+    if len(answers) == 1 and not others:
+        show_json(answers[0])
+    else:
+        show_json([*answers, *(record_json(record, now) for record in others)])
+
+
+def _show(client: Client, sweeps: Sequence[Jobs], others: Jobs, now: float) -> None:
+    for sweep in sweeps:
         say(show_sweep(sweep, points_of(client, sweep), now))
-    if seen[-1]:
+    if others:
         header = ("REF", "NAME", "STATE", "ELAPSED", "COST", "REASON")
-        rows = [record_row(group[0], now) if len(group) == 1 else sweep_row(group, now) for group in _groups(seen[-1])]
+        rows = [record_row(group[0], now) if len(group) == 1 else sweep_row(group, now) for group in _groups(others)]
         say(table(header, rows, right=frozenset({3, 4})))
-    elif states is not None:
-        say("no jobs in these states")
-    elif not sweeps:
-        say("no jobs; `hpc submit SPEC --where auto` makes one")
 
 
 def _states(words: str) -> set[JobState]:
