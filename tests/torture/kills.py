@@ -130,12 +130,16 @@ class Crowd:
         if names[0] not in self.told and dice.random() < 0.6:
             self.submit_until_told(names, dice, patience=20)
         if names[0] in self.told:
-            what = dice.random()
-            if what < 0.12 and not self.restartable:
-                self._cancel(names[-1], dice)
-            elif what < 0.5:
-                self._ask(names[-1], dice)
+            self._go_on(names[-1], dice)
         return True
+
+    def _go_on(self, name: str, dice: random.Random) -> None:
+        """Cancel a job whose ref is known, ask about it, or leave it alone."""
+        what = dice.random()
+        if what < 0.12 and not self.restartable:
+            self._cancel(name, dice)
+        elif what < 0.5:
+            self._ask(name, dice)
 
     def _cancel(self, name: str, dice: random.Random) -> None:
         with self._lock:
