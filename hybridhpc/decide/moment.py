@@ -66,7 +66,7 @@ class Moment:
         if known is not None and known[0] is snapshot:
             return known[1]
         boots = {listed.name: self.lessons.boot(site, listed.name) for listed in snapshot.partitions}
-        made = View(outlook(snapshot, boots, self.fraction, self.policy, self.now))
+        made = View(outlook(snapshot, boots, self.fraction, self.policy, self.now + snapshot.ahead))
         self._views[site.name] = snapshot, made
         return made
 

@@ -198,9 +198,10 @@ def _judge(question: _Question, fit: Fit, view: View) -> Choice:
     """Forecast, price and weigh a candidate that can run the job."""
     spec, moment, goal = question.spec, question.moment, question.goal
     policy, now = moment.policy, moment.now
+    at = now + view.future.snapshot.ahead
     told = question.estimates.get(fit.candidate.key)
-    stopped = hindrance(spec, question.awaited, view.future, told, now, moment.zone)
-    start = forecast_start(fit, view.future, _told(question, fit, view), moment.history, policy, now, stopped.until)
+    stopped = hindrance(spec, question.awaited, view.future, told, at, moment.zone)
+    start = forecast_start(fit, view.future, _told(question, fit, view), moment.history, policy, at, stopped.until)
     if start is None:
         return Choice(candidate=fit.candidate, refused="our plan of its queue finds no time at which the job fits")
     run = forecast_run(spec, fit, moment.history, moment.fraction, question.sites, policy)
@@ -256,7 +257,7 @@ def _corrected(question: _Question, fit: Fit, start: Start, run: Run) -> tuple[Q
 
 def _promise(question: _Question, fit: Fit, view: View, start: Start, run: Run) -> Promise:
     """Return what the ledger keeps of a forecast, with start and run as they were before their correction."""
-    told = _told(question, fit, view)
+    told, now = _told(question, fit, view), question.moment.now + view.future.snapshot.ahead
     whole = makespan(question.spec, fit, run.task)
     return Promise(
         site=fit.candidate.site.name,
@@ -267,7 +268,7 @@ def _promise(question: _Question, fit: Fit, view: View, start: Start, run: Run) 
         plain_run=whole,
         boot=start.boot,
         queued=view.queued.get(fit.candidate.partition, 0) + view.placed,
-        told=None if told is None or told.start is None else max(0.0, told.start - question.moment.now),
+        told=None if told is None or told.start is None else max(0.0, told.start - now),
         past_runs=run.past_runs,
         tasks=question.spec.array.tasks if question.spec.array else 1,
         version=view.future.snapshot.version,

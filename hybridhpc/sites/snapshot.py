@@ -82,6 +82,9 @@ class Snapshot:
 
     site: str
     taken_at: float
+    """By this machine's clock, in seconds since the epoch."""
+    ahead: float = 0.0
+    """So many seconds its scheduler's clock is ahead of this machine's; all other times are by that clock."""
     version: str = ""
     partitions: tuple[QueuePartition, ...] = ()
     nodes: tuple[Node, ...] = ()

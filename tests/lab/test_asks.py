@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from hybridhpc.probe import survey
+from hybridhpc.sites.catalog import parse_site
+from hybridhpc.sites.site import Site
+from hybridhpc.sites.snapshot import Snapshot
 from tests.keeper import Keeper
 from tests.lab.lab import Lab
 from tests.people import Person
@@ -129,3 +134,16 @@ def test_a_job_is_forecast_after_those_it_comes_after_and_a_chain_after_itself(l
     (choice,) = (each for each in two["candidates"] if each["refused"] is None)
     assert choice["start_s"]["p50"] == pytest.approx(3600, abs=10)
     assert "it comes after first, which ends in 1h–2h" in choice["reason"]
+
+
+def test_a_clock_that_is_minutes_off_is_known_at_every_version(company: Mapping[str, Lab]) -> None:
+    """Here it is ours."""
+    files = [lab.ssh_site_path for lab in company.values()]
+    sites = [site for file in files if isinstance(site := parse_site(file.read_bytes(), str(file)), Site)]
+    assert len(sites) == len(company)
+    for shift in (600.0, -600.0):
+        answers = survey(sites, os.environ, lambda shift=shift: time.time() - shift)
+        for answer in answers.values():
+            assert isinstance(answer, Snapshot), answer
+            assert answer.ahead == pytest.approx(shift, abs=10)
+    assert [answer.ahead for answer in survey(sites, os.environ, time.time).values()] == [0.0] * len(sites)

@@ -54,6 +54,12 @@ def read(jobs: str = "", nodes: str = "", limits: str = LIMITS) -> Snapshot:
     return survey.parse_survey("lab", [result(jobs), result(nodes), result(limits)], 50.0)
 
 
+@pytest.mark.parametrize(("said", "ahead"), [("650", 600.0), ("20", -30.0), ("52", 0.0), ("N/A", 0.0)])
+def test_the_controller_says_what_time_it_is_there(said: str, ahead: float) -> None:
+    assert read(limits=f"Configuration data as of {said}\n{LIMITS}").ahead == ahead
+    assert read().ahead == 0.0
+
+
 def test_partitions_have_their_limits_and_the_clusters_defaults() -> None:
     gpu, cpu = read().partitions
     assert (gpu.name, gpu.default, gpu.up, gpu.max_walltime, gpu.default_walltime) == ("gpu", True, True, 604800, 3600)

@@ -178,6 +178,32 @@ def test_waits_for_something_else_teach_nothing_about_a_queue_that_is_hidden():
     assert choice_of(spec(), unseen, history=apart).forecast.start.p50 == 0
 
 
+@pytest.mark.parametrize("ahead", [600.0, -600.0])
+@pytest.mark.parametrize("begin", ["", "now+3hours"])
+def test_a_site_whose_clock_is_minutes_off_is_forecast_as_if_it_were_right(ahead: float, begin: str):
+    """All that it says is by its own clock; the deadline is by ours."""
+    running_job, queued = running("1", ("n0",), ends_in=2 * HOUR), pending("8", lasts=HOUR)
+    right = snapshot("lab", nodes(1), [running_job, queued])
+    moved = tuple(
+        replace(
+            job,
+            started_at=None if job.started_at is None else job.started_at + ahead,
+            submitted_at=None if job.submitted_at is None else job.submitted_at + ahead,
+        )
+        for job in right.jobs
+    )
+    off = replace(right, jobs=moved, ahead=ahead)
+    job = asking(begin=begin) if begin else spec(time=HOUR)
+    job = replace(job, goal=replace(job.goal, deadline=NOW + 4 * HOUR))
+    key = choice_of(job, right).candidate.key
+
+    def judged(world, shift):
+        told = {key: StartEstimate(start=NOW + 5 * HOUR + shift)}
+        return choice_of(job, world, estimates=told)
+
+    assert judged(off, ahead) == judged(right, 0.0)
+
+
 BOTH = ("onprem", "aws")
 
 
