@@ -18,7 +18,8 @@ SHORT = 2.0
 """Seconds for questions about arrays that have ended, or that nothing was told of a moment ago."""
 _STEPS = 3
 """Questions that follow each other at most, each within a site's deadline."""
-_ALIVE = (JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED)
+LIVING = (JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED)
+"""States of which a scheduler that answers has more to tell soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ def ask_tasks(arrays: Sequence[Record], sites: Sequence[Site | InvalidSite], env
 def _limit(name: str, asked: Sequence[Record], sites: Sequence[Site | InvalidSite]) -> tuple[float, float]:
     """Return within how many seconds a site is to be done, and within how many with each question."""
     deadline = next((site.probe_deadline for site in sites if isinstance(site, Site) and site.name == name), SHORT)
-    if any(record.state in _ALIVE for record in asked):
+    if any(record.state in LIVING for record in asked):
         return _STEPS * float(deadline), float(deadline)
     return min(SHORT, deadline), min(SHORT, deadline)
 

@@ -16,12 +16,11 @@ from hybridhpc.client import Client
 from hybridhpc.errors import Undecided
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
+from hybridhpc.tasks import LIVING
 from hybridhpc.units import parse_walltime
 
 ASK_TASKS_EVERY = 3.0
 """Seconds between questions about the tasks of arrays, which only the progress needs."""
-LIVING = (JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED)
-
 MOST_NAMED = 3
 """Jobs that are named one by one."""
 MOST_SHOWN = 20
