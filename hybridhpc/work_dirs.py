@@ -32,5 +32,5 @@ def work_dirs(record: Record) -> Mapping[str, str]:
     spec = record.plan.spec
     if spec is None or spec.points is None or spec.array is None:
         return {"": work_dir(record)}
-    indices = parse_indices(spec.array.text.partition("%")[0])
+    indices = parse_indices(spec.array.text, spec.array.tasks)
     return {str(index): f"{record.job_dir}/{POINT}{index}" for index in indices}
