@@ -56,6 +56,8 @@ def _choice_json(choice: Choice) -> dict[str, object]:
         "gpus": str(choice.candidate.gpus) if choice.candidate.gpus else None,
         "start_s": _quantiles(choice.forecast.start if choice.forecast else None),
         "boot_s": round(choice.forecast.boot, 1) if choice.forecast else None,
+        "not_before_s": _quantiles(choice.forecast.after if choice.forecast else None),
+        "held": choice.forecast.held if choice.forecast else None,
         "run_s": _quantiles(choice.forecast.run if choice.forecast else None),
         "finish_s": _quantiles(finish(choice.forecast.start, choice.forecast.run) if choice.forecast else None),
         "basis": choice.forecast.basis if choice.forecast else None,

@@ -118,7 +118,10 @@ def test_a_begin_is_forecast_for_when_slurm_has_it(lab: Lab, lab_person: Person,
         theirs = datetime.fromisoformat(shown).astimezone().timestamp() - time.time()
     choice = of_batch(planned(lab_person, "-t", "1", f"--begin={begin}"))
     assert choice["start_s"]["p50"] == pytest.approx(theirs, abs=30)
+    assert choice["not_before_s"]["p50"] == pytest.approx(theirs, abs=30)
     assert f"--begin={begin}: it starts in" in choice["reason"]
+    assert not choice["held"]
+    assert of_batch(planned(lab_person, "-t", "1", "--hold"))["held"]
 
 
 def test_a_job_is_forecast_after_those_it_comes_after_and_a_chain_after_itself(lab: Lab, lab_person: Person) -> None:
