@@ -137,8 +137,6 @@ class Agent:
             if current is not None and current.phase is Phase.INTENT and current.attempt == record.attempt:
                 self._attempts.carry_on(current)
 
-    # ---- What became of jobs
-
     def _see_to(self, record: Record, status: JobStatus) -> None:
         record = following.apply(record, status)
         absent_for = self._absent_for(record, status)
@@ -153,8 +151,8 @@ class Agent:
                 self._account_for_requeue(record, status)
             case Look.HELD if self._clock() - self._memory.held.get(record.token, 0.0) >= LOOK_EVERY:
                 self._look_behind_hold(record, status)
-            case Look.IN_VAIN if self._attempts.waits_in_vain(record):
-                self._mover.follow_dependencies(record)
+            case Look.IN_VAIN if not self._mover.follow_dependencies(record, over=status.state.final):
+                self._judge(record, status, absent_for)
 
     def _absent_for(self, record: Record, status: JobStatus) -> float:
         """Return for how long its scheduler has not known a job; not to be reached is another thing."""
@@ -182,7 +180,7 @@ class Agent:
             self._ledger.settle([record.token])
             return
         seen = None if record.phase is Phase.REFUSED else self._evidence(record, status, absent_for)
-        cause = recover.find_cause(seen) if seen else Cause.REFUSED
+        cause = recover.find_cause(seen) if seen else self._attempts.why_refused(record)
         if seen and seen.done:
             self._was_done(record, status)
         elif cause is None:
@@ -271,8 +269,6 @@ class Agent:
         if recover.over_allowance(cause, self._attempts.spec(record), self._journal.past(record)) and _waits(status):
             self._journal.tell(record, "ended", "its scheduler requeued it more often than `retries` allows")
             self._client.cancel([record])
-
-    # ---- Placing pending jobs anew
 
     @cached_property
     def _mover(self) -> Mover:

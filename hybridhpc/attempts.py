@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from hybridhpc import evidence, remnants
 from hybridhpc.client import Client
 from hybridhpc.command import Command, Errand, Folder
-from hybridhpc.decide.recover import CERTAIN_AFTER
+from hybridhpc.decide.recover import CERTAIN_AFTER, Cause
 from hybridhpc.errands import on_site
-from hybridhpc.errors import HpcError, NotFound, TransportError
+from hybridhpc.errors import HpcError, NotFound, TransportError, Unreached
 from hybridhpc.journal import Journal
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobSpec, JobState, Usd, Work
@@ -103,6 +103,20 @@ class Attempts:
         """Whether a job comes after an attempt that another one has followed."""
         return self.dependencies(record) != _awaited(record)
 
+    def may_follow(self, record: Record) -> bool:
+        """Whether what a job comes after has, or may have yet, another attempt."""
+        for _, site, job_id in _awaited(record):
+            with suppress(NotFound):
+                if not self.client.ledger.find(f"{site}:{job_id}").settled:
+                    return True
+        return self.waits_in_vain(record)
+
+    def why_refused(self, record: Record) -> Cause:
+        """Tell a refusal from a scheduler that was not reached."""
+        told = [event.kind for event in self.client.ledger.events(record.token) if event.attempt == record.attempt]
+        last = next((kind for kind in reversed(told) if kind.startswith("not_")), "")
+        return Cause.UNREACHED if last == "not_reached" else Cause.REFUSED
+
     def plan(self, wish: Wish, planner: Planner) -> Plan | None:
         """Plan a new attempt; None if no site will do now."""
         plans = planner.plan(wish, self.client.ledger.history()).plans
@@ -150,6 +164,10 @@ class Attempts:
 
         `absent_for`: its scheduler has not known it for so long, so that its id may be another's; None: it does.
         """
+        if record.phase is Phase.REFUSED:
+            # Nothing to take back: who made the proposal was cut off, and what follows is thought of anew.
+            self.client.ledger.drop_proposal(record)
+            return None
         transport = self.client.reach(record)[2]
         found = _ABSENT if absent_for is not None else self._withdraw(record)
         certain = absent_for is not None and absent_for >= CERTAIN_AFTER
@@ -210,7 +228,8 @@ class Attempts:
                 place = f"{ended.record.site}/{ended.record.partition} as {ended.record.job_id}"
                 self.journal.tell(ended.record, "submitted", f"to {place}{notes}")
             else:
-                self.journal.tell_once(record, "not_submitted", ended.message)
+                kind = "not_reached" if isinstance(ended, Unreached) else "not_submitted"
+                self.journal.tell_once(record, kind, ended.message)
 
     def _bring_checkpoint(self, record: Record) -> None:
         """Copy the checkpoint of the attempt before into the directory of this one."""

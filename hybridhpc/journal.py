@@ -35,6 +35,11 @@ class Journal:
             return said[-1].at
         return self.tell(record, kind, text)
 
+    def has_told(self, record: Record, kind: str) -> bool:
+        """Whether such an event was written down about this attempt."""
+        told = self.ledger.events(record.token)
+        return any((event.kind, event.attempt) == (kind, record.attempt) for event in told)
+
     def last(self, record: Record) -> None:
         """Report what the ledger itself wrote down last about a job."""
         self.report(self.ledger.events(record.token)[-1])

@@ -254,7 +254,7 @@ class JobSpec:
 
 
 class Stuck(Enum):
-    """Why a pending job never starts by itself."""
+    """Why a pending job never starts by itself, or why one was cancelled before it began."""
 
     HELD = "held"
     IN_VAIN = "in vain"

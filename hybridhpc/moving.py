@@ -52,9 +52,19 @@ class Mover:
         elif not _is_said(events, advice.to):
             self.journal.tell(record, "advice", f"{advice.to.candidate.name} would be better: {advice.why}")
 
-    def follow_dependencies(self, record: Record) -> None:
-        """Submit anew what comes after a job that has a new attempt: at its scheduler it would wait for ever."""
-        self._place(record, self.attempts.wish(record, spent=record.spent), "what it comes after has a new attempt")
+    def follow_dependencies(self, record: Record, *, over: bool) -> bool:
+        """Submit anew what comes after a job that failed, once that one has a new attempt; False if nothing will follow.
+
+        `over`: it is cancelled, as some sites do at once. One that was seen to wait in vain before, a person cancelled.
+        """
+        if over and (self.journal.has_told(record, "stuck") or not self.attempts.may_follow(record)):
+            return False
+        if self.attempts.waits_in_vain(record):
+            wish = self.attempts.wish(record, spent=record.spent)
+            self._place(record, wish, "what it comes after has a new attempt")
+        elif not over:
+            self.journal.tell_once(record, "stuck", "what it comes after failed: it waits for a new attempt of that")
+        return True
 
     def _move(self, record: Record, advice: Advice) -> None:
         wish = self.attempts.wish(record, spent=record.spent, avoid=f"{record.site}/{record.partition}")
@@ -65,7 +75,7 @@ class Mover:
         if plan is None:
             return
         with self.attempts.owned(record) as current:
-            if current is not None and current.attempt == record.attempt and not current.state.final:
+            if current is not None and (current.attempt, current.state) == (record.attempt, record.state):
                 self.attempts.move(current, plan, why)
 
     def _waiting(self, record: Record, spec: JobSpec, events: Sequence[Event]) -> Waiting:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from enum import Enum
 
-from hybridhpc.model import JobSpec, JobState, JobStatus, Retries, Seconds, Stuck, Work
+from hybridhpc.model import JobSpec, JobState, JobStatus, Seconds, Stuck, Work
 from hybridhpc.schedulers.words import CLOSED
 from hybridhpc.values import dataclass
 
@@ -20,12 +20,13 @@ MARKED_WITHIN = 60.0
 """Seconds in which the exit marker of a run that was requeued appears: the script ends, and NFS shows the file."""
 MOST_UNBEGUN = 3
 """New attempts for jobs that never began: they cost nothing, and yet must not go on for ever."""
+MOST_UNREACHED = 30
+"""New attempts for jobs whose scheduler answered questions, but no submission: with their pauses more than a day."""
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 3600.0
-"""Seconds before a job that failed by itself is tried again: doubled each time, up to the longest."""
+"""Seconds before a job that failed, or whose scheduler was not reached, is tried again: doubled each time."""
 _SLACK = 60.0
-_TERM = 15
-_BY_SIGNAL = 128
+_TERM, _BY_SIGNAL = 15, 128
 
 
 class Cause(Enum):
@@ -39,6 +40,7 @@ class Cause(Enum):
     BOOT_FAIL = "boot_fail"
     CANCELLED = "cancelled"
     REFUSED = "refused"
+    UNREACHED = "unreached"
     LOST = "lost"
 
 
@@ -48,9 +50,8 @@ class Next(Enum):
     NOTHING = "nothing"
     """It is left as it is."""
     AGAIN = "again"
-    """A new attempt, wherever it is best."""
     ELSEWHERE = "elsewhere"
-    """A new attempt, but not in the place where it was."""
+    """As AGAIN, but not in the place where it was."""
     GIVE_UP = "give up"
 
 
@@ -68,7 +69,7 @@ class Look(Enum):
     """Its scheduler has put it back into its queue since that was accounted for last."""
     HELD = "held"
     IN_VAIN = "in vain"
-    """What it waits for can never be met."""
+    """What it waits for can never be met, or it was cancelled for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,8 @@ def look_at(status: JobStatus, *, unwanted: bool, accounted: int) -> Look:
     """Return what a job is looked at for. `accounted`: how often it was requeued, as far as that is written down."""
     if status.state is JobState.COMPLETED:
         return Look.DONE
+    if status.state is JobState.CANCELLED and status.stuck is Stuck.IN_VAIN and not unwanted:
+        return Look.IN_VAIN
     if status.state.final or status.state is JobState.UNKNOWN:
         return Look.OVER
     if unwanted:
@@ -222,6 +225,8 @@ def next_step(
     ceiling = spec.goal.max_cost if spec.goal else None
     if ceiling is not None and spent >= ceiling:
         return Step(next=Next.GIVE_UP, why=f"it has cost ${spent:.2f} of at most ${ceiling:.2f}")
+    if cause is Cause.UNREACHED and past.get(cause, 0) < MOST_UNREACHED:
+        return Step(next=Next.ELSEWHERE, why=_NO_USE[cause], pause=_pause(past.get(cause, 0)))
     if cause in _UNBEGUN:
         return _unbegun(cause, past)
     if cause in _NO_USE:
@@ -235,7 +240,8 @@ _UNBEGUN = {
     Cause.LOST: "the scheduler no longer knows it, and it never began",
 }
 _NO_USE = {
-    Cause.CANCELLED: "it was cancelled at the site, by you or by an administrator: it is not wanted there",
+    Cause.UNREACHED: "its scheduler was not reached there",
+    Cause.CANCELLED: "it was cancelled at the site: by you, by an administrator, or for what it comes after",
     Cause.OUT_OF_MEMORY: "with the same memory it would end the same way: raise `memory`",
 }
 
@@ -245,12 +251,12 @@ def _unbegun(cause: Cause, past: Mapping[Cause, int]) -> Step:
     why = _UNBEGUN[cause]
     if tried >= MOST_UNBEGUN:
         return Step(next=Next.GIVE_UP, why=f"{why}, for the {tried + 1}th time without ever beginning")
-    there = Next.AGAIN if cause is Cause.LOST else Next.ELSEWHERE
-    return Step(next=there, why=why, pause=0.0 if tried == 0 else FIRST_PAUSE)
+    place = Next.AGAIN if cause is Cause.LOST else Next.ELSEWHERE
+    return Step(next=place, why=why, pause=FIRST_PAUSE if tried else 0.0)
 
 
 def _retry(cause: Cause, work: Work, past: Mapping[Cause, int]) -> Step:
-    allowed, used = _allowed(cause, work.retries), past.get(cause, 0)
+    allowed, used = int(getattr(work.retries, cause.value)), past.get(cause, 0)
     key = f"retries.{cause.value}"
     if cause is Cause.TIMEOUT and work.checkpoint is None:
         return Step(next=Next.GIVE_UP, why="it has no checkpoint: it would reach its walltime again")
@@ -259,13 +265,12 @@ def _retry(cause: Cause, work: Work, past: Mapping[Cause, int]) -> Step:
             f"{key} allows {allowed} new attempt{'s' * (allowed > 1)}" if allowed else f"{key} asks for no new attempt"
         )
         return Step(next=Next.GIVE_UP, why=f"{_WORDS[cause]}; {why}")
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**used) if cause is Cause.FAILED else 0.0
+    pause = _pause(used) if cause is Cause.FAILED else 0.0
     return Step(next=Next.AGAIN, why=f"{_WORDS[cause]}; new attempt {used + 1} of {allowed} ({key})", pause=pause)
 
 
-def _allowed(cause: Cause, retries: Retries) -> int:
-    allowed: int = getattr(retries, cause.value)
-    return allowed
+def _pause(times: int) -> float:
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**times)
 
 
 _WORDS = {

@@ -298,7 +298,10 @@ may_live() {
 # The scheduler's opinion first: a held job is accepted where a plain one would be refused.
 test_only() {
     (as_person sbatch --test-only "$@") >"$so_job/test.out" 2>"$so_job/test.err" && return
+    so_code=$?
     so_words=$(in_one_line "$so_job/test.err")
+    # Who was killed has not said no.
+    [ $so_code -lt 128 ] || leave $so_UNREACHED "sbatch --test-only ended with $so_code: $so_words"
     is_unreached "$so_job/test.err" && leave_unreached $so_UNREACHED "$so_words"
     case $so_words in
     *"Requested node configuration is not available"*) nodes_are_out && return ;;

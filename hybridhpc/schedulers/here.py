@@ -23,6 +23,7 @@ COMMAND = (sys.executable, "-P", "-m", "hybridhpc.here")
 _MAX_ARRAY_SIZE = 10_001
 _REFUSED = 3
 _PATTERNS = {True: ("%j.log", "%A_%a.log"), False: ("slurm-%j.out", "slurm-%A_%a.out")}
+_MAY_BE_STUCK = {JobState.PENDING.value, JobState.CANCELLED.value}
 _TAKEN = {
     Taken.BACK: "it was cancelled before it began",
     Taken.EARLIER: "it was cancelled before it began",
@@ -277,7 +278,7 @@ def _status(row: Mapping[str, Any], asked: str) -> JobStatus:
             exit_code=row["exit_code"],
             signal=row["signal"],
             nodes=str(row["node"]),
-            stuck=stuck(str(row["reason"])) if row["state"] == JobState.PENDING.value else None,
+            stuck=stuck(str(row["reason"])) if row["state"] in _MAY_BE_STUCK else None,
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         native = str(row.get("state", ""))

@@ -177,7 +177,7 @@ def _statuses(
         signal=signal,
         nodes=where,
         restarts=restarts,
-        stuck=stuck(reason) if state is JobState.PENDING else None,
+        stuck=stuck(reason) if state in {JobState.PENDING, JobState.CANCELLED} else None,
     )
     return {each: status if each == status.job_id else replace(status, job_id=each) for each in _ids(*parts)}
 

@@ -142,6 +142,28 @@ def test_who_comes_after_a_job_comes_after_its_new_attempt(keeper: Keeper, own_l
     assert trace.read_text() == "first\nafter\n"
 
 
+def test_who_was_cancelled_for_what_it_comes_after_comes_after_that_s_new_attempt(keeper: Keeper) -> None:
+    """As `kill_invalid_depend` has it at some sites."""
+    kill = "slurm: {kill-on-invalid-dep: yes}\n"
+    go = keeper.person.home / "go"
+    await_go = f"until [ -e {go} ]; do sleep 0.1; done"
+    keeper.submit(f"name: first\n{SMALL}retries: {{failed: 1}}\nrun: '{await_go}; [ $HPC_RESTART_COUNT = 1 ]'\n")
+    after = keeper.submit(f"name: after\n{SMALL}{kill}after: {{ok: [first]}}\nrun: 'true'\n")
+    keeper.submit(f"name: bad\n{SMALL}run: '{await_go}; false'\n")
+    vain = keeper.submit(f"name: vain\n{SMALL}{kill}after: {{ok: [bad]}}\nrun: 'true'\n")
+    go.touch()
+    for token in (after, vain):
+        assert keeper.ended(token).state is JobState.CANCELLED
+    assert sorted(keeper.run_pass()) == ["cancelled", "failed", "waits"], (
+        "`bad` and `vain` are given up; `first` is not"
+    )
+    keeper.later = 61.0
+    assert sorted(keeper.run_pass()) == ["failed", "moved", "moving", "submitted", "submitted"]
+    last = keeper.ended(after)
+    assert (last.attempt, last.state) == (2, JobState.COMPLETED)
+    assert keeper.record(vain).attempt == 1
+
+
 def test_what_is_requeued_more_often_than_allowed_is_ended(keeper: Keeper, own_lab: Lab) -> None:
     token = keeper.submit(f"name: often\n{SMALL}retries: {{node_fail: 1}}\nrun: sleep 60\n")
     for restarts, told in enumerate((["preempted"], ["preempted", "ended"])):

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from hybridhpc.command import CommandResult
-from hybridhpc.errors import SchedulerError, Undecided
+from hybridhpc.errors import SchedulerError, Undecided, Unreached
 from hybridhpc.model import JobState
 from hybridhpc.schedulers.base import Submission, Submitted
 from hybridhpc.schedulers.slurm import SlurmScheduler
@@ -207,6 +207,18 @@ def test_a_refused_job_is_not_submitted(desk: Desk) -> None:
     transport = LocalTransport(desk.site, desk.env)
     with pytest.raises(SchedulerError, match="working directory does not exist"):
         desk.read(transport.run(DIALECT.submit_command(desk.site, [away]), scrubbed=False), away)
+
+
+def test_an_sbatch_that_is_killed_while_it_asks_has_not_refused(desk: Desk) -> None:
+    folder = desk.home / "bin"
+    folder.mkdir()
+    (folder / "sbatch").write_text("#!/bin/sh\nkill -9 $$\n")
+    (folder / "sbatch").chmod(0o755)
+    submission = desk.prepare(RAN, *SMALL)
+    with pytest.raises(Unreached, match="ended with 137"):
+        desk.submit(submission, PATH=f"{folder}:{desk.env['PATH']}")
+    assert desk.copies(submission) == {}
+    assert desk.submit(submission).job_id
 
 
 def test_a_script_that_only_tests_submits_nothing_and_says_so(desk: Desk) -> None:

@@ -24,6 +24,7 @@ recover.FIRST_PAUSE = 0.5
 recover.CERTAIN_AFTER = 5.0
 recover.EXPIRED_AFTER = 10.0
 recover.MOST_UNBEGUN = 50
+recover.LONGEST_PAUSE = 5.0
 
 if __name__ == "__main__":
     sys.exit(run(["agent", *sys.argv[1:]]))

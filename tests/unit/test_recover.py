@@ -114,6 +114,8 @@ def test_the_cause_follows_from_the_evidence(evidence: Evidence, cause: Cause | 
         (ended(JobState.PENDING, restarts=1, stuck=Stuck.HELD), False, Look.HELD),
         (ended(JobState.PENDING, stuck=Stuck.IN_VAIN), False, Look.IN_VAIN),
         (ended(JobState.PENDING, reason="Dependency"), False, Look.NOTHING),
+        (ended(JobState.CANCELLED, stuck=Stuck.IN_VAIN), False, Look.IN_VAIN),
+        (ended(JobState.CANCELLED, stuck=Stuck.IN_VAIN), True, Look.OVER),
     ],
 )
 def test_what_a_job_is_looked_at_for(status: JobStatus, unwanted: bool, look: Look) -> None:
@@ -190,6 +192,12 @@ def test_nothing_is_tried_again_beyond_the_ceiling_or_against_the_person() -> No
     broke = next_step(Cause.PREEMPTED, rich, {}, 10.0, wanted=True)
     assert (broke.next, "$10.00" in broke.why) == (Next.GIVE_UP, True)
     assert next_step(Cause.PREEMPTED, rich, {}, 0.0, wanted=False).next is Next.GIVE_UP
+
+
+def test_a_scheduler_that_is_not_reached_has_not_refused() -> None:
+    tries = [next_step(Cause.UNREACHED, spec(), {Cause.UNREACHED: times}, 0.0, wanted=True) for times in (0, 3, 29, 30)]
+    assert [step.next for step in tries] == [Next.ELSEWHERE, Next.ELSEWHERE, Next.ELSEWHERE, Next.GIVE_UP]
+    assert [step.pause for step in tries[:3]] == [60.0, 480.0, 3600.0]
 
 
 def test_a_job_that_fails_by_itself_is_tried_again_after_a_growing_pause() -> None:

@@ -209,6 +209,22 @@ def test_a_move_that_was_cut_anywhere_is_carried_on(keeper: Keeper) -> None:
     assert (keeper.person.home / "ran").read_text() == "ran\n"
 
 
+def test_what_was_to_follow_a_refused_attempt_and_was_cut_is_carried_on(keeper: Keeper) -> None:
+    """An attempt that was refused has no job to take back."""
+    text = f"name: again\n{SMALL}retries: {{failed: 1}}\nrun: '[ $HPC_RESTART_COUNT = 2 ]'\n"
+    token = keeper.submit(text, where="one,two")
+    record, ledger, root = keeper.ended(token), keeper.client.ledger, str(keeper.person.home / "one")
+    assert ledger.propose(record, record.plan, job_root=root) is not None
+    second = ledger.begin(record, kind="failed", why="a test", now=keeper.client.clock())
+    assert second is not None
+    ledger.refused({token: "no such partition"}, now=keeper.client.clock())
+    assert ledger.propose(keeper.record(token), record.plan, job_root=root) is not None
+    assert keeper.run_pass() == []
+    assert ledger.proposed(keeper.record(token)) is None
+    assert keeper.run_pass() == ["refused", "submitted"]
+    assert (keeper.ended(token).attempt, keeper.record(token).state) == (3, JobState.COMPLETED)
+
+
 def test_what_began_while_it_was_to_be_moved_stays(keeper: Keeper) -> None:
     token = keeper.submit(f"name: quick\n{SMALL}run: sleep 1; echo ran >> {keeper.person.home}/ran\n")
     record = keeper.running(token)
