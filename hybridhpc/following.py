@@ -16,6 +16,7 @@ from hybridhpc.model import JobState, JobStatus
 from hybridhpc.probe import run_all
 from hybridhpc.schedulers.base import SAME_MOMENT, Scheduler
 from hybridhpc.schedulers.fold import fold
+from hybridhpc.schedulers.reasons import stuck
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 
@@ -240,6 +241,7 @@ def as_known(record: Record) -> JobStatus:
         exit_code=record.exit_code,
         signal=record.signal,
         restarts=record.restarts,
+        stuck=stuck(record.reason) if record.state is JobState.CANCELLED else None,
     )
 
 

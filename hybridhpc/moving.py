@@ -53,7 +53,7 @@ class Mover:
             self.journal.tell(record, "advice", f"{advice.to.candidate.name} would be better: {advice.why}")
 
     def follow_dependencies(self, record: Record, *, over: bool) -> bool:
-        """Submit anew what comes after a job that failed, once that one has a new attempt; False if nothing will follow.
+        """Submit anew what comes after a job that failed, once that has a new attempt; False if nothing will follow.
 
         `over`: it is cancelled, as some sites do at once. One that was seen to wait in vain before, a person cancelled.
         """
