@@ -25,6 +25,9 @@ def look_at_ledger(client: Client) -> Findings:
     """Read all of it, if there is one."""
     path = client.paths.ledger
     if not path.exists():
+        if backups(path):
+            yield fault(path, "is gone, and there are backups of it", _restore(path))
+            return
         yield fine("ledger", f"{path} is made by the first job")
         return
     broken = _damage(path)
@@ -70,9 +73,10 @@ def _restore(path: Path) -> str:
             f"there is no backup of it; keep it aside: `{away}`. "
             "The next job begins a new one; running jobs go on, but hpc forgets them (`squeue --me` lists Slurm's)"
         )
+    away = f"{away} && " if any(path.parent.glob(f"{path.name}*")) else ""
     made = datetime.fromtimestamp(copy.made_at, UTC).astimezone().isoformat(" ", "minutes")
     return (
-        f"while no hpc runs: `{away} && cp -p {shlex.quote(str(copy.path))} {state}/{path.name}`. "
+        f"while no hpc runs: `{away}cp -p {shlex.quote(str(copy.path))} {state}/{path.name}`. "
         f"That is the backup of {made}, with {copy.jobs} jobs; later ones go on, but hpc forgets them "
         "(`squeue --me` lists Slurm's), and repeating the command of one submits it again"
     )

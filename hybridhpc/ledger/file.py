@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hybridhpc.errors import LedgerError
+from hybridhpc.ledger.backup import backups
 from hybridhpc.ownership import exchangeable
 
 PATIENCE = 60
@@ -167,9 +168,15 @@ def _upgrade(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    """Make the file complete under another name, then link it into place: fifty first users see one or none."""
+    """Make the file complete under another name, then link it into place: fifty first users see one or none.
+
+    Raises LedgerError where one has been: an empty one in its place would have forgotten every job.
+    """
     if path.exists():
         return
+    if path.with_name("backups").is_dir() and backups(path) and not path.exists():
+        begin = f"to begin anew without those jobs, move {path.with_name('backups')} away"
+        raise LedgerError(f"{path} is gone, and there are backups of it", hint=f"{RESTORE}; {begin}")
     draft = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     _private_file(draft)
     with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as database:

@@ -214,6 +214,18 @@ def test_a_backup_that_cannot_be_made_costs_nothing(path: Path) -> None:
     assert add(ledger)
 
 
+def test_a_ledger_that_is_gone_is_not_begun_anew_where_backups_say_that_there_was_one(path: Path) -> None:
+    add(SqliteLedger(path))
+    (backup,) = backups(path)
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+    with pytest.raises(LedgerError, match="is gone, and there are backups") as caught:
+        SqliteLedger(path).records()
+    assert "hpc check" in caught.value.hint and "anew" in caught.value.hint
+    backup.path.parent.rename(path.with_name("aside"))
+    assert SqliteLedger(path).records() == ()
+
+
 def test_a_damaged_ledger_takes_no_backups_place(path: Path) -> None:
     ledger = SqliteLedger(path)
     add(ledger, 120)
