@@ -164,6 +164,22 @@ def test_who_was_cancelled_for_what_it_comes_after_comes_after_that_s_new_attemp
     assert keeper.record(vain).attempt == 1
 
 
+def test_who_waits_in_vain_and_is_cancelled_there_by_hand_stays_cancelled(keeper: Keeper, own_lab: Lab) -> None:
+    go = keeper.person.home / "go"
+    run = f"run: 'until [ -e {go} ]; do sleep 0.1; done; [ $HPC_RESTART_COUNT = 1 ]'\n"
+    first = keeper.submit(f"name: first\n{SMALL}retries: {{failed: 1}}\n{run}")
+    after = keeper.submit(f"name: after\n{SMALL}after: {{ok: [first]}}\nrun: 'true'\n")
+    go.touch()
+    keeper.until(after, lambda now: now.reason == "DependencyNeverSatisfied")
+    assert sorted(keeper.run_pass()) == ["stuck", "waits"]
+    own_lab.run("scancel", keeper.record(after).job_id)
+    assert keeper.ended(after).state is JobState.CANCELLED
+    assert keeper.run_pass() == ["cancelled"]
+    keeper.later = 61.0
+    assert keeper.run_pass() == ["failed", "submitted"]
+    assert (keeper.ended(first).attempt, keeper.record(after).attempt) == (2, 1)
+
+
 def test_what_is_requeued_more_often_than_allowed_is_ended(keeper: Keeper, own_lab: Lab) -> None:
     token = keeper.submit(f"name: often\n{SMALL}retries: {{node_fail: 1}}\nrun: sleep 60\n")
     for restarts, told in enumerate((["preempted"], ["preempted", "ended"])):
