@@ -18,7 +18,7 @@ from hybridhpc.document import read_document
 from hybridhpc.errors import HpcError, NotFound, Undelivered
 from hybridhpc.sites.plugins import PluginOptions, entries
 from hybridhpc.sites.site import Price, Site
-from hybridhpc.sites.snapshot import Silence, Snapshot
+from hybridhpc.sites.snapshot import NO_PARTITIONS, Silence, Snapshot
 from hybridhpc.transports import ssh_config
 
 SLURM_COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel")
@@ -92,6 +92,8 @@ def look_at_answer(client: Client, site: Site, answer: Snapshot) -> Findings:
     if site.version and not answer.version.startswith(site.version):
         fix = f"leave version out of {site.file}: it is asked"
         yield warning(site.name, f"is Slurm {answer.version}, not {site.version} as its file says", fix)
+    if not answer.partitions:
+        yield fault(site.name, NO_PARTITIONS, "run `sinfo` there yourself; then ask the site's administrator")
     for words in answer.unseen:
         yield warning(site.name, f"cannot see {words}", "forecasts there are wider; ask the administrator for access")
     for partition in answer.partitions:

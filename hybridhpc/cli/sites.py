@@ -9,7 +9,7 @@ from hybridhpc.cli._context import json_option, new_client
 from hybridhpc.cli._output import prose, say, show_json, table
 from hybridhpc.model import JobState
 from hybridhpc.sites.site import InvalidSite, Site
-from hybridhpc.sites.snapshot import QueuePartition, Silence, Snapshot
+from hybridhpc.sites.snapshot import NO_PARTITIONS, QueuePartition, Silence, Snapshot
 
 
 @click.command()
@@ -37,10 +37,17 @@ def command(accuracy: bool, as_json: bool) -> None:
     header = ("SITE", "PARTITION", "NODES IDLE/ALL", "GPUS IDLE/ALL", "PENDING", "RUNNING")
     say(table(header, [row for site in found for row in _rows(site)], right=frozenset({2, 3, 4, 5})))
     for site in found:
-        if site["error"]:
-            say(prose(f"{site['site']}: {site['error']}"))
-            if site["fix"]:
-                say(prose(f"  {site['fix']}"))
+        for line in _remarks(site):
+            say(prose(line))
+
+
+def _remarks(site: dict[str, object]) -> list[str]:
+    """Return what the table does not show of a site: why it is silent, what cannot be seen there."""
+    name, unseen = site["site"], site["unseen"]
+    if site["error"]:
+        return [f"{name}: {site['error']}", *([f"  {site['fix']}"] if site["fix"] else [])]
+    nothing = [] if site["partitions"] else [f"{name}: {NO_PARTITIONS}", "  `hpc check` looks for the reason"]
+    return nothing + ([f"{name}: unseen: {', '.join(unseen)}"] if isinstance(unseen, list) and unseen else [])
 
 
 def _site_json(site: Site | InvalidSite, answers: dict[str, Snapshot | Silence]) -> dict[str, object]:

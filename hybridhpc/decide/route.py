@@ -20,7 +20,7 @@ from hybridhpc.decide.residence import Kept, leaves, resident
 from hybridhpc.decide.waits import Awaited, hindrance
 from hybridhpc.model import Goal, JobSpec, Quantiles
 from hybridhpc.sites.site import InvalidSite, Site
-from hybridhpc.sites.snapshot import PastJob, Silence, Snapshot, StartEstimate
+from hybridhpc.sites.snapshot import NO_PARTITIONS, PastJob, Silence, Snapshot, StartEstimate
 from hybridhpc.spec.places import unknown_names
 from hybridhpc.values import dataclass
 
@@ -148,7 +148,7 @@ def _silence(site: Site | InvalidSite, answer: Snapshot | Silence | None) -> str
         return "; ".join(filter(None, (answer.why, answer.fix))) or "gave no answer"
     if answer is None:
         return "it was not asked"
-    return "" if answer.partitions else "it has no partitions"
+    return "" if answer.partitions else NO_PARTITIONS
 
 
 def _judge_site(question: _Question, site: Site, snapshot: Snapshot) -> list[Choice]:

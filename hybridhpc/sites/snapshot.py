@@ -7,6 +7,8 @@ import dataclasses
 from hybridhpc.model import Array, JobState, Mebibytes, Resources, Seconds
 from hybridhpc.values import dataclass
 
+NO_PARTITIONS = "it has no partitions, or names them in words that cannot be read"
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)  # there may be thousands: see values.py
 class Node:

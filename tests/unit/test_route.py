@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from hybridhpc.decide.explain import HEADER, rows
 from hybridhpc.decide.route import decide
+from hybridhpc.sites.snapshot import NO_PARTITIONS
 from tests.worlds.stage import DAY, HOUR, NOW, nodes, pending, price, running, site, snapshot, spec
 
 
@@ -107,7 +108,7 @@ def test_a_ranking_without_any_site_is_empty():
 
 def test_a_site_without_partitions_is_a_silent_line():
     ranking = decide(spec(), [(site("lab", partition="gpu"), replace(snapshot("lab", ()), partitions=()))], now=NOW)
-    assert ranking.silent == (("lab", "it has no partitions"),)
+    assert ranking.silent == (("lab", NO_PARTITIONS),)
     assert ranking.winner is None
 
 

@@ -741,3 +741,18 @@ def test_a_damaged_ledger_is_restored_from_its_backup_by_the_command_that_check_
         after = json.loads(well.person.hpc("status", "--all", "--json"))
         assert [job["token"] for job in after] == [job["token"] for job in before]
     assert not [finding for finding in check(well.person)[1] if "ledger" in finding["where"]]
+
+
+def test_a_site_whose_words_cannot_be_read_is_no_row_of_dashes_without_a_reason(well: Setting) -> None:
+    for name in ("sinfo", "squeue", "scontrol"):
+        well.slurm.program(name, "echo 'module: command not found'")
+    assert "dgx: it has no partitions, or names them in words that cannot be read" in well.person.hpc("sites")
+    code, found = check(well.person)
+    assert code == 12
+    assert any("it has no partitions" in text(finding) for finding in found if finding["level"] == "fault")
+
+
+def test_what_a_site_hides_stands_below_the_table_of_sites(well: Setting) -> None:
+    settings = well.slurm.home / "settings"
+    settings.write_text(settings.read_text().replace("= none", "= jobs"))
+    assert "dgx: unseen: other people's jobs: PrivateData=jobs" in well.person.hpc("sites")
