@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from hybridhpc.decide.policy import Policy, quantile
 from hybridhpc.decide.promise import Outcome
@@ -67,6 +68,8 @@ class Lessons:
     """The outcomes of a person's forecasts by site and partition, latest first, and how far they are trusted."""
 
     outcomes: Mapping[tuple[str, str], Sequence[Outcome]]
+    latest: Sequence[Outcome]
+    """The same, of all places together."""
     policy: Policy
 
     def start(self, site: str, partition: str, *, at_once: bool) -> Correction:
@@ -89,13 +92,20 @@ class Lessons:
         return start.p50 < self.policy.softening
 
     def run(self, site: str, partition: str, *, known: bool) -> Correction:
-        """Return the correction of a run time; `known`: of jobs that had run before, or of those that had not."""
+        """Return the correction of a run time; `known`: of jobs that had run before, or of those that had not.
+
+        How much of their limit a person's new jobs use is a habit, wherever they run: every partition teaches it, else
+        the one that was used first would look quicker than the others. Its p50 is learned by `learned_fraction`, from
+        the same jobs: corrected as well, it would be learned twice.
+        """
+        taught = self._at(site, partition) if known else self.latest
         pairs = [
             (outcome.promise.plain_run, outcome.ran)
-            for outcome in self._at(site, partition)
+            for outcome in taught
             if outcome.ran is not None and outcome.promise.tasks == 1 and (outcome.promise.past_runs > 0) is known
         ]
-        return correction(pairs[: self.policy.recent_outcomes], self.policy)
+        found = correction(pairs[: self.policy.recent_outcomes], self.policy)
+        return found if known else replace(found, p50=1.0)
 
     def boot(self, site: Site, partition: str) -> Quantiles:
         """Return how long powered-down nodes boot: the site file's figure, drawn towards what was seen.
@@ -124,10 +134,11 @@ class Lessons:
 
 def lessons(outcomes: Iterable[Outcome], policy: Policy) -> Lessons:
     """Return what outcomes, latest first, teach."""
+    latest = tuple(outcomes)
     found: dict[tuple[str, str], list[Outcome]] = {}
-    for each in outcomes:
+    for each in latest:
         found.setdefault((each.promise.site, each.promise.partition), []).append(each)
-    return Lessons(outcomes=found, policy=policy)
+    return Lessons(outcomes=found, latest=latest, policy=policy)
 
 
 def _only_booted(outcome: Outcome) -> bool:

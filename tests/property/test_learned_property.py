@@ -107,3 +107,26 @@ def test_boots_are_learned_from_boots_alone_and_waits_from_waits():
         assert taught.start(site_name, partition, at_once=at_once) == Correction()
     slow = lessons([outcome(95.0, boot=60.0, start=60.0) for _ in range(17)], POLICY)
     assert slow.boot(site("lab", boot=60), "gpu").p50 == (95 * 17 + 60 * 3) / 20
+
+
+def ran(seconds, *, place="gpu", past_runs=0):
+    start, run = Quantiles(p50=0, p90=5), Quantiles(p50=1800, p90=3600)
+    promise = Promise(
+        site="lab", partition=place, start=start, run=run, plain_start=start, plain_run=run, past_runs=past_runs
+    )
+    return Outcome(token="t", made_at=0.0, promise=promise, waited=0.0, ran=seconds)
+
+
+def test_how_much_of_their_limit_new_jobs_use_is_learned_for_all_places_at_once_and_its_p50_once():
+    taught = lessons([ran(6.0) for _ in range(40)], POLICY)
+    new = {taught.run(site_name, place, known=False) for site_name in ("lab", "cloud") for place in ("gpu", "cpu")}
+    assert len(new) == 1
+    (found,) = new
+    assert found.p50 == 1.0 and found.p90 < 1.0 and found.outcomes == 40
+    assert taught.run("lab", "gpu", known=True) == Correction()
+
+
+def test_what_ran_before_is_corrected_where_it_runs():
+    taught = lessons([ran(7200.0, past_runs=3) for _ in range(40)], POLICY)
+    assert taught.run("lab", "gpu", known=True).p50 > 1.0
+    assert taught.run("lab", "cpu", known=True) == taught.run("lab", "gpu", known=False) == Correction()

@@ -301,3 +301,16 @@ def test_outcomes_of_earlier_forecasts_correct_this_one_and_turn_the_answer():
     lab = choice(after, "lab/gpu").forecast
     assert lab.promise.plain_start == promise.plain_start
     assert lab.start.p50 == pytest.approx(8 * before.winner.forecast.start.p50, rel=0.01)
+
+
+def test_short_jobs_in_one_place_do_not_make_it_the_quicker_one_for_a_job_that_never_ran():
+    job, world = spec(time=4 * HOUR), (busy_lab(0.1), idle_cloud())
+    before = answer(job, *world)
+    at_once, run = Quantiles(p50=0, p90=5), Quantiles(p50=2 * HOUR, p90=4 * HOUR)
+    made = Promise(site="cloud", partition="gpu", start=at_once, run=run, plain_start=at_once, plain_run=run)
+    short = [Outcome(token=str(n), made_at=NOW - n, promise=made, waited=0.0, ran=60.0) for n in range(40)]
+    after = answer(job, *world, outcomes=short)
+    assert place(before) == place(after) == "lab/gpu"
+    assert choice(after, "lab/gpu").forecast.run == choice(after, "cloud/gpu/on-demand").forecast.run
+    assert after.winner.forecast.run.p50 == before.winner.forecast.run.p50
+    assert after.winner.forecast.run.p90 < before.winner.forecast.run.p90
