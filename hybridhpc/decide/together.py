@@ -117,5 +117,5 @@ class _Chain:
         name = self._members[found[0]].name + (f" and {len(found) - 1:,} more" if several else "")
         if not follow and precede:
             return f"{name}, which it comes after,"
-        verb = "come" if follow else "go"
-        return f"{name}, which {verb}{'' if several else 's'} {'after' if follow else 'with'} it,"
+        one, more = ("comes after", "come after") if follow else ("goes with", "go with")
+        return f"{name}, which {more if several else one} it,"

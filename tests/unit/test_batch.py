@@ -198,6 +198,14 @@ def test_a_chain_is_planned_at_one_site_where_all_of_it_fits_and_says_why():
     assert cheap.refused == "then, which comes after it, cannot run there"
 
 
+def test_the_first_of_a_chain_names_what_goes_with_it_though_others_stand_between():
+    _, _, planned = chain(Sites(), wish("prep"), wish("then", "prep"), wish("last", "then", where=("dear",)))
+    assert [each.because for each in planned[:2]] == [
+        "last, which goes with it, can only run there",
+        "last, which comes after it, can only run there",
+    ]
+
+
 def test_a_chain_that_fits_at_no_one_site_is_refused_with_the_reasons():
     _, wishes, planned = chain(Sites(), wish("prep", where=("cheap",)), wish("then", "prep", where=("dear",)))
     with pytest.raises(NoCandidate) as told:
