@@ -29,9 +29,17 @@ from hybridhpc.spec.places import CLOUD, ONPREM, unknown_names
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
+
+def _joined(ctx: click.Context, param: click.Parameter, places: tuple[str, ...]) -> str | None:
+    """Let `--where cloud --where '!aws'` mean `cloud,!aws`."""
+    return ",".join(places) if places else None
+
+
 where_option: Callable[[Verb], Verb] = click.option(
     "--where",
     metavar="PLACE",
+    multiple=True,
+    callback=_joined,
     help="auto, a site, site/partition or label (cloud, onprem), or several with commas; !site excludes, "
     "gpu-memory>=80GiB narrows.",
 )

@@ -121,5 +121,5 @@ def remarks(choice: Choice, goal: Goal, late: float, overrun: float, now: float)
     if choice.candidate.purchase == "spot":
         found.append("spot: it may be interrupted, which is not priced")
     if overrun > 0.5:
-        found.append("past runs say that it is killed at its walltime")
+        found.append("it is likely to be killed at its walltime")
     return found

@@ -124,7 +124,8 @@ def forecast_run(
     """Return how long one task would run there, never over its walltime.
 
     From past runs of the same job, scaled by relative GPU speed; else from its walltime and `fraction`, the share of
-    their limit that jobs usually run. Where past runs promise more than the walltime, `overrun` says how likely.
+    their limit that jobs usually run. Where past runs or slower GPUs promise more than the walltime, `overrun` says how
+    likely.
     """
     limit, speed = float(fit.walltime or math.inf), _speed(fit)
     past = _alike(spec, fit, history)[: policy.recent]
@@ -133,7 +134,9 @@ def forecast_run(
         guessed = float(fit.walltime or policy.assumed_walltime)
         p50, p90 = guessed * fraction / speed, guessed / max(1.0, speed)
         what = "its walltime" if fit.walltime else "an assumed walltime (it has none),"
-        overrun, basis = 0.0, f"{fraction:.0%} of {what} {format_walltime(round(guessed))}"
+        basis = f"{fraction:.0%} of {what} {format_walltime(round(guessed))}"
+        # A walltime is taken to do on GPUs of the usual speed; slower ones may need more.
+        overrun = chance_after(Quantiles(p50=p50, p90=guessed / speed), limit) if speed < 1.0 else 0.0
     else:
         p50 = quantile(work, 0.5) / speed
         p90 = max(p50, quantile(work, 0.9) / speed) * (1.0 + 0.5 / len(work))

@@ -174,6 +174,14 @@ def test_no_run_is_longer_than_its_walltime_but_the_danger_is_said():
     assert found.overrun > 0.5 and "killed at its walltime" in found.basis
 
 
+def test_gpus_at_a_tenth_of_the_speed_are_expected_to_be_cut_at_the_walltime_before_anything_ran():
+    place = site("lab", speed={"H100": 1.0, "A100": 0.1, "A40": 0.9})
+    slow = run_of(spec(gpus=("A100:8",)), [], place=place, kind="a100")
+    assert slow.overrun > 0.5 and "killed at its walltime" in slow.basis
+    assert 0.0 < run_of(spec(gpus=("A40:8",)), [], place=place, kind="a40").overrun < 0.5
+    assert run_of(spec(), [], place=place).overrun == 0.0
+
+
 def test_the_usual_share_is_learned_slowly_from_the_person_s_own_jobs():
     assert learned_fraction((), POLICY) == 0.5
     one = learned_fraction([past(9)], POLICY)

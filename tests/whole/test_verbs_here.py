@@ -508,3 +508,9 @@ def test_a_place_that_is_none_is_named_where_it_is_written(person: Person) -> No
     assert answer.returncode == 3
     assert "job.yaml:2: where: no site and no label is called 'hree' (did you mean here?)" in answer.stderr
     assert person.try_hpc("plan", "job.yaml", "--where", "hree").returncode == 2
+
+
+def test_where_may_be_given_more_than_once(person: Person) -> None:
+    refused = person.try_hpc("plan", person.spec("run: 'true'\n"), "--where", "here", "--where", "!here")
+    assert refused.returncode == 5
+    assert "left out by where: !here" in refused.stderr
