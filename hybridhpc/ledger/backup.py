@@ -35,7 +35,7 @@ class Backup:
 def backups(ledger: Path) -> tuple[Backup, ...]:
     """Return the copies of a ledger, newest first. Raises OSError."""
     found = []
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for path in _folder(ledger).iterdir():
             if match := _NAME.fullmatch(path.name):
                 found.append(Backup(path=path, jobs=int(match[1]), made_at=path.stat().st_mtime))
