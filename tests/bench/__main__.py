@@ -210,7 +210,10 @@ def installed_bytes(name: str) -> int:
 
 def page(rows: list[dict[str, str]], runs: int) -> str:
     """Return the table as Markdown, with the machine and the programs it was measured on."""
-    slurm = run("sbatch", "--version").strip() if shutil.which("sbatch") else "no Slurm"
+    # Even its version it tells only where it finds a configuration (seen: 22.05).
+    conf = LAB / "onprem" / "etc" / "slurm.conf"
+    version = ("sbatch", "--version")
+    slurm = run(*version, env={**os.environ, "SLURM_CONF": str(conf)}).strip() if conf.is_file() else "no Slurm"
     busy = Path("/proc/loadavg").read_text().split()[0]
     what = (
         f"{os.cpu_count()} CPUs shared with all clusters of the lab, load {busy} at the end, Linux {platform.release()}"
