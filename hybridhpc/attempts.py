@@ -168,25 +168,29 @@ class Attempts:
             # Nothing to take back: who made the proposal was cut off, and what follows is thought of anew.
             self.client.ledger.drop_proposal(record)
             return None
-        transport = self.client.reach(record)[2]
         found = _ABSENT if absent_for is not None else self._withdraw(record)
-        certain = absent_for is not None and absent_for >= CERTAIN_AFTER
-        signed = _heeds_sign(record)
-        gone = found.taken is Taken.ABSENT and (certain or (signed and record.state is JobState.CANCELLED))
-        back = gone or found.taken in {Taken.BACK, Taken.EARLIER}
+        back = _is_back(record, found, absent_for)
         if back:
+            # Before the markers are read: a script makes its own first and looks for the sign then.
             self._close(record)
-        never_began = record.started_at is None and not evidence.read_markers(transport, record.job_dir).begun
-        if found.taken is Taken.ABSENT and never_began and not gone:
-            return None
+        markers = evidence.read_markers(self.client.reach(record)[2], record.job_dir)
+        never_began = record.started_at is None and not markers.begun
         if back and (never_began or record.restarts):
-            if not (signed or gone or self._is_lasting(record, found)):
-                return None
-            if begun := self._begin(record, "moved", found.why):
-                return begun
-            self.journal.tell(record, "dropped", "it was taken back, and you cancelled it meanwhile")
-        else:
-            self.journal.tell(record, "unable" if found.taken is Taken.UNABLE else "stayed", found.why)
+            return self._follow(record, found)
+        if found.taken is Taken.ABSENT and never_began:
+            return None  # not known for long enough yet
+        self.journal.tell(record, "unable" if found.taken is Taken.UNABLE else "stayed", found.why)
+        self.client.ledger.drop_proposal(record)
+        return None
+
+    def _follow(self, record: Record, found: Withdrawal) -> Record | None:
+        """Begin the attempt that follows one that was taken back, as soon as that one certainly stays away."""
+        absent = found.taken is Taken.ABSENT
+        if not (absent or _heeds_sign(record) or self._is_lasting(record, found)):
+            return None
+        if begun := self._begin(record, "moved", found.why):
+            return begun
+        self.journal.tell(record, "dropped", "it was taken back, and you cancelled it meanwhile")
         self.client.ledger.drop_proposal(record)
         return None
 
@@ -259,6 +263,14 @@ class Attempts:
             transport.put_tree(str(by_way), target)
             self.journal.tell(record, "checkpoint", f"brought from {before.site}:{source}")
         shutil.rmtree(by_way, ignore_errors=True)
+
+
+def _is_back(record: Record, found: Withdrawal, absent_for: float | None) -> bool:
+    """Whether a job was taken back, now or before, or is certainly gone."""
+    if found.taken is not Taken.ABSENT:
+        return found.taken in {Taken.BACK, Taken.EARLIER}
+    long_gone = absent_for is not None and absent_for >= CERTAIN_AFTER
+    return long_gone or (_heeds_sign(record) and record.state is JobState.CANCELLED)
 
 
 def _heeds_sign(record: Record) -> bool:
