@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,21 @@ from tests.lab.lab import Lab
 from tests.people import Person
 
 pytest_plugins = ["tests.lab.fixtures"]
+
+
+def pytest_configure() -> None:
+    """Let programs heed the signals that tests send them: what is ignored here would be ignored in them, too.
+
+    It is below nohup (SIGHUP, which is still survived) and behind `&` in a script (SIGINT, SIGQUIT).
+    """
+    heeded = {
+        signal.SIGHUP: lambda *_: None,
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: signal.SIG_DFL,
+    }
+    for number, way in heeded.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, way)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -60,8 +59,6 @@ class JobDir:
                 stdout=log,
                 stderr=log,
                 start_new_session=own_session,
-                # Below nohup SIGHUP is ignored, and bash never heeds what was ignored when it started.
-                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
 
     def run(self, script: bytes) -> int:
