@@ -4,12 +4,14 @@
 """
 
 import sys
+from pathlib import Path
 
 try:
     if __package__:
         from .kernels.fp64_job import main
         from .kernels.matmul import explain, matmul
     else:
+        sys.path.insert(0, str(Path(__file__).parent))  # python -I and PYTHONSAFEPATH leave it out
         from kernels.fp64_job import main  # type: ignore[import-not-found,no-redef]
         from kernels.matmul import explain, matmul  # type: ignore[import-not-found,no-redef]
 except ImportError as missing:

@@ -35,7 +35,7 @@ def test_the_page_has_all_figures_and_says_whose_kernels_they_are_of(tmp_path: P
     gemm: dict[str, Any] = {"rows": [GEMM], "command": ["python", "gemm.py", "--by", "cutile"]}
     fp64: dict[str, Any] = {"rows": [NATIVE, OZAKI], "command": ["python", "fp64.py"]}
     families = {"rows": [OZAKI | {"family": "wide 4"}], "command": ["python", "fp64.py", "--families"]}
-    ran = {"gemm": gemm, "fp64": fp64, "families": families}
+    ran = {job: one | {"exit_code": 0} for job, one in (("gemm", gemm), ("fp64", fp64), ("families", families))}
     page = bench.report({"gpu": "NVIDIA H200"}, "failed: CUresult 221", "triton", ran, "nvidia-h200-20260101")
     for expected in (
         "# NVIDIA H200, 20260101",
@@ -59,6 +59,52 @@ def test_the_first_kernel_decides_between_cutile_and_triton(tmp_path: Path, monk
     for rows, wanted in (([GEMM], "cutile"), ([GEMM | {"verdict": "failed: x"}], "triton"), ([], "triton")):
         monkeypatch.setattr(bench, "run", lambda *_, rows=rows: {"rows": rows, "exit_code": 3})
         assert bench.language(tmp_path)[0] == wanted
+
+
+@pytest.mark.parametrize(("ended", "wanted"), [(0, 0), (1, 1), (3, 1), (-11, 1)])
+@pytest.mark.parametrize(("first", "by"), [("right", "cutile"), ("failed: CUresult 221", "triton")])
+def test_what_the_driver_refused_is_not_run_again_and_a_job_that_crashed_is_no_success(
+    first: str, by: str, ended: int, wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(job: str, out: Path, *words: str) -> dict[str, Any]:
+        asked.append((job, *words))
+        if out.name == "first":
+            return {"rows": [GEMM | {"verdict": first}], "exit_code": 0}
+        return {"rows": [], "command": ["python", f"{job}.py"], "exit_code": ended}
+
+    monkeypatch.setattr(bench, "run", run)
+    monkeypatch.setattr(gpu, "present", lambda: True)
+    monkeypatch.setattr(gpu, "machine", lambda: {"gpu": "NVIDIA H200"})
+    monkeypatch.setattr("sys.argv", ["bench", "--out", str(tmp_path / "out"), "--docs", str(tmp_path), "--sizes", "64"])
+    assert bench.main() == wanted
+    assert ("cutile" in asked[1]) == (by == "cutile") and by in asked[2]
+    (page,) = tmp_path.glob("*.md")
+    assert first in page.read_text()
+    assert (f"gemm ended with exit code {ended}" in page.read_text()) == bool(ended)
+
+
+def test_the_lowest_and_the_highest_power_are_numbers_and_not_words() -> None:
+    rows = [NATIVE | {"power.draw": drawn} for drawn in ("99.50 W", "690.12 W", "[N/A]", "350.00 W")]
+    ran = {
+        job: {"rows": rows if job == "fp64" else [], "command": [], "exit_code": 0}
+        for job in ("gemm", "fp64", "families")
+    }
+    page = bench.report({"gpu": "G"}, "right", "cutile", ran, "g-20260101")
+    assert "lowest and highest: [N/A] and 690.12 W" not in page
+    assert "lowest and highest: 99.50 W and 690.12 W" in page
+
+
+def test_a_job_that_crashes_leaves_no_figures_of_an_earlier_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gemm.json").write_text(json.dumps({"rows": [GEMM], "measured": True}))
+    (tmp_path / "speeds.json").write_text("{}")
+    monkeypatch.setattr(bench, "JOBS", tmp_path / "nowhere")
+    found = bench.run("gemm", tmp_path)
+    assert found["rows"] == [] and found["measured"] is False and found["exit_code"] != 0
+    assert not (tmp_path / "speeds.json").exists()
 
 
 def test_auto_learns_what_was_measured_and_forgets_no_other_gpu(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +61,14 @@ def test_without_a_gpu_a_job_checks_its_results_and_says_that_it_measured_no_spe
         assert row["measured"] is False and "tflops" not in row and "milliseconds" not in row
         assert row["verdict"] in ("right", "nothing was promised")
     assert not (folder / "speeds.json").exists()
+
+
+@pytest.mark.parametrize("name", ["gemm", "fp64"])
+def test_a_job_is_a_plain_file_for_a_python_that_trusts_no_folder(name: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(Path(gemm_job.__file__).parents[1], tmp_path / "plain")
+    asked = [sys.executable, "-I", folder / f"{name}.py", "--help"]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @needs_no_gpu
@@ -148,6 +157,30 @@ def test_plain_products_that_are_timed_are_compared_with_cublas(tmp_path: Path, 
     assert gemm_job.main(["--out", str(tmp_path), "--by", "torch", "--types", "fp64", "--sizes", "32"]) == 0
     (row,) = json.loads((tmp_path / "gemm.json").read_text())["rows"]
     assert row["percent_of_torch"] == 100 and row["measured"] and row["how"] == "cuBLAS"
+
+
+@needs_no_gpu
+def test_tune_tries_configurations_of_a_type_once_and_at_a_large_square(
+    tmp_path: Path, clock_of_a_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[int, ...]] = []
+    best = tuning.Config(tile=(64, 64, 64), group=4)
+    language = SimpleNamespace(gemm=lambda a, b, out, *, kind, how: out.copy_(a.double() @ b.double().T))
+
+    def search(by: str, known: tuning.Config, run: Callable[[tuning.Config], float]) -> tuning.Config:
+        tried.append((run(known) > 0,))
+        return best
+
+    monkeypatch.setattr(gemm_job, "import_module", lambda *_: language)
+    monkeypatch.setattr(tuning, "best", search)
+    words = ["--out", str(tmp_path), "--by", "cutile", "--types", "fp16", "--tune", "--sizes", "16", "64", "256x16x16"]
+    assert gemm_job.main(words) == 0
+    rows = json.loads((tmp_path / "gemm.json").read_text())["rows"]
+    assert len(tried) == 1 and (rows[0]["m"], rows[0]["n"]) == (64, 64)
+    assert {row["how"] for row in rows} == {best.text}
+    assert json.loads((tmp_path / "gemm-tuning.json").read_text()) == {
+        "cutile": {"gemm fp16": {"sm_90": tuning.to_json(best)}}
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Measure everything on the GPU of this machine and write docs/benchmarks/GPU-DATE.md (`make bench-gpu`).
 
 First the smallest cuTile kernel runs, to learn whether the driver takes its binaries: if not, Triton takes its place in
-all that follows, and the report says so with the driver's own words. Exit codes: 0 written, 1 a result was wrong,
-3 there is no GPU.
+all that follows, and the report says so with the driver's own words. Exit codes: 0 written, 1 a result was wrong or a
+job did not end as it should (the page says which), 3 there is no GPU.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ def run(job: str, out: Path, *arguments: str) -> dict[str, Any]:
     """Run a job in a process of its own and return what it wrote. A crash of the driver must not end the bench."""
     command = [sys.executable, str(JOBS / f"{job}.py"), "--out", str(out), *arguments]
     print("+", *command, file=sys.stderr, flush=True)
-    done = subprocess.run(command)
     found = out / f"{job}.json"
+    for old in (found, out / f"{job}.png", out / "speeds.json"):
+        old.unlink(missing_ok=True)  # a job that crashes must not leave us an earlier run's figures
+    done = subprocess.run(command)
     content: dict[str, Any] = json.loads(found.read_text()) if found.exists() else {"rows": [], "measured": False}
     return content | {"command": [Path(sys.executable).name, f"{job}.py", *arguments], "exit_code": done.returncode}
 
@@ -55,6 +57,12 @@ def relative(rows: list[Row]) -> list[Row]:
     ]
 
 
+def leading_number(text: str) -> float:
+    """Return 99.5 for "99.50 W", -1 where nvidia-smi has no number."""
+    found = re.match(r"[0-9.]+", text)
+    return float(found[0]) if found else -1.0
+
+
 def report(machine: dict[str, Any], tried: str, by: str, ran: dict[str, dict[str, Any]], name: str) -> str:
     """Return the page: what ran, on what, how, and all figures."""
     gemm, fp64, families = ran["gemm"], ran["fp64"], ran["families"]
@@ -64,7 +72,9 @@ def report(machine: dict[str, Any], tried: str, by: str, ran: dict[str, dict[str
     commands = "\n".join(" ".join(content["command"]) for content in ran.values())
     states = gemm["rows"] + fp64["rows"]
     clocks = sorted({row["clocks.sm"] for row in states if "clocks.sm" in row})
-    power = sorted({row["power.draw"] for row in states if "power.draw" in row})
+    drawn = {row["power.draw"] for row in states if "power.draw" in row}
+    power = sorted((text for text in drawn if leading_number(text) >= 0), key=leading_number)
+    broken = [f"- **{job} ended with exit code {one['exit_code']}**" for job, one in ran.items() if one["exit_code"]]
     return f"""# {machine["gpu"]}, {name.rpartition("-")[2]}
 
 Written by `make bench-gpu`. TFLOPS are 2 M N K / time: the median of repeated CUDA graphs after a warm-up, random data.
@@ -76,6 +86,7 @@ The smallest cuTile kernel: {tried}. The kernels below are {by}'s.
 {facts}
 - SM clocks seen: {", ".join(clocks) or "not told"}
 - power drawn, lowest and highest: {" and ".join(power[:1] + power[-1:]) or "not told"}
+{chr(10).join(broken)}
 
 ```
 {commands}
@@ -133,7 +144,8 @@ def main() -> int:
     sizes = ["--sizes", *options.sizes] if options.sizes else []
     by, tried = language(options.out / "first")
     ran = {}
-    ran["gemm"] = run("gemm", options.out, "--by", "torch", "cutile", "triton", *sizes, *["--tune"] * options.tune)
+    languages = ["torch", *["cutile"] * (by == "cutile"), "triton"]  # what the driver refused may crash, too
+    ran["gemm"] = run("gemm", options.out, "--by", *languages, *sizes, *["--tune"] * options.tune)
     ran["fp64"] = run("fp64", options.out, "--by", by, "torch", *sizes, *["--tune"] * options.tune)
     methods = ["--methods", "native", "ozaki1", "ozaki2"]
     ran["families"] = run("fp64", options.out / "families", "--by", by, "torch", *EVERY_FAMILY, *methods)
@@ -144,7 +156,7 @@ def main() -> int:
     keep(options.out, options.docs, name, report(machine, tried, by, ran, name), content)
     learn(options.out)
     print(f"written: {options.docs / name}.md")
-    return 1 if any(content["exit_code"] == 1 for content in ran.values()) else 0
+    return 1 if any(one["exit_code"] for one in ran.values()) else 0
 
 
 if __name__ == "__main__":

@@ -103,5 +103,10 @@ def multiply(pair: Measured, scheme: Scheme, by: Steps) -> Tensor:
         return by.multiply_slices(left, right, pair.exponents, bits=scheme.bits, depth=scheme.depth)
     count = scheme.moduli
     scales = tuple(integer_exponents(*row, count) for row in zip(pair.exponents, pair.squares, strict=True))
+    return by.reconstruct(remainders(pair, scales, count, by), (scales[0], scales[1]))
+
+
+def remainders(pair: Measured, scales: tuple[Tensor, ...], count: int, by: Steps) -> Tensor:
+    """Return those of the product. Those of A and B, most of the memory that is used, are gone afterwards."""
     left, right = (by.residues(side, scale, count=count) for side, scale in zip((pair.a, pair.b), scales, strict=True))
-    return by.reconstruct(by.multiply_residues(left, right), (scales[0], scales[1]))
+    return by.multiply_residues(left, right)

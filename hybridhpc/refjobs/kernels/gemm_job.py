@@ -7,6 +7,7 @@ Writes gemm.json and gemm.png. Exit codes: 0 all results right, 1 a wrong result
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from functools import partial
@@ -36,6 +37,7 @@ SKINNY = ["65536x128x1024", "128x65536x1024", "256x256x65536"]
 REFERENCE_SIZES = ["256", "1024x64x320"]
 COLUMNS = ["type", "m", "n", "k", "by", "milliseconds", "tflops", "percent_of_torch", "error", "verdict"]
 CHECKED_ROWS = 16
+TUNED_AT = 8192  # --tune tries configurations at the size of --sizes that is nearest to this cube
 
 
 def shape(text: str) -> tuple[int, int, int]:
@@ -98,6 +100,8 @@ def chosen(kind: str, by: str, tensors: tuple[Tensor, Tensor, Tensor], options: 
     known = tuning.config(by, f"gemm {kind}", arch)
     if not options.tune or options.reference:
         return known
+    if found := options.found.get(by, {}).get(f"gemm {kind}"):
+        return tuning.from_json(found[arch])
     gemm = import_module(f".by_{by}", __package__).gemm
     run = partial(gemm, *tensors, kind=kind)
     best = tuning.best(by, known, lambda how: gpu.median(partial(run, how=how)))
@@ -127,6 +131,13 @@ def draw(figure: Any, rows: list[Row]) -> None:  # noqa: ANN401 (matplotlib's)
         axes.plot(xs, ys, "o-", label=name)
     if axes.lines:
         axes.legend(fontsize=7, ncols=2)
+
+
+def tuned_first(options: argparse.Namespace) -> list[tuple[int, int, int]]:
+    """Return the sizes as given, with --tune the one to tune at first: the others use what was found."""
+    if not options.tune:
+        return list(options.sizes)
+    return sorted(options.sizes, key=lambda size: abs(math.log(math.prod(size) / TUNED_AT**3)))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -161,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     tuning.use(options.tuning)
     rows = []
     for kind in options.types:
-        for size in options.sizes:
+        for size in tuned_first(options):
             for by in options.by:
                 rows.append(one(kind, size, by, options))
                 print(results.table(rows[-1:], COLUMNS).splitlines()[1], file=sys.stderr, flush=True)
@@ -173,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"see {results.write(options.out, 'gemm', content)} and", end=" ")
     print(results.plot(options.out / "gemm.png", lambda figure: draw(figure, rows)))
     if options.found:
-        print(f"tuned: {results.write(options.out, 'tuning', options.found)}")
+        print(f"tuned: {results.write(options.out, 'gemm-tuning', options.found)}")
     if any(row["verdict"] == "WRONG" for row in rows):
         return 1
     return 0 if any(row["verdict"] == "right" for row in rows) else 3
