@@ -13,8 +13,13 @@ MOST_REASONS = 10
 """Different reasons that are told in full."""
 
 
-def check_placed(wishes: Sequence[Wish], planned: Sequence[Planned]) -> None:
-    """Raise unless all can be placed: NoCandidate if one of them certainly fits nowhere, else Unheard."""
+def check_placed(wishes: Sequence[Wish], planned: Sequence[Planned], *, shown: bool = False) -> None:
+    """Raise unless all can be placed: NoCandidate if one of them certainly fits nowhere, else Unheard.
+
+    `shown`: a person has read the plans. Of one decision they hold every refusal: those are not told again.
+    """
+    if shown and len({id(answer.ranking) for answer in planned}) == 1:
+        _check_one(planned[0])
     found: dict[object, tuple[HpcError, list[str]]] = {}
     for wish, answer in zip(wishes, planned, strict=True):
         try:
@@ -32,6 +37,15 @@ def check_placed(wishes: Sequence[Wish], planned: Sequence[Planned]) -> None:
         others = files([name for _, names in more for name in names])
         parts[MOST_REASONS:] = [f"{others}: no place either, for other reasons: `hpc plan` of one file tells them"]
     raise type(first)("\n".join(parts), hint="nothing is submitted unless all of it finds a place")
+
+
+def _check_one(planned: Planned) -> None:
+    """Raise what the table of a decision leaves to be said if it found no place."""
+    try:
+        planned.chosen()
+    except HpcError as error:
+        said, _, _ = error.message.partition("\n")
+        raise type(error)(f"{said}, for the reasons above", hint=error.hint) from None
 
 
 def files(names: Sequence[str]) -> str:

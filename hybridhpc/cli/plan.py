@@ -58,4 +58,4 @@ def command(
         drawing = chart(made[0].planned.ranking, width or WITHOUT_A_SCREEN) if drawn and len(made) == 1 else ""
         if drawing:
             say(f"\n{drawing}\n")
-    check_placed(wishes, planned)
+    check_placed(wishes, planned, shown=not as_json)

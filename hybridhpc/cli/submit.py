@@ -69,10 +69,11 @@ def command(
     if not (again or dry_run):
         batch.take_up()
     waiting, planned = batch.plan(careful=dry_run)
-    if waiting and not (quiet or as_json):
+    shown = not (quiet or as_json)
+    if waiting and shown:
         tell(show_plans(decisions(waiting, planned), to_stderr=True))
     if not batch.is_begun:
-        check_placed(waiting, planned)
+        check_placed(waiting, planned, shown=shown)
     if dry_run:
         if as_json:
             show_json(one_or_all([plan_json(answer) for answer in planned]))

@@ -64,6 +64,14 @@ def test_a_job_that_fits_nowhere_is_refused_with_the_reason_and_nothing_is_submi
     assert json.loads(person.hpc("status", "--all", "--json")) == []
 
 
+@pytest.mark.parametrize("verb", ["plan", "submit"])
+def test_reasons_that_a_table_has_told_are_not_told_again(person: Person, verb: str) -> None:
+    refused = person.try_hpc(verb, person.spec("nodes: 3\nrun: 'true'\n"))
+    assert refused.returncode == 5
+    assert (refused.stdout + refused.stderr).count("3 nodes") == 1
+    assert "hpc: no site can run this job, for the reasons above" in refused.stderr
+
+
 def test_status_has_its_stable_keys_and_the_truth(person: Person) -> None:
     ref = submit(person, "run: kill -9 $$\nname: dies\n")
     person.try_hpc("wait", ref)
@@ -513,4 +521,4 @@ def test_a_place_that_is_none_is_named_where_it_is_written(person: Person) -> No
 def test_where_may_be_given_more_than_once(person: Person) -> None:
     refused = person.try_hpc("plan", person.spec("run: 'true'\n"), "--where", "here", "--where", "!here")
     assert refused.returncode == 5
-    assert "left out by where: !here" in refused.stderr
+    assert "left out by where: !here" in refused.stdout
