@@ -31,14 +31,18 @@ MAX_PROBLEMS = 100
 
 
 class HpcError(Exception):
-    """Says what went wrong, and what to do about it (`hint`)."""
+    """Says what went wrong, and what to do about it (`hint`).
+
+    `evidence`: what a program said at length; it is kept with a job's events, not printed.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", evidence: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.evidence = evidence
 
     def lines(self) -> list[str]:
         """Return the text a person reads, without the `hpc:` in front."""

@@ -158,6 +158,9 @@ class Submitter:
             with suppress(TransportError):  # an agent tries again
                 forget(place.transport, [job.job_dir for job in records if job.token in refused and job.plan.secrets])
             self._ledger.refused(refused, now=self._clock())
+            for record in records:
+                if record.token in refused and (evidence := errors[record.token].evidence):
+                    self._ledger.tell(record, "refused", evidence, now=self._clock())
         known = self._ledger.submitted(submitted, now=self._clock()) if submitted else ()
         return {**errors, **{job.token: Outcome(record=job, notes=submitted[job.token].notes) for job in known}}
 
@@ -247,7 +250,7 @@ def _named(place: Place, error: HpcError, job_dir: str) -> HpcError:
     root = str(PurePosixPath(job_dir).parents[1])
     hint = f"job_root is {root}: correct it in {place.site.file or 'the settings'}, or make room there"
     named = error.message if error.message.startswith(place.site.name) else f"{place.site.name}: {error.message}"
-    return type(error)(named, hint=hint if root in error.message else error.hint)
+    return type(error)(named, hint=hint if root in error.message else error.hint, evidence=error.evidence)
 
 
 def _is_refusal(error: HpcError, *, fresh: bool) -> bool:

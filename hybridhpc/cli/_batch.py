@@ -213,4 +213,4 @@ def _named(spec: JobSpec, error: HpcError) -> HpcError:
     """Say of which file an error is, if it does not say so itself."""
     if isinstance(error, ProblemsError):
         return error
-    return type(error)(f"{spec.file}: {error.message}", hint=error.hint)
+    return type(error)(f"{spec.file}: {error.message}", hint=error.hint, evidence=error.evidence)

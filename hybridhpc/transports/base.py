@@ -6,6 +6,7 @@ not seen, raises TransportError; one that ran and failed is a CommandResult with
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -35,6 +36,21 @@ def no_directory(site: str, cwd: str) -> Undelivered:
         hint="an sbatch script works where it is submitted from (cwd), or where its --chdir says: make that directory "
         f"there, or name one that {site} has: --chdir=DIR",
     )
+
+
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
+"""What programs say in the C locale, and Python in any (strerror(3): ENOSPC, EDQUOT)."""
+_MOST_SHOWN = 200
+"""Characters of other words that are shown."""
+
+
+def not_written(what: str, words: str) -> Undelivered:
+    """Return the error for files that a site did not take: in short, with all that was said as evidence."""
+    if found := _NO_ROOM.search(words):
+        full = "its disk is full" if found[0].startswith("No") else "your quota on its disk is used up"
+        return Undelivered(f"{what}: {full}", hint="make room there", evidence=words)
+    short = words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
+    return Undelivered(f"{what}: {short}", hint="is there room, and may you write there?", evidence=words)
 
 
 class Transport(Protocol):

@@ -24,7 +24,7 @@ from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.ownership import exchangeable
 from hybridhpc.shipped import shipped
 from hybridhpc.sites.site import Site
-from hybridhpc.transports.base import MAX_OUTPUT, no_directory, question_environment
+from hybridhpc.transports.base import MAX_OUTPUT, no_directory, not_written, question_environment
 
 _CHUNK = 1 << 16
 _SIDE_BY_SIDE = 8
@@ -132,7 +132,7 @@ class LocalTransport:
                 ignore=lambda folder, names: {name for name in names if Path(folder, name) not in taken},
             )
         except (OSError, shutil.Error) as error:
-            raise Undelivered(f"{source} cannot be copied to {directory}: {error}") from error
+            raise not_written(f"{source} cannot be copied to {directory}", str(error)) from error
 
     def get(self, path: str, destination: str) -> bool:
         """See Transport.get."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from hybridhpc.command import Command, CommandResult, Errand, Folder, StagedFile
 from hybridhpc.errors import HpcError, TransportError, Undelivered
 from hybridhpc.sites.site import Site
-from hybridhpc.transports.base import MAX_OUTPUT, no_directory
+from hybridhpc.transports.base import MAX_OUTPUT, no_directory, not_written
 from hybridhpc.transports.errands import Answers, batches, new_mark, pack
 from hybridhpc.transports.ssh_faults import LATE, by_hand
 
@@ -190,7 +190,7 @@ class RemoteTransport(ABC):
             self._ship(tree, store, digest)
             copied = self.run(copy_command(store, digest, directory, _NONE), scrubbed=False)
         if not copied.ok:
-            raise Undelivered(f"{source} cannot be copied to {directory}: {copied.complaint}")
+            raise not_written(f"{source} cannot be copied to {directory}", copied.complaint)
 
     def _ship(self, tree: Tree, store: str, digest: str) -> None:
         import tempfile
@@ -207,10 +207,7 @@ class RemoteTransport(ABC):
             send = chain([keeping(mark, store, digest)], pieces(file, f"sending workdir to {self._site.name}"))
             wrong = self._carry(send, parcel.hear, within=_IDLE, idle=True, listening=False)
         if parcel.exit_code or not parcel.ended:
-            why = wrong.message if wrong else parcel.complaint
-            raise Undelivered(
-                f"{store}: the files were not kept: {why}", hint="is there room, and may you write there?"
-            )
+            raise not_written(f"{store}: the files were not kept", wrong.message if wrong else parcel.complaint)
 
     def get(self, path: str, destination: str) -> bool:
         """See Transport.get."""

@@ -84,3 +84,17 @@ def talkative(request: pytest.FixtureRequest) -> Iterator[Loopback]:
     server.stop()
     subprocess.run(["userdel", "-f", name], check=False, capture_output=True)
     shutil.rmtree(place)
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """Give a file system with 64 KiB of room."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)

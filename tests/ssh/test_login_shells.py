@@ -114,20 +114,6 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     raise AssertionError("the working directory is still there")
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Iterator[Path]:
-    """Give a file system with 64 KiB of room."""
-    place = tmp_path / "full"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", place], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
 def test_a_full_disk_is_said_and_hurts_no_other_errand(full: Path, tmp_path: Path) -> None:
     transport = Alone(("dash",), "/usr/bin:/bin", tmp_path)
     large = Errand(

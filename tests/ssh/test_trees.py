@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from hybridhpc.errors import TransportError
+from hybridhpc.config import environment
+from hybridhpc.errors import TransportError, Undelivered
+from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import Transport
+from hybridhpc.transports.local import LocalTransport
 from hybridhpc.transports.tree import copy_command, unpack_tree
 from tests.loopback import Loopback
 
@@ -66,6 +69,20 @@ def aged(path: Path, days: float) -> Path:
     (path / "file").write_text("x")
     os.utime(path, times=(time.time() - days * 86400,) * 2)
     return path
+
+
+def test_of_a_full_disk_is_said_that_and_where_in_one_line_and_the_rest_is_kept(
+    server: Loopback, reach: Callable[..., Transport], full: Path, code: Path
+) -> None:
+    for number in range(30):
+        (code / f"data-{number}").write_bytes(b"x" * 40_000)
+    local = LocalTransport(Site(name="near", file=None, scheduler="slurm", transport="local"), environment())
+    for transport in (reach(server, job_root=str(full)), local):
+        with pytest.raises(Undelivered) as told:
+            transport.put_tree(str(code), str(full / "1" / "work"))
+        assert str(full) in told.value.message and told.value.message.endswith(": its disk is full")
+        assert len(told.value.message) < 400
+        assert told.value.evidence.count("No space left on device") > 1
 
 
 def test_what_nobody_used_for_days_is_given_up_in_two_steps(

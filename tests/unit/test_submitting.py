@@ -89,3 +89,17 @@ def test_what_was_written_down_for_a_site_that_is_then_not_to_be_had_is_refused(
     (ended,) = Submitter([SITE], {}, ledger, lambda: 2.0).submit([(PLAN, "r")])
     assert isinstance(ended, NotFound)
     assert [record.phase for record in ledger.records()] == [Phase.REFUSED]
+
+
+def test_what_a_site_said_at_length_is_an_event_and_not_the_reason(monkeypatch, tmp_path: Path) -> None:
+    class Full(Cut):
+        def put_tree(self, source, directory):
+            raise Undelivered("/jobs/.work: its disk is full", evidence="tar: a: No space left on device " * 20)
+
+    monkeypatch.setattr("hybridhpc.registry.transport", lambda site, env: Full(""))
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    (ended,) = Submitter([SITE], {}, ledger, lambda: 2.0).submit([(replace(PLAN, workdir="/home/a/code"), "r")])
+    (record,) = ledger.records()
+    assert record.reason == ended.message == "far: /jobs/.work: its disk is full"
+    (event,) = ledger.events(record.token)
+    assert (event.kind, event.text.count("tar: a:")) == ("refused", 20)
