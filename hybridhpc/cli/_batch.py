@@ -9,7 +9,7 @@ from hybridhpc.cli._begun import Ended, shared_out
 from hybridhpc.cli._output import tell
 from hybridhpc.cli._placing import Placing
 from hybridhpc.cli._progress import Progress
-from hybridhpc.cli._turned_away import TurnedAway, followers, moves, nowhere, refusal
+from hybridhpc.cli._turned_away import TurnedAway, followers, in_part, moves, nowhere, refusal, tried_in_vain
 from hybridhpc.client import Client
 from hybridhpc.errors import HpcError, ProblemsError, UsageError
 from hybridhpc.ledger.base import Record
@@ -86,6 +86,8 @@ class Batch:
             for _ in range(MOST_PLACES):
                 if numbers := self._moved(numbers):
                     self._submit(numbers, sweep)
+            self._name_places(numbers)
+        self._explain_parts()
         return tuple(self._ended[number] for number in range(len(self._specs)))
 
     def _sweep(self) -> str:
@@ -177,6 +179,23 @@ class Batch:
         for number, error in nowhere(left, planned, alone=self._alone).items():
             self._give_up(number, error)
         return moved
+
+    def _name_places(self, numbers: Sequence[int]) -> None:
+        """Name all places where jobs were tried that the last of them turned away, too."""
+        turned = self._turned_away(numbers)
+        ruled_out = {number: self._placing.ruled_out(number) for number in turned}
+        for number, error in tried_in_vain(turned, ruled_out, alone=self._alone).items():
+            self._give_up(number, error)
+
+    def _explain_parts(self) -> None:
+        """Say of a sweep of which some arrays were turned away that the others stay, and how the rest is submitted."""
+        for number, ended in self._ended.items():
+            submitted = sum(each.record.tasks for each in ended if isinstance(each, Outcome))
+            lost = [each for each in ended if isinstance(each, HpcError)]
+            points, error = self._specs[number].points, refusal(lost)
+            if points is not None and submitted and error is not None:
+                told = in_part(self._specs[number].name, submitted, len(points.rows), error)
+                self._ended[number] = tuple(each if isinstance(each, Outcome) else told for each in ended)
 
     def _turned_away(self, numbers: Sequence[int]) -> dict[int, TurnedAway]:
         """Return the wishes of which their place took nothing just now; it is ruled out for them."""

@@ -70,6 +70,10 @@ class Placing:
         """Plan a wish no more for a place, by Candidate.key or the name of a site; and why."""
         self._ruled_out[number] = (*self._ruled_out.get(number, ()), place)
 
+    def ruled_out(self, number: int) -> tuple[tuple[str, str], ...]:
+        """Return where a wish need not be tried, and why, in the order in which that was found."""
+        return self._ruled_out.get(number, ())
+
     def hold(self, number: int, why: str) -> None:
         """Keep a wish that is tied at its site, now for this reason."""
         self._ties[number] = Tie(barred=tuple((site, why) for site, _ in self._ties[number].barred))

@@ -84,6 +84,32 @@ def followers(names: Iterable[tuple[str, str | None]]) -> list[str]:
     ]
 
 
+def in_part(name: str, submitted: int, points: int, error: HpcError) -> HpcError:
+    """Return what became of a sweep of which a place took some arrays and turned the others away: those stay there."""
+    rest = f"{points - submitted:,}"
+    said = f"{name}: {submitted:,} of {points:,} points are submitted, and stay; the other {rest} were turned away: "
+    hint = f"repeat the command: it submits those {rest}, where they fit then (--again makes all anew)"
+    return type(error)(said + error.message, hint=hint, evidence=error.evidence)
+
+
+def tried_in_vain(
+    turned: Mapping[int, TurnedAway], ruled_out: Mapping[int, tuple[tuple[str, str], ...]], *, alone: bool
+) -> dict[int, HpcError]:
+    """Return what became of jobs that as many places turned away as are tried: each of those, with its words."""
+    groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for number in turned:
+        groups.setdefault(ruled_out[number], []).append(number)
+    found: dict[int, HpcError] = {}
+    for places, numbers in groups.items():
+        last = turned[numbers[0]].error
+        named = "" if alone else f"{files([turned[number].wish.spec.file for number in numbers])}: "
+        head = f"{named}{len(places)} places were tried, and none of them takes it"
+        message = "\n  ".join([head, *(f"{place}: {why}" for place, why in places)])
+        hint = f"{last.hint or MEND}; or name another place with --where"
+        found |= dict.fromkeys(numbers, type(last)(message, hint=hint))
+    return found
+
+
 def nowhere(turned: Mapping[int, TurnedAway], planned: Mapping[int, Planned], *, alone: bool) -> dict[int, HpcError]:
     """Return what became of those that no other place takes: one error for all of one decision.
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hybridhpc.cli._batch import Batch
+from hybridhpc.cli._batch import MOST_PLACES, Batch
 from hybridhpc.cli._unplaced import check_placed
 from hybridhpc.errors import NoCandidate, NotFound, SchedulerError, Undecided, Undelivered, Unreached, UsageError
 from hybridhpc.model import After, JobState
@@ -42,10 +42,12 @@ class Sites:
         return name
 
 
-def taken(plan):
+def taken(plan, tasks=1):
+    array = plan.spec.array if hasattr(plan, "spec") and plan.spec else None
     record = SimpleNamespace(
-        token=plan.name, site=plan.site, job_id="7", state=JobState.PENDING, sweep="", name=plan.name, ref=""
-    )
+        token=plan.name, site=plan.site, job_id="7", state=JobState.PENDING, sweep="", name=plan.name, ref="",
+        tasks=array.tasks if array else tasks,
+    )  # fmt: skip
     return Outcome(record=record)
 
 
@@ -159,8 +161,23 @@ def test_a_sweep_goes_elsewhere_whole_and_not_at_all_if_one_of_its_arrays_was_ta
     answers = iter([None, INVALID])
     client = Sites(lambda place, name: next(answers))
     ((first, second),) = batch(client, sweep(), most=2).submit()
-    assert isinstance(first, Outcome) and second is INVALID
+    assert isinstance(first, Outcome) and isinstance(second, SchedulerError)
+    assert second.message.endswith(
+        "2 of 4 points are submitted, and stay; the other 2 were turned away: " + INVALID.message
+    )
+    assert second.hint.startswith("repeat the command: it submits those 2")
     assert len(client.asked) == 2
+
+
+def test_after_many_places_each_of_them_is_named():
+    costs = {f"site{n}": float(n + 1) for n in range(MOST_PLACES + 3)}
+    client = Sites(lambda place, name: SchedulerError(f"sbatch: {place} is full"))
+    ((error,), (same,)) = batch(client, wish("a"), wish("b"), **costs).submit()
+    assert isinstance(error, SchedulerError) and same is error
+    assert error.message.startswith(f"/home/a/a.yaml, /home/a/b.yaml: {MOST_PLACES + 1} places were tried")
+    assert len(client.asked) == 2 * (MOST_PLACES + 1)
+    for _, place in client.asked:
+        assert f"{place}/gpu H100:8: the scheduler refuses it: sbatch: {place} is full" in error.message
 
 
 @pytest.mark.parametrize("error", [Undecided("no answer"), NotFound("the script was changed")])
@@ -286,7 +303,7 @@ def sweep(*after):
 
 def begun_of(spec, *rows, site="cheap"):
     """Return an array of a sweep that was taken, with these of its points."""
-    array = taken(SimpleNamespace(name="tune", site=site))
+    array = taken(SimpleNamespace(name="tune", site=site), tasks=len(rows))
     array.record.plan = SimpleNamespace(staged=(points_file(replace(spec.points, rows=rows)),))
     return array
 
