@@ -20,8 +20,8 @@ from hybridhpc.ledger.base import AGENT, SWEEP_BYTES, Phase, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.planning import Planner
-from hybridhpc.schedulers.base import Scheduler
-from hybridhpc.script.plan import Plan
+from hybridhpc.schedulers.base import Room, Scheduler
+from hybridhpc.script.plan import Plan, asked_for
 from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.submitting import Outcome, Submitter, Told, job_root, silent, taken_up
@@ -99,6 +99,18 @@ class Client:
         TransportError if it is unknown: repeating the command then finds out. `sweep`: the id of the sweep they make.
         """
         return self._submitter.submit(jobs, sweep=sweep, told=told)
+
+    def room(self, plan: Plan) -> Room | None:
+        """Ask how many more jobs of a plan's account and QOS its site lets the person submit; None: it does not say."""
+        site = registry.site_named(self.sites, plan.site)
+        scheduler = registry.scheduler(site.scheduler)
+        if (question := scheduler.room_command(site)) is None:
+            return None
+        try:
+            answer = registry.transport(site, self.env).run(question)
+        except TransportError:
+            return None  # what it takes is found out by submitting
+        return scheduler.parse_room(answer, asked_for(plan, "account"), asked_for(plan, "qos"))
 
     def new_sweep(self, name: str) -> str:
         """Return an id for a sweep: its name, and what tells it from others of that name."""

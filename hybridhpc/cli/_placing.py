@@ -12,6 +12,8 @@ from hybridhpc.decide.waits import Awaited, as_planned
 from hybridhpc.errors import UsageError
 from hybridhpc.ledger.base import Record
 from hybridhpc.planning import Planned, Planner, Wish
+from hybridhpc.schedulers.base import Room
+from hybridhpc.script.plan import Plan, asked_for
 from hybridhpc.spec.dependencies import is_met
 
 
@@ -29,10 +31,41 @@ class Placing:
         self.order = Order([wish.spec for wish in wishes])
         self.planned: dict[int, Planned] = {}
         self._ties: dict[int, Tie] = {}
+        self._rooms: dict[tuple[str, str | None, str | None], Room | None] = {}
         self._ruled_out: dict[int, tuple[tuple[str, str], ...]] = {}
 
     def place(self, numbers: Sequence[int], *, quick: bool = False) -> None:
-        """Plan wishes each for itself, then those of a chain that go elsewhere together once more. Raises HpcError."""
+        """Plan wishes each for itself, then those of a chain that go elsewhere together once more. Raises HpcError.
+
+        A site that does not take as many jobs as come after each other is left out: half of a chain is no use.
+        """
+        self._place(numbers, quick=quick)
+        for chain in self.order.chains(numbers):
+            while full := self._too_many(chain):
+                for number in chain:
+                    self.rule_out(number, full)
+                self._place(chain, quick=quick)
+
+    def _too_many(self, chain: Sequence[int]) -> tuple[str, str] | None:
+        """Return the site that a chain is planned for, and why it does not take all of it; None if it may.
+
+        Not asked of one job, or once something of the chain is submitted: then the rest is tried.
+        """
+        whole = next(each for each in self.order.chains() if chain[0] in each)
+        if len(chain) == 1 or any(map(self._submitted, whole)):
+            return None
+        wanted: dict[tuple[str, str | None, str | None], list[Plan]] = {}
+        for plan in (plan for number in chain for plan in self.planned[number].plans):
+            wanted.setdefault((plan.site, asked_for(plan, "account"), asked_for(plan, "qos")), []).append(plan)
+        for key, plans in wanted.items():
+            if key not in self._rooms:
+                self._rooms[key] = self._client.room(plans[0])
+            room, jobs = self._rooms[key], sum(plan.tasks for plan in plans)
+            if room is not None and room.jobs < jobs:
+                return key[0], f"{jobs:,} jobs come after each other, and it takes {room.jobs:,} more ({room.why})"
+        return None
+
+    def _place(self, numbers: Sequence[int], *, quick: bool) -> None:
         self._ties = {number: known for number, known in self._ties.items() if number not in numbers}
         self.plan(numbers, quick=quick)
         for chain in self.order.chains(numbers):

@@ -90,6 +90,14 @@ class Withdrawal:
     why: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many more jobs a scheduler lets a person submit now, tasks of an array counted, and by which limit."""
+
+    jobs: int
+    why: str
+
+
 class Scheduler(Protocol):
     """A dialect."""
 
@@ -184,6 +192,14 @@ class Scheduler(Protocol):
 
     def parse_remind(self, answer: CommandResult) -> bool:
         """Return whether it was released."""
+        ...
+
+    def room_command(self, site: Site) -> Command | None:
+        """Ask how many more jobs the person may submit; None: nothing limits that."""
+        ...
+
+    def parse_room(self, answer: CommandResult, account: str | None, qos: str | None) -> Room | None:
+        """Read what is left for jobs of an account and QOS (None: the person's default); None: no limit is known."""
         ...
 
     def plugins_command(self, site: Site) -> Command | None:

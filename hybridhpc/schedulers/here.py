@@ -174,6 +174,12 @@ class HereScheduler:
         """See Scheduler.parse_remind."""
         return False
 
+    def room_command(self, site: Site) -> None:
+        """See Scheduler.room_command: nothing limits it."""
+
+    def parse_room(self, answer: CommandResult, account: str | None, qos: str | None) -> None:
+        """See Scheduler.parse_room."""
+
     def plugins_command(self, site: Site) -> None:
         """See Scheduler.plugins_command: there are none."""
 

@@ -1,7 +1,8 @@
 """Slurm's dialect, 20.11 to 26.05: commands and the reading of their answers. Pure; the promises are in docs/slurm.md.
 
 The parts: slurm_survey (what the site has), slurm_submit (submitting once), slurm_status (what became of jobs),
-slurm_options (what is asked for), slurm_states (the words), slurm_text (the spelling).
+slurm_options (what is asked for), slurm_room (how many more may be submitted), slurm_states (the words), slurm_text
+(the spelling).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from hybridhpc.command import Command, CommandResult
 from hybridhpc.errors import HpcError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobStatus
-from hybridhpc.schedulers import slurm_options, slurm_plugins, slurm_status, slurm_submit, slurm_survey
-from hybridhpc.schedulers.base import Submission, Submitted, Taken, Withdrawal
+from hybridhpc.schedulers import slurm_options, slurm_plugins, slurm_room, slurm_status, slurm_submit, slurm_survey
+from hybridhpc.schedulers.base import Room, Submission, Submitted, Taken, Withdrawal
 from hybridhpc.schedulers.slurm_text import (
     answered,
     fields_of,
@@ -135,6 +136,14 @@ class SlurmScheduler:
     def parse_remind(self, answer: CommandResult) -> bool:
         """See Scheduler.parse_remind."""
         return answered(answer).text.strip() == "released"
+
+    def room_command(self, site: Site) -> Command | None:
+        """See Scheduler.room_command."""
+        return slurm_room.COMMAND
+
+    def parse_room(self, answer: CommandResult, account: str | None, qos: str | None) -> Room | None:
+        """See Scheduler.parse_room."""
+        return slurm_room.parse_room(answer, account, qos)
 
     def plugins_command(self, site: Site) -> Command | None:
         """See Scheduler.plugins_command."""

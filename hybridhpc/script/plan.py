@@ -73,6 +73,14 @@ def demand(plan: Plan) -> object:
     )
 
 
+def asked_for(plan: Plan, name: str) -> str | None:
+    """Return the account, QOS ... that a job asks for at its site; None: the person's default there."""
+    said = [option for option in plan.options if option.startswith(f"--{name}=")]
+    if said:
+        return said[-1].partition("=")[2]
+    return getattr(plan.spec.native, name) if plan.spec else None
+
+
 def is_comparable(plan: Plan) -> bool:
     """Whether a job's start can be compared with its forecast: it is not held, dependent or to begin at some time."""
     if plan.hold or (plan.spec is not None and asked_of(plan.spec).anything):

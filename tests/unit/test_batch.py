@@ -13,6 +13,7 @@ from hybridhpc.cli._unplaced import check_placed
 from hybridhpc.errors import NoCandidate, NotFound, SchedulerError, Undecided, Undelivered, Unreached, UsageError
 from hybridhpc.model import After, JobState
 from hybridhpc.planning import Planner, Wish
+from hybridhpc.schedulers.base import Room
 from hybridhpc.script.points import parse_points, points_file
 from hybridhpc.spec.sweep import matrix_points, with_points
 from hybridhpc.submitting import Outcome
@@ -28,6 +29,7 @@ class Sites:
     def __init__(self, fault=lambda site, name: None):
         self.fault = fault
         self.asked = []
+        self.rooms = {}
         self.ledger = SimpleNamespace(history=tuple)
         self.usable_sites = [site(name) for name in COSTS]
 
@@ -37,6 +39,9 @@ class Sites:
 
     def refresh(self, records):
         return records
+
+    def room(self, plan):
+        return self.rooms.get(plan.site)
 
     def new_sweep(self, name):
         return name
@@ -237,6 +242,28 @@ def test_of_a_chain_one_that_fits_nowhere_is_named_alone():
     with pytest.raises(NoCandidate) as told:
         check_placed(wishes, planned)
     assert "then.yaml" in told.value.message and "prep.yaml" not in told.value.message
+
+
+def test_a_chain_goes_where_all_of_its_jobs_may_be_submitted():
+    client = Sites()
+    client.rooms = {"cheap": Room(jobs=2, why="MaxSubmitJobs 3 of you in account ml, of which 1 are submitted")}
+    made, _, planned = chain(client, wish("prep"), wish("then", "prep"), wish("last", "then"))
+    assert [each.chosen()[0].site for each in planned] == ["dear"] * 3
+    (cheap,) = [each for each in planned[0].ranking.choices if each.candidate.site.name == "cheap"]
+    assert cheap.refused.startswith("3 jobs come after each other, and it takes 2 more (MaxSubmitJobs 3 of you")
+    assert places(made.submit()) == ["dear"] * 3
+    _, _, planned = chain(client, wish("prep"), wish("then", "prep"))
+    assert planned[0].chosen()[0].site == "cheap"
+
+
+def test_a_chain_that_no_site_takes_whole_is_not_begun():
+    client = Sites()
+    client.rooms = dict.fromkeys(COSTS, Room(jobs=1, why="MaxSubmitJobs 1"))
+    _, wishes, planned = chain(client, wish("prep"), wish("then", "prep"))
+    with pytest.raises(NoCandidate) as told:
+        check_placed(wishes, planned)
+    why = "2 jobs come after each other, and it takes 1 more (MaxSubmitJobs 1)"
+    assert told.value.message.count(why) == len(COSTS)
 
 
 def test_a_chain_of_which_nothing_is_submitted_goes_elsewhere_together(capsys):
