@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from hybridhpc import clock
 from hybridhpc.errors import HpcError, Undelivered
 from hybridhpc.script.quote import shell_words
 from hybridhpc.sites.site import Site
@@ -22,7 +23,7 @@ from hybridhpc.transports.local import private_directory
 from hybridhpc.transports.remote import RemoteTransport
 from hybridhpc.transports.shared import open_session
 from hybridhpc.transports.ssh_config import host_and_port
-from hybridhpc.transports.ssh_keys import locked_key
+from hybridhpc.transports.ssh_keys import Certificate, certificate, locked_key, out_of_time, read_certificates
 from hybridhpc.transports.talk import Child, Line, Talk
 
 _ATTEMPTS = 3
@@ -107,32 +108,37 @@ class OpenSshTransport(RemoteTransport):
         words = talk.words
         if not talk.delivered and ssh_faults.is_cut(words):
             words = self._jump_host_s_words(left) or words
-        if not talk.delivered and ssh_faults.is_denied(words) and (key := self._locked_key()):
-            return ssh_faults.locked(self._site, key, self._log_in)
+        if not talk.delivered and ssh_faults.is_denied(words):
+            return self._denied(words)
         return ssh_faults.fault(
             self._site, words, delivered=talk.delivered, log_in=self._log_in, options_of=self._options_of
         )
 
-    def _locked_key(self) -> str:
-        """Return a key file that ssh would offer to the site or a jump host, were its passphrase known; empty: none."""
+    def _denied(self, words: str) -> HpcError:
+        """Say of a login that was refused what of the person's own explains it: a locked key, an old certificate."""
         own = self._said_of(self._host)
         jumps = [jump for value in own.get("proxyjump", []) for jump in value.split(",") if jump != "none"]
+        certificates: list[Certificate] = []
         for options in (own, *map(self._said_of, jumps)):
             held = self._held_keys(options.get("identityagent", [""])[0])
-            for word in options.get("identityfile", []):
-                file = Path(word).expanduser()
-                public = locked_key(file.read_bytes()) if file.is_file() and os.access(file, os.R_OK) else None
-                if public is not None and not (public and public in held):
-                    return str(file)
-        return ""
+            files = [Path(word).expanduser() for word in options.get("identityfile", [])]
+            if key := next((file for file in files if _is_locked(file, held)), None):
+                return ssh_faults.locked(self._site, str(key), self._log_in)
+            named = [Path(word).expanduser() for word in options.get("certificatefile", [])]
+            beside = [file.with_name(f"{file.name}-cert.pub") for file in files]
+            certificates += read_certificates([*named, *beside])
+            certificates += [each for line in held if (each := certificate(line, "that your agent holds"))]
+        return ssh_faults.denied(
+            self._site, ssh_faults.essence(words), self._log_in, why=out_of_time(certificates, clock.now())
+        )
 
     def _held_keys(self, agent: str) -> list[str]:
-        """Return the public keys that an agent (ssh_config(5), IdentityAgent) holds; none if it is silent."""
+        """Return what an agent (ssh_config(5), IdentityAgent) holds, a line each; nothing if it is silent."""
         if agent == "none":
             return []
         named = {"SSH_AUTH_SOCK": str(Path(agent).expanduser())} if agent.startswith(("/", "~")) else {}
         told = self._question(("ssh-add", "-L"), _ASKED_WITHIN, **named)
-        return told.stdout.decode("utf-8", "replace").split()
+        return told.stdout.decode("utf-8", "replace").splitlines()
 
     def _jump_host_s_words(self, left: float) -> str:
         """Return what keeps a jump host from carrying us; with ControlPersist ssh keeps it to itself (seen: 9.2)."""
@@ -172,6 +178,12 @@ class OpenSshTransport(RemoteTransport):
             )
         except (OSError, subprocess.TimeoutExpired):
             return subprocess.CompletedProcess(argv, 0, b"", b"")
+
+
+def _is_locked(file: Path, held: Sequence[str]) -> bool:
+    """Whether ssh would offer a key file if its passphrase were known. `held`: by the agent, which needs no file."""
+    public = locked_key(file.read_bytes()) if file.is_file() and os.access(file, os.R_OK) else None
+    return public is not None and not (public and any(public in line for line in held))
 
 
 def shared_path(site: Site, env: Mapping[str, str]) -> Path:

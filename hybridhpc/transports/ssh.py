@@ -14,7 +14,7 @@ import paramiko
 
 from hybridhpc.errors import HpcError, Undelivered
 from hybridhpc.sites.site import Site
-from hybridhpc.transports import ssh_faults
+from hybridhpc.transports import ssh_config, ssh_faults
 from hybridhpc.transports.errands import BOOTSTRAP
 from hybridhpc.transports.remote import RemoteTransport
 from hybridhpc.transports.ssh_login import Login
@@ -171,13 +171,15 @@ class _Pool:
             ) from error
 
 
-_POOLS: dict[tuple[str, str], _Pool] = {}
+_POOLS: dict[tuple[str, str, int], _Pool] = {}
 _POOLS_LOCK = threading.Lock()
 
 
 def _pool_of(site: Site, env: Mapping[str, str]) -> _Pool:
+    """Return the connections to a site's host. A configuration that was edited may mean another user or key."""
+    file = ssh_config.own_file(site, env)
+    key = (site.host or "", str(file), file.stat().st_mtime_ns if file.exists() else 0)
     with _POOLS_LOCK:
-        key = (site.host or "", site.ssh_config or env.get("HOME", ""))
         if key not in _POOLS:
             _POOLS[key] = _Pool(site, env)
         return _POOLS[key]

@@ -18,6 +18,9 @@ _CHANGED = r"REMOTE HOST IDENTIFICATION HAS CHANGED|[Hh]ost key for .* has chang
 _UNKNOWN = r"No \S+ host key is known for|Host key verification failed|authenticity of host"
 _DENIED = r"Permission denied|Too many authentication failures|No more authentication methods|Authentication failed"
 _PASSING = r"kex_exchange_identification|Connection (?:closed|reset) by|banner exchange"
+_LEFT = re.compile(r"Permission denied \(([\w,@.-]+)\)")
+_REVOKED = r"REVOKED HOST KEY"
+_CERTIFIED = re.compile(r"(\S+) is known by the certificates of an authority alone \((.*)\)")
 _NO_NAME = r"Could not resolve hostname|Name or service not known|nodename nor servname|Temporary failure in name"
 _KNOWN_AS = re.compile(r"host key is known for (\S+)|[Hh]ost key for (\S+) has changed")
 _HELD_BY = re.compile(r"^Offending .*\bkey in (.+):\d+\s*$", re.MULTILINE)
@@ -45,10 +48,20 @@ def fault(
     `delivered`: the site may have got everything that was sent, so that what it did is unknown. `log_in`: a command
     that makes the connection we would share, and may ask a person for a passphrase or a code.
     """
-    said = _essence(words)
+    said = essence(words)
     if delivered:
         why = f": {said}" if said else ""
         return TransportError(f"the connection to {site.host} ended early{why}", hint="what it did there is not known")
+    if re.search(_REVOKED, words):
+        return _revoked_key(site, words)
+    if certified := _CERTIFIED.search(words):
+        hint = f"transport: openssh checks certificates of hosts ({certified[2]}), transport: ssh does not"
+        return Undelivered(f"the key of {certified[1]} alone does not tell whether it is the right machine", hint=hint)
+    if invalid := re.search(r"Certificate invalid: (.+?)\s*$", words, re.MULTILINE):
+        return Undelivered(
+            f"{site.host} shows a host certificate that is not valid ({invalid[1]}), and its key is not known",
+            hint="ask its administrator to renew the certificate",
+        )
     if re.search(_CHANGED, words):
         return _changed_key(site, words)
     if re.search(_UNKNOWN, words):
@@ -81,14 +94,35 @@ def locked(site: Site, key: str, log_in: str = "") -> AuthExpired:
     return denied(site, f"the key {key} has a passphrase, and no agent holds it", log_in, mend=add)
 
 
-def denied(site: Site, said: str, log_in: str = "", *, mend: str = "") -> AuthExpired:
-    """Return the error for a login that was refused. `mend`: what else than to log in by hand helps."""
-    how = f"log in once, the connection then serves hpc: {log_in}" if log_in else f"try it by hand: {by_hand(site)}"
+def denied(site: Site, said: str, log_in: str = "", *, mend: str = "", why: str = "") -> AuthExpired:
+    """Return the error for a login that was refused.
+
+    `mend`: what else than to log in by hand helps. `why`: what of the person's own is out of date.
+    """
+    typed = _wants_typing(said)
+    if why:
+        how = f"with a new one this works: {by_hand(site)}"
+        how += "" if site.renew else "; `renew:` in the site file can say here how to get it"
+    elif log_in:
+        how = f"log in once{', typing what it asks for' if typed else ''}; the connection then serves hpc: {log_in}"
+    elif typed:
+        how = "transport: openssh shares a connection for which a code is typed once; transport: ssh can ask nobody"
+    else:
+        how = f"try it by hand: {by_hand(site)}"
+    if mend:
+        how = f"{mend}; or {how}"
+    elif not (why or typed):
+        how += "; `ssh-add -l` lists the keys that your agent holds"
+    what = why or ("it wants a password or a code" if typed else "")
+    reason = f" ({what})" if what else ""
     renew = f"; renew it: {site.renew}" if site.renew else ""
-    return AuthExpired(
-        f"AUTH_EXPIRED: {site.host} does not let you in: {said}{renew}",
-        hint=f"{mend}; or {how}" if mend else f"{how}; `ssh-add -l` lists the keys that your agent holds",
-    )
+    return AuthExpired(f"AUTH_EXPIRED: {site.host} does not let you in: {said.rstrip('.')}{reason}{renew}", hint=how)
+
+
+def _wants_typing(said: str) -> bool:
+    """Whether keys are of no (more) use for a login: it goes on with what a person types."""
+    left = _LEFT.search(said)
+    return left is not None and "publickey" not in left[1] and bool(re.search("keyboard|password", left[1]))
 
 
 def _changed_key(site: Site, words: str) -> Undelivered:
@@ -98,6 +132,15 @@ def _changed_key(site: Site, words: str) -> Undelivered:
         f"{site.host} shows another host key than the one known for it: somebody may be listening in",
         hint="ask its administrator whether the key was changed; "
         f"only then: ssh-keygen{where} -R {shell_word(_known_as(words) or _named(site))}",
+    )
+
+
+def _revoked_key(site: Site, words: str) -> Undelivered:
+    holder = re.search(r"(?:key|keys file|key file) (?:in|by) (\S+)", words)
+    where = f" in {holder[1]}" if holder else ""
+    return Undelivered(
+        f"{site.host} shows a host key that is marked as revoked{where}: it may be somebody else's machine",
+        hint="do not log in; ask its administrator for its new key",
     )
 
 
@@ -153,7 +196,7 @@ def by_hand(site: Site) -> str:
     return shell_words(("ssh", *config, *destination(site.host or "")))
 
 
-def _essence(words: str) -> str:
+def essence(words: str) -> str:
     """Return what was said on one line, without ornament and without who says it."""
     lines = [line.strip() for line in words.splitlines()]
     kept = [re.sub(r"^ssh: ", "", line) for line in lines if line and not line.startswith("@")]

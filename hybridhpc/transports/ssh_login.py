@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import getpass
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import paramiko
 
+from hybridhpc import clock
 from hybridhpc.errors import HpcError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports import ssh_config, ssh_faults
 from hybridhpc.transports.ssh_config import host_and_port
+from hybridhpc.transports.ssh_keys import out_of_time
+from hybridhpc.transports.ssh_known import KnownKey, known_keys, objection
+from hybridhpc.transports.ssh_offers import Offers
 
 _ALIVE = 15
 """Seconds between signs of life on an idle connection."""
+_KINDS = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
+"""Kinds of keys by signature algorithm, where they are not called the same."""
 _HOPS: weakref.WeakKeyDictionary[paramiko.SSHClient, paramiko.SSHClient] = weakref.WeakKeyDictionary()
 """Jump hosts, by the connection that goes through them: they stay as long as it does."""
 
@@ -26,6 +32,7 @@ class Login:
 
     def __init__(self, site: Site, env: Mapping[str, str]) -> None:
         self._site = site
+        self._env = env
         self._file = ssh_config.own_file(site, env)
         self._config = self._read()
 
@@ -54,17 +61,15 @@ class Login:
         """Log in to a host, through others where the configuration says so."""
         found = self._lookup(host_and_port(host.rpartition("@")[2])[0])
         user, target = self._target(host)
-        known = _KnownHosts(found, target)
+        known, offers = _Checked(found, target), Offers(found, user, target[0], self._env)
         client = paramiko.SSHClient()
-        client.set_missing_host_key_policy(_Refuse(known.name))
+        client.set_missing_host_key_policy(known)
         try:
-            known.load(client)
             client.connect(
                 *target,
                 username=user,
-                key_filename=_keys(found) or None,  # type: ignore[arg-type]
-                look_for_keys="identityfile" not in found,
-                allow_agent=found.get("identityagent") != "none",
+                auth_strategy=offers,  # type: ignore[arg-type]
+                transport_factory=known.transport,
                 sock=sock or self._way(found, client, target, within),
                 timeout=within,
                 banner_timeout=within,
@@ -72,7 +77,7 @@ class Login:
             )
         except (OSError, EOFError, paramiko.SSHException) as error:
             client.close()
-            raise self._refused(error, known) from error
+            raise self._refused(error, offers) from error
         link = client.get_transport()
         if link is not None:
             link.set_keepalive(_ALIVE)
@@ -88,12 +93,12 @@ class Login:
                 hint="transport: openssh reads all that ssh does",
             ) from error
 
-    def _target(self, host: str) -> tuple[str | None, tuple[str, int]]:
+    def _target(self, host: str) -> tuple[str, tuple[str, int]]:
         """Return user and address of [USER@]HOST[:PORT] as the configuration knows it."""
         user, _, address = host.rpartition("@")
         name, port = host_and_port(address)
         found = self._lookup(name)
-        return user or found.get("user"), (
+        return user or found.get("user") or getpass.getuser(), (
             str(found["hostname"]),
             int(port or found.get("port", str(paramiko.config.SSH_PORT))),
         )
@@ -117,15 +122,14 @@ class Login:
         command = found.get("proxycommand", "none")
         return channel or (None if command == "none" else paramiko.ProxyCommand(command))
 
-    def _refused(self, error: Exception, known: _KnownHosts) -> HpcError:
+    def _refused(self, error: Exception, offers: Offers) -> HpcError:
         """Return the error for a connection that was not made."""
         if isinstance(error, HpcError):
             return error
-        if isinstance(error, paramiko.BadHostKeyException):
-            words = f"Host key for {known.name} has changed\nOffending key in {known.holder()}:0"
-            return ssh_faults.fault(self._site, words, delivered=False)
-        if isinstance(error, paramiko.PasswordRequiredException):
-            return ssh_faults.denied(self._site, "the key has a passphrase, and no agent holds it: add it with ssh-add")
+        if ssh_faults.is_denied(str(error)):
+            if offers.locked:
+                return ssh_faults.locked(self._site, offers.locked[0])
+            return ssh_faults.denied(self._site, str(error), why=out_of_time(offers.certificates, clock.now()))
         if isinstance(error, paramiko.AuthenticationException):
             return ssh_faults.denied(self._site, str(error).rstrip("."))
         return ssh_faults.fault(
@@ -138,48 +142,41 @@ class Login:
         return {**self._lookup(name), **({"port": port} if port else {})}
 
 
-def _keys(found: paramiko.SSHConfigDict) -> list[str]:
-    """Return the key files of a host that can be read: ssh passes over the others, and paramiko would fail."""
-    files = (str(Path(file).expanduser()) for file in found.get("identityfile", []))
-    return [file for file in files if os.access(file, os.R_OK)]
+class _Checked(paramiko.MissingHostKeyPolicy):
+    """Judges a host's key by the files of known hosts, as ssh does, and says what ssh says.
 
-
-class _KnownHosts:
-    """The files of known hosts for one host, and its name in them."""
+    paramiko asks since it is given none of these keys itself.
+    """
 
     def __init__(self, found: paramiko.SSHConfigDict, target: tuple[str, int]) -> None:
         words = found.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
         words += found.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
-        self._files = [Path(word).expanduser() for word in words]
-        self._alias = found.get("hostkeyalias")
         host, port = target
-        self._address = host if port == paramiko.config.SSH_PORT else f"[{host}]:{port}"
-        self.name = self._alias or self._address
+        alias = found.get("hostkeyalias")
+        usual = port == paramiko.config.SSH_PORT
+        self._name = alias or (host if usual else f"[{host}]:{port}")
+        self._known = _read(words, self._name)
+        self._without_port = () if alias or usual else _read(words, host)
 
-    def load(self, client: paramiko.SSHClient) -> None:
-        """Let a client know these hosts; of an alias (ssh_config(5), HostKeyAlias) paramiko knows nothing."""
-        for file in self._files:
-            with contextlib.suppress(FileNotFoundError):
-                if self._alias is None:
-                    client.load_system_host_keys(str(file))
-                    continue
-                for kind, key in (paramiko.HostKeys(str(file)).lookup(self._alias) or {}).items():
-                    client.get_host_keys().add(self._address, kind, key)
-
-    def holder(self) -> Path:
-        """Return the file that has a key of the host."""
-        for file in self._files:
-            with contextlib.suppress(OSError):
-                if paramiko.HostKeys(str(file)).lookup(self.name):
-                    return file
-        return self._files[0]
-
-
-class _Refuse(paramiko.MissingHostKeyPolicy):
-    """Says what ssh says, so that one place knows what to do about it."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def transport(self, sock: object, /, **_: object) -> paramiko.Transport:
+        """Return a connection that asks for the kinds of keys first that are known: see SSHClient.connect."""
+        link = paramiko.Transport(sock)  # type: ignore[arg-type]
+        kinds = {key.kind for key in (*self._known, *self._without_port)}
+        options = link.get_security_options()
+        options.key_types = sorted(options.key_types, key=lambda kind: _KINDS.get(kind, kind) not in kinds)
+        return link
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        raise paramiko.SSHException(f"No {key.get_name()} host key is known for {self._name} and it is wanted")
+        """See MissingHostKeyPolicy. A key that is known for the host alone serves on any port, as with ssh."""
+        shown = key.get_name(), key.asbytes()
+        wrong = objection(self._known, self._name, *shown)
+        if wrong and objection(self._without_port, self._name, *shown):
+            raise paramiko.SSHException(wrong)
+
+
+def _read(words: Sequence[str], name: str) -> tuple[KnownKey, ...]:
+    found: list[KnownKey] = []
+    for file in (Path(word).expanduser() for word in words):
+        with contextlib.suppress(OSError):
+            found += known_keys(file.read_text("utf-8", "replace"), str(file), name)
+    return tuple(found)
