@@ -27,7 +27,7 @@ from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.submitting import Outcome, Submitter, Told, job_root, silent, taken_up
 from hybridhpc.tasks import Tasks, ask_tasks
 from hybridhpc.transports.base import MAX_OUTPUT, Transport
-from hybridhpc.work_dirs import is_sweep, work_dirs
+from hybridhpc.work_dirs import is_sweep, log_names, log_path, work_dirs
 
 IDS_AT_ONCE = 500
 """Job ids on one command line."""
@@ -144,7 +144,7 @@ class Client:
 
     def look(self, records: Sequence[Record]) -> dict[str, JobStatus]:
         """Ask the sites about jobs that are not final, write down what they say, and return it by token."""
-        statuses = following.ask(records, self.sites, self.env)
+        statuses = following.ask(records, self.sites, self.env, self.clock)
         by_token = {record.token: record for record in records}
         certain = [
             (by_token[token], status) for token, status in statuses.items() if status.state is not JobState.UNKNOWN
@@ -181,7 +181,9 @@ class Client:
 
     def ask_again(self, ended: Sequence[Record]) -> dict[str, JobStatus]:
         """Ask about jobs that have ended as far as is known, and write nothing down; return what is said, by token."""
-        return following.ask([replace(record, state=JobState.UNKNOWN) for record in ended], self.sites, self.env)
+        return following.ask(
+            [replace(record, state=JobState.UNKNOWN) for record in ended], self.sites, self.env, self.clock
+        )
 
     def forget_secrets(self, over: Sequence[Record]) -> None:
         """Remove what attempts that are over were killed too soon to remove. Repeating it is harmless.
@@ -253,8 +255,8 @@ class Client:
         if not record.log:
             return ()
         if task is not None or "%a" not in record.log:
-            return (following.log_path(record, task),)
-        directory, name = following.log_names(record)
+            return (log_path(record, task),)
+        directory, name = log_names(record)
         there = [match for entry in self.reach(record)[2].list(directory) if (match := name.fullmatch(entry))]
         return tuple(f"{directory}/{match[0]}" for match in sorted(there, key=lambda match: int(match[1])))
 

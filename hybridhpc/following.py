@@ -9,9 +9,10 @@ from functools import partial
 
 from hybridhpc import registry
 from hybridhpc.at_once import AtOnce
+from hybridhpc.clock import Clock, now
 from hybridhpc.command import Command
 from hybridhpc.errors import HpcError
-from hybridhpc.ledger.base import Phase, Record
+from hybridhpc.ledger.base import SAME_CLOCK, Phase, Record
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.probe import run_all
 from hybridhpc.schedulers.base import SAME_MOMENT, Scheduler
@@ -23,13 +24,15 @@ from hybridhpc.transports.base import Transport
 GONE = "the scheduler no longer knows it, and it left no exit marker"
 
 
-def ask(records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]) -> dict[str, JobStatus]:
+def ask(
+    records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str], clock: Clock = now
+) -> dict[str, JobStatus]:
     """Return, by token, what is now known of jobs that are not final. UNKNOWN with a reason where nothing is."""
     by_site: dict[str, list[Record]] = {}
     for record in records:
         if record.phase is Phase.SUBMITTED and not record.state.final:
             by_site.setdefault(record.site, []).append(record)
-    calls = {name: partial(_ask_site, name, asked, sites, env) for name, asked in by_site.items()}
+    calls = {name: partial(_ask_site, name, asked, sites, env, clock) for name, asked in by_site.items()}
     answers = AtOnce(calls, _patience(by_site, sites)).answers()
     found: dict[str, JobStatus] = {}
     for name, asked in by_site.items():
@@ -44,14 +47,14 @@ def _patience(names: Iterable[str], sites: Sequence[Site | InvalidSite]) -> floa
 
 
 def _ask_site(
-    name: str, records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]
+    name: str, records: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str], clock: Clock
 ) -> dict[str, JobStatus]:
     try:
         site = registry.site_named(tuple(sites), name)
         transport = registry.transport(site, env)
         found: dict[str, JobStatus] = {}
         for group in _apart(records):
-            found |= _statuses(site, registry.scheduler(site.scheduler), transport, group)
+            found |= _statuses(site, registry.scheduler(site.scheduler), transport, group, clock)
         return found
     except HpcError as error:
         return {record.token: unknown(record, error.message) for record in records}
@@ -69,23 +72,33 @@ def _apart(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def _statuses(
-    site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record]
+    site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record], clock: Clock
 ) -> dict[str, JobStatus]:
     """Ask the scheduler; what it has forgotten, accounting; and what that does not know, the exit markers."""
-    known = ask_scheduler(site, scheduler, transport, records, within=site.probe_deadline)
+    known = ask_scheduler(site, scheduler, transport, records, within=site.probe_deadline, clock=clock)
     marked = read_exits(transport, records, known)
     return {record.token: _status(record, known, marked[record.token]) for record in records}
 
 
 def ask_scheduler(
-    site: Site, scheduler: Scheduler, transport: Transport, records: Sequence[Record], *, within: float
+    site: Site,
+    scheduler: Scheduler,
+    transport: Transport,
+    records: Sequence[Record],
+    *,
+    within: float,
+    clock: Clock = now,
 ) -> dict[str, JobStatus]:
     """Return what a scheduler, and its accounting, say of jobs and tasks, by id. `within`: seconds for each question.
 
     Raises HpcError if it does not answer.
     """
     ids = [record.job_id for record in records]
-    known = dict(scheduler.parse_status(run_all(transport, scheduler.status_commands(site, ids), within)))
+    questions, which_clock = scheduler.status_commands(site, ids), scheduler.clock_command(site)
+    answers = run_all(transport, (*questions, *((which_clock,) if which_clock else ())), within)
+    known = dict(scheduler.parse_status(answers[: len(questions)]))
+    there = scheduler.parse_clock(answers[-1]) if which_clock else None
+    ahead = 0.0 if there is None else there - clock()
     known = _without_others(site, scheduler, transport, records, known)
     forgotten = [record for record in records if _tasks_missing(record, known)]
     if forgotten and (questions := scheduler.last_words_commands(site, [record.job_id for record in forgotten])):
@@ -93,7 +106,9 @@ def ask_scheduler(
         submitted = {record.job_id: record.submitted_at for record in forgotten if record.submitted_at is not None}
         remembered = scheduler.parse_last_words(answers, submitted)
         known = {**remembered, **known}
-    return known
+    if abs(ahead) <= SAME_CLOCK:
+        return known
+    return {job_id: replace(status, ahead=ahead) for job_id, status in known.items()}
 
 
 def _without_others(
@@ -211,6 +226,7 @@ def _marked(record: Record, match: re.Match[str]) -> JobStatus:
         reason="from its exit marker; the scheduler no longer knows it",
         started_at=record.started_at,
         ended_at=float(match["when"]),
+        ahead=record.ahead,
         exit_code=code,
         restarts=int(match["restarts"]),
     )
@@ -225,6 +241,7 @@ def unknown(record: Record, reason: str) -> JobStatus:
         reason=reason,
         started_at=record.started_at,
         ended_at=record.ended_at,
+        ahead=record.ahead,
     )
 
 
@@ -238,6 +255,7 @@ def as_known(record: Record) -> JobStatus:
         submitted_at=record.submitted_at,
         started_at=record.started_at,
         ended_at=record.ended_at,
+        ahead=record.ahead,
         exit_code=record.exit_code,
         signal=record.signal,
         restarts=record.restarts,
@@ -256,35 +274,8 @@ def apply(record: Record, status: JobStatus) -> Record:
         "ended_at": status.ended_at,
         "exit_code": status.exit_code,
         "signal": status.signal,
+        "ahead": status.ahead,
     }
     if all(getattr(record, name) == value for name, value in news.items()):
         return record
     return replace(record, **news)  # type: ignore[arg-type]
-
-
-def log_names(record: Record) -> tuple[str, re.Pattern[str]]:
-    """Return the directory of a job's outputs and what their names look like: an array has one for each task."""
-    directory, _, name = record.log.rpartition("/")
-    words = {
-        "%A": re.escape(record.job_id),
-        "%a": "([0-9]+)",
-        "%j": "[0-9]+",
-        "%J": "[0-9]+",
-        "%x": re.escape(record.name),
-    }
-    parts = [words.get(part, re.escape(part)) for part in re.split(r"(%.)", name)]
-    return directory, re.compile("".join(parts))
-
-
-def log_path(record: Record, task: int | None) -> str:
-    """Return where a job's output lies: the pattern with its ids put in (sbatch(1), FILENAME PATTERN).
-
-    Of an array as a whole `*` stands for the index.
-    """
-    array_id, _, index = record.job_id.partition("_")
-    index = str(task) if task is not None else index or "*"
-    words = {"%%": "%", "%j": record.job_id, "%A": array_id, "%a": index, "%x": record.name, "%J": record.job_id}
-    path = record.log
-    for pattern, word in words.items():
-        path = path.replace(pattern, word)
-    return path

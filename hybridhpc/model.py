@@ -278,6 +278,8 @@ class JobStatus:
     nodes: str = ""
     restarts: int = 0
     stuck: Stuck | None = None
+    ahead: float = 0.0
+    """So many seconds the clock that these times are told by is ahead of this machine's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
-"""Where at its site a job runs: one directory, or one for each point of a sweep. Pure."""
+"""Where at its site a job runs, one directory or one for each point of a sweep, and where its output lies. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from hybridhpc.errands import WORK
@@ -34,3 +35,31 @@ def work_dirs(record: Record) -> Mapping[str, str]:
         return {"": work_dir(record)}
     indices = parse_indices(spec.array.text, spec.array.tasks)
     return {str(index): f"{record.job_dir}/{POINT}{index}" for index in indices}
+
+
+def log_names(record: Record) -> tuple[str, re.Pattern[str]]:
+    """Return the directory of a job's outputs and what their names look like: an array has one for each task."""
+    directory, _, name = record.log.rpartition("/")
+    words = {
+        "%A": re.escape(record.job_id),
+        "%a": "([0-9]+)",
+        "%j": "[0-9]+",
+        "%J": "[0-9]+",
+        "%x": re.escape(record.name),
+    }
+    parts = [words.get(part, re.escape(part)) for part in re.split(r"(%.)", name)]
+    return directory, re.compile("".join(parts))
+
+
+def log_path(record: Record, task: int | None) -> str:
+    """Return where a job's output lies: the pattern with its ids put in (sbatch(1), FILENAME PATTERN).
+
+    Of an array as a whole `*` stands for the index.
+    """
+    array_id, _, index = record.job_id.partition("_")
+    index = str(task) if task is not None else index or "*"
+    words = {"%%": "%", "%j": record.job_id, "%A": array_id, "%a": index, "%x": record.name, "%J": record.job_id}
+    path = record.log
+    for pattern, word in words.items():
+        path = path.replace(pattern, word)
+    return path

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from hybridhpc.cli._output import called, end_words, money, state_word, table
 from hybridhpc.client import Client
-from hybridhpc.following import log_path
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
 from hybridhpc.script.points import POINT
 from hybridhpc.units import format_duration
-from hybridhpc.work_dirs import is_sweep, work_dir
+from hybridhpc.work_dirs import is_sweep, log_path, work_dir
 
 
 def summary(client: Client, record: Record) -> str:

@@ -146,8 +146,8 @@ def spelled(words: Iterable[str]) -> str:
 def sweep_row(records: Sequence[Record], now: float) -> list[str]:
     """Return the line of a sweep of several jobs in `hpc status`."""
     words = [state_word(record) for record in records]
-    began = min((record.started_at for record in records if record.started_at), default=None)
-    ended = max((record.ended_at or now for record in records), default=now)
+    began = min((record.started_at - record.ahead for record in records if record.started_at), default=None)
+    ended = max((record.ended_at - record.ahead if record.ended_at else now for record in records), default=now)
     return [
         records[0].sweep,
         f"{len(records):,} jobs",

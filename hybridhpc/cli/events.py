@@ -71,7 +71,7 @@ def _attempt_json(attempt: Record, now: float) -> dict[str, object]:
 
 
 def _history(attempts: Sequence[Record], now: float) -> Iterator[Event]:
-    """Yield what the ledger knows of each attempt itself: when it was submitted, began and ended."""
+    """Yield what the ledger knows of each attempt itself: when it was submitted, began and ended, by our clock."""
     for record in attempts:
         place = f"{record.site}/{record.partition}"
         facts = (
@@ -81,7 +81,7 @@ def _history(attempts: Sequence[Record], now: float) -> Iterator[Event]:
         )
         for at, kind, text in facts:
             if at is not None:
-                yield Event(token=record.token, attempt=record.attempt, at=at, kind=kind, text=text)
+                yield Event(token=record.token, attempt=record.attempt, at=at - record.ahead, kind=kind, text=text)
 
 
 def _start(record: Record, place: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
 from hybridhpc.errors import HpcError, NotFound, TransportError
 from hybridhpc.evidence import read_markers
-from hybridhpc.following import as_known, log_path
+from hybridhpc.following import as_known
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, Work
 from hybridhpc.schedulers.endings import exit_words, explain_end
@@ -28,6 +28,7 @@ from hybridhpc.schedulers.words import has_begun
 from hybridhpc.sites.snapshot import QueuedJob, Silence, Snapshot
 from hybridhpc.tasks import SHORT
 from hybridhpc.units import format_duration
+from hybridhpc.work_dirs import log_path
 
 Answer = TypeVar("Answer")
 
@@ -117,13 +118,17 @@ def _time(record: Record, now: float) -> str:
 def _pending(client: Client, record: Record, now: float) -> Iterator[str]:
     words = explain_reason(record.reason)
     yield f"reason {record.reason or 'not given'}" + (f": {words}" if words else "")
-    yield f"it has waited for {format_duration(now - (record.submitted_at or now))}"
+    yield f"it has waited for {format_duration(_waited(record, now))}"
     sites = [site for site in client.usable_sites if site.name == record.site]
     answer = probe.survey(sites, client.env, client.clock).get(record.site)
     if isinstance(answer, Snapshot):
         yield from _queue(record, answer, now)
     elif isinstance(answer, Silence):
         yield f"{answer.site} {answer.why}"
+
+
+def _waited(record: Record, now: float) -> float:
+    return max(0.0, now + record.ahead - record.submitted_at) if record.submitted_at else 0.0
 
 
 def _queue(record: Record, snapshot: Snapshot, now: float) -> Iterator[str]:

@@ -18,6 +18,8 @@ from hybridhpc.script.plan import Plan
 from hybridhpc.sites.snapshot import PastJob
 from hybridhpc.values import dataclass
 
+SAME_CLOCK = 10.0
+"""Seconds by which two clocks may seem to differ for the time that an answer takes."""
 SWEEP_BYTES = 3
 """Bytes of what is put behind the name of a sweep to make its id; in hexadecimal, after a dash."""
 
@@ -90,6 +92,8 @@ class Record:
     ended_at: float | None
     exit_code: int | None
     signal: int | None
+    ahead: float
+    """So many seconds its site's clock is ahead of this machine's, by which `started_at` and its like are told."""
     absent_since: float | None
     """Since when, by this machine's clock, its scheduler has answered that it does not know it; None: it does."""
     restarts: int
@@ -120,8 +124,8 @@ class Record:
         return f"{self.site}:{self.job_id}" if self.job_id else ""
 
     def elapsed(self, now: float) -> float:
-        """Seconds it has had its nodes."""
-        return max(0.0, (self.ended_at or now) - self.started_at) if self.started_at else 0.0
+        """Seconds it has had its nodes, `now` by this machine's clock."""
+        return max(0.0, (self.ended_at or now + self.ahead) - self.started_at) if self.started_at else 0.0
 
     def cost(self, now: float) -> float:
         """Dollars it has cost, all attempts together."""

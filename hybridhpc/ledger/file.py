@@ -88,6 +88,7 @@ ALTER TABLE attempts ADD COLUMN restarted INTEGER NOT NULL DEFAULT 0;
 UPDATE jobs SET settled = 2 WHERE settled = 1;
 CREATE INDEX jobs_unconfirmed ON jobs (created_at) WHERE settled = 1;
 """,
+    "ALTER TABLE attempts ADD COLUMN ahead REAL NOT NULL DEFAULT 0;",
 )
 """What makes each schema the next one, beginning with schema 1: a new ledger passes through all of them."""
 SCHEMA = 1 + len(_UPGRADES)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hybridhpc.ledger.base import Intent, Phase, Record
+from hybridhpc.ledger.base import SAME_CLOCK, Intent, Phase, Record
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.script.plan_text import parse_resources, render_plan
 from hybridhpc.sites.snapshot import PastJob
 
 
-def is_news(record: Record, columns: dict[str, object]) -> bool:
+def is_news(record: Record, columns: dict[str, Any]) -> bool:
     """Whether a status says anything that the record does not: mostly it does not, and writing costs a sync."""
-    state = columns["state"] != record.state.value
-    return state or any(getattr(record, column) != value for column, value in columns.items() if column != "state")
+    if columns["state"] != record.state.value or abs(record.ahead - float(columns["ahead"])) > SAME_CLOCK:
+        return True
+    rest = columns.keys() - {"state", "ahead"}
+    return any(getattr(record, column) != columns[column] for column in rest)
 
 
 def attempt_row(token: str, intent: Intent) -> tuple[object, ...]:
@@ -24,9 +26,9 @@ def attempt_row(token: str, intent: Intent) -> tuple[object, ...]:
     return (token, Phase.INTENT.value, *place, render_plan(plan), f"{intent.job_root}/{token}/1")
 
 
-def status_columns(status: JobStatus) -> dict[str, object]:
+def status_columns(status: JobStatus) -> dict[str, Any]:
     """Return what a status says, by column."""
-    columns: dict[str, object] = {
+    columns: dict[str, Any] = {
         "state": status.state.value,
         "native_state": status.native_state,
         "reason": status.reason,
@@ -34,6 +36,7 @@ def status_columns(status: JobStatus) -> dict[str, object]:
         "signal": status.signal,
         "started_at": status.started_at,
         "ended_at": status.ended_at,
+        "ahead": status.ahead,
         "absent_since": None,
     }
     # Accounting does not always say that a job was restarted, and squeue forgets it.

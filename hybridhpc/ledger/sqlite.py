@@ -28,7 +28,7 @@ from hybridhpc.sites.snapshot import PastJob
 _COLUMNS = """
     j.token, a.attempt, j.name, j.sweep, a.phase, j.announced, a.site, a.partition, a.tasks, a.usd_per_hour, a.job_dir,
     a.job_id, a.log, j.created_at, a.state, a.native_state, a.reason, a.submitted_at, a.started_at, a.ended_at,
-    a.exit_code, a.signal, a.absent_since, a.restarts, a.restarted, a.spent, j.settled, j.unwanted"""
+    a.exit_code, a.signal, a.ahead, a.absent_since, a.restarts, a.restarted, a.spent, j.settled, j.unwanted"""
 _BOTH = "FROM jobs j JOIN attempts a ON a.token = j.token AND a.attempt = j.attempt"
 _JOBS = f"SELECT {_COLUMNS} {_BOTH}"
 _ATTEMPTS = f"SELECT {_COLUMNS} FROM jobs j JOIN attempts a ON a.token = j.token"  # noqa: S608

@@ -8,6 +8,7 @@ pass tests/contract/test_scheduler.py. They are called in this order:
     directives                            the options of the job script for a spec in a partition
     submit_command -> parse_submit        submit once: repeated with the same job directory it makes no second job
     status_commands -> parse_status       all jobs of one person in one question
+    clock_command -> parse_clock          by which clock those times are
     cancel_command -> parse_cancel        pending or running
     withdraw_command -> parse_withdraw    only what never began: it is held, read back, and then cancelled or let go
     find_command -> parse_find            the ids of my jobs that carry a token
@@ -152,6 +153,14 @@ class Scheduler(Protocol):
 
     def parse_status(self, answers: Sequence[CommandResult]) -> Mapping[str, JobStatus]:
         """Read what is known; a job that is not in the answer is not in the mapping."""
+        ...
+
+    def clock_command(self, site: Site) -> Command | None:
+        """Ask what time it is where these jobs' times are told; None: this machine's own clock tells them."""
+        ...
+
+    def parse_clock(self, answer: CommandResult) -> float | None:
+        """Read it, in seconds since the epoch; None if that is no time."""
         ...
 
     def last_words_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:

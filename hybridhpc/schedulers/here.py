@@ -137,6 +137,12 @@ class HereScheduler:
                     found[asked] = fold(tasks) or unread
         return found
 
+    def clock_command(self, site: Site) -> None:
+        """See Scheduler.clock_command: it is this machine."""
+
+    def parse_clock(self, answer: CommandResult) -> None:
+        """See Scheduler.parse_clock."""
+
     def last_words_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:
         """Return none: nothing is forgotten here."""
         return ()

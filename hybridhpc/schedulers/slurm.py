@@ -99,6 +99,14 @@ class SlurmScheduler:
         """See Scheduler.parse_status. Holds each task (`11_0`, `12+1`) and the whole (`11`)."""
         return slurm_status.parse_status(answers)
 
+    def clock_command(self, site: Site) -> Command | None:
+        """See Scheduler.clock_command: the login node's clock, by which squeue counts TIME, too. At home it is ours."""
+        return None if site.transport == "local" else Command(argv=("date", "+%s"))
+
+    def parse_clock(self, answer: CommandResult) -> float | None:
+        """See Scheduler.parse_clock."""
+        return parse_time(answer.text.strip()) if answer.ok else None
+
     def last_words_commands(self, site: Site, job_ids: Sequence[str]) -> tuple[Command, ...]:
         """See Scheduler.last_words_commands: sacct."""
         return slurm_status.last_words_commands(job_ids)

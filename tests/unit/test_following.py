@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridhpc.following import ask, log_path
+from hybridhpc.following import apply, ask
 from hybridhpc.ledger.base import Intent, Record
 from hybridhpc.ledger.sqlite import SqliteLedger
 from hybridhpc.model import JobState, JobStatus, Resources
@@ -15,9 +15,9 @@ from hybridhpc.schedulers.base import Submitted
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.local import LocalTransport
+from hybridhpc.work_dirs import log_path
 
-NOBODY = "#!/bin/sh\nexit 0\n"
-SACCT = "#!/bin/sh\nprintf '%s' \"$REMEMBERED\"\n"
+SACCT = "printf '%s' \"$REMEMBERED\""
 
 
 @pytest.fixture
@@ -28,12 +28,17 @@ def site(tmp_path: Path) -> Site:
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     """A Slurm that has forgotten everything, and one whose accounting is a variable."""
-    for name, text in (("squeue", NOBODY), ("sacct", SACCT)):
-        program = tmp_path / "bin" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(text)
-        program.chmod(0o755)
-    return {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path), "REMEMBERED": ""}
+    (tmp_path / "bin").mkdir()
+    env = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path), "REMEMBERED": ""}
+    program(env, "squeue", "exit 0")
+    program(env, "sacct", SACCT)
+    return env
+
+
+def program(env: dict[str, str], name: str, text: str) -> None:
+    made = Path(env["HOME"]) / "bin" / name
+    made.write_text(f"#!/bin/sh\n{text}\n")
+    made.chmod(0o755)
 
 
 def record_of(tmp_path: Path, *, tasks: int = 1, job_id: str = "7") -> Record:
@@ -162,3 +167,21 @@ def test_another_job_of_the_same_id_is_not_taken_for_ours(tmp_path: Path, site: 
     assert (found[record.token].state, found["another"].state) == (JobState.UNKNOWN, JobState.COMPLETED)
     squeue(tmp_path, submitted=3, token="another")
     assert told(record, site, env).state is JobState.COMPLETED
+
+
+def test_how_long_a_job_runs_is_counted_by_the_clock_of_its_site(
+    tmp_path: Path, site: Site, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began 90 s ago, at a site whose clock is ten minutes ahead, or behind."""
+    far = replace(site, transport="openssh")
+    monkeypatch.setattr("hybridhpc.registry.transport", lambda *_: LocalTransport(site, env))
+    record = replace(record_of(tmp_path), usd_per_hour=40.0)
+    for off in (600, -600, 0):
+        fields = ("7", "RUNNING", "10", f"{5000 + off - 90}", "0", "0", "0", "n1", "None")
+        program(env, "squeue", f"printf '%s\\037' {' '.join(fields)}; echo")
+        program(env, "date", f"echo {5000 + off}")
+        status = ask([record], [far], env, lambda: 5003.0)[record.token]
+        seen = apply(record, status)
+        assert abs(seen.elapsed(5003.0) - (93.0 if off == 0 else 90.0)) < 0.01
+        assert abs(seen.elapsed(5063.0) - seen.elapsed(5003.0) - 60.0) < 0.01
+        assert abs(seen.cost(5003.0) - seen.elapsed(5003.0) / 90) < 0.01

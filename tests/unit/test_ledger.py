@@ -434,7 +434,7 @@ def test_a_ledger_of_the_first_schema_is_brought_to_ours_and_a_copy_is_kept(tmp_
             database.execute(f"DROP {undo}")
         for column in ("sweep", "settled", "unwanted"):
             database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-        for column in ("tasks", "usd_per_hour", "restarts", "spent", "restarted", "absent_since"):
+        for column in ("tasks", "usd_per_hour", "restarts", "spent", "restarted", "absent_since", "ahead"):
             database.execute(f"ALTER TABLE attempts DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 1")
     found = SqliteLedger(path).find(token)
