@@ -173,7 +173,7 @@ def look_at_jobs(client: Client, site: Site) -> Findings:
 
 def look_at_clock(client: Client, site: Site, answer: Snapshot) -> Findings:
     """Compare clocks: no job of a site can have started in the future."""
-    ahead = max((job.started_at or 0.0 for job in answer.jobs), default=0.0) - client.clock()
+    ahead = max((job.line.started_at or 0.0 for job in answer.jobs), default=0.0) - client.clock()
     if ahead > _AHEAD:
         what = f"its clock is at least {ahead:.0f} s ahead of this machine's"
         yield warning(site.name, what, "set both clocks by NTP (`timedatectl set-ntp true`): times and costs are wrong")

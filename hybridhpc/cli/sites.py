@@ -67,15 +67,15 @@ def _site_json(site: Site | InvalidSite, answers: dict[str, Snapshot | Silence])
 def _partition_json(partition: QueuePartition, snapshot: Snapshot) -> dict[str, object]:
     nodes = snapshot.nodes_of(partition.name)
     free = [node for node in nodes if node.usable]
-    jobs = [job for job in snapshot.jobs if partition.name in job.partition.split(",")]
+    lines = [job.line for job in snapshot.jobs if partition.name in job.line.partition.split(",")]
     return {
         "name": partition.name,
         "nodes_total": len(nodes),
         "nodes_idle": sum(node.cpus_alloc == 0 for node in free),
         "gpus_total": sum(node.gpus for node in nodes),
         "gpus_idle": sum(node.gpus - node.gpus_alloc for node in free),
-        "pending_jobs": sum(job.tasks for job in jobs if job.state is JobState.PENDING),
-        "running_jobs": sum(job.state is JobState.RUNNING for job in jobs),
+        "pending_jobs": sum(line.tasks for line in lines if line.state is JobState.PENDING),
+        "running_jobs": sum(line.state is JobState.RUNNING for line in lines),
     }
 
 

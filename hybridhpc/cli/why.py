@@ -25,7 +25,7 @@ from hybridhpc.model import JobState, Work
 from hybridhpc.schedulers.endings import exit_words, explain_end
 from hybridhpc.schedulers.reasons import explain_reason
 from hybridhpc.schedulers.words import has_begun
-from hybridhpc.sites.snapshot import QueuedJob, Silence, Snapshot
+from hybridhpc.sites.snapshot import Silence, Snapshot
 from hybridhpc.tasks import SHORT
 from hybridhpc.units import format_duration
 from hybridhpc.work_dirs import log_path
@@ -135,17 +135,14 @@ def _queue(record: Record, snapshot: Snapshot, now: float) -> Iterator[str]:
     own = next((job for job in snapshot.jobs if job.job_id.partition("_")[0] == record.job_id), None)
     if own is None:
         return
-    rivals = [job for job in snapshot.jobs if job.state is JobState.PENDING and job.partition == own.partition]
-    ahead = sum(job.tasks for job in rivals if _order(job) < _order(own) and not job.blocked)
-    running = sum(job.state is JobState.RUNNING and job.partition == own.partition for job in snapshot.jobs)
+    partition, estimate = own.line.partition, own.line.start_estimate
+    rivals = [job for job in snapshot.jobs if job.line.partition == partition]
+    ahead = sum(job.line.tasks for job in rivals if job.line.waiting and job.turn < own.turn)
+    running = sum(job.line.state is JobState.RUNNING for job in rivals)
     before = f"{ahead:,} pending jobs are" if ahead > 1 else f"{'1' if ahead else 'no'} pending job is"
-    yield f"{before} before it in {own.partition}, where {running} run{'s' * (running == 1)}"
-    if own.start_estimate and own.start_estimate > now:
-        yield f"the scheduler expects to start it in {format_duration(own.start_estimate - now)}"
-
-
-def _order(job: QueuedJob) -> tuple[int, float, str]:
-    return (-job.priority, job.submitted_at or 0.0, job.job_id)
+    yield f"{before} before it in {partition}, where {running} run{'s' * (running == 1)}"
+    if estimate and estimate > now:
+        yield f"the scheduler expects to start it in {format_duration(estimate - now)}"
 
 
 def _ended(client: Client, record: Record, now: float) -> Iterator[str]:

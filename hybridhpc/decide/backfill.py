@@ -6,16 +6,19 @@ What a job lasts is a parameter: the caller makes one plan with limits and one w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from heapq import nsmallest
+from operator import attrgetter
 
 from hybridhpc.decide.profile import Block, Need, Profile, Segment, split_names
 from hybridhpc.model import JobState
-from hybridhpc.sites.snapshot import Node, QueuedJob, Snapshot
+from hybridhpc.sites.snapshot import Node, QueuedJob, QueueLine, Snapshot
 from hybridhpc.values import dataclass
 
 Shares = list[tuple[float, int, int, int]]
 """When (seconds from now) so many CPUs, MiB and GPUs of a node are given back."""
+_RUN = (JobState.RUNNING, JobState.SUSPENDED)
 _ALL = 1 << 40
 """More than any node has of anything."""
 
@@ -24,38 +27,62 @@ _ALL = 1 << 40
 class Pace:
     """How long things last, in seconds: what each job will still run or would run, and how long nodes boot."""
 
-    remaining: Callable[[QueuedJob], float]
-    lasting: Callable[[QueuedJob], float]
+    remaining: Callable[[QueueLine], float]
+    lasting: Callable[[QueueLine], float]
     unseen: Callable[[str], float]
     """When what nobody seen holds in a partition is given back."""
     boot: Callable[[str], float]
     """How long a powered-down node of a partition boots."""
 
 
-def plan(snapshot: Snapshot, pace: Pace, depth: int) -> Profile:
-    """Return the Profile of a site: running jobs end, queued ones are placed in their order, `depth` of them at most.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """A site's jobs by what becomes of them; blocked ones take no place."""
 
-    Order in a queue is priority, then submission, then job id. Blocked jobs take no place. Every place is reserved at
-    once (conservative backfill), so a later job fills holes but delays nobody. Jobs beyond `depth` are folded.
+    running: Sequence[QueueLine]
+    first: Sequence[QueuedJob]
+    """Those to plan one by one, in their order."""
+    rest: Sequence[tuple[QueueLine, int]]
+    """So many tasks in all stand behind them, by what they are."""
+
+
+def turns(snapshot: Snapshot, depth: int) -> Turns:
+    """Return whose turn it is at a site: of the queue `depth` jobs one by one, the others together."""
+    running, queue = list[QueueLine](), list[QueuedJob]()
+    for job in snapshot.jobs:
+        if job.line.waiting:
+            queue.append(job)
+        elif job.line.state in _RUN:
+            running.append(job.line)
+    first = nsmallest(depth, queue, key=attrgetter("turn"))
+    counts = Counter(map(id, map(attrgetter("line"), queue)))
+    counts.subtract(id(job.line) for job in first)
+    lines = {id(job.line): job.line for job in queue}
+    rest = [(lines[each], max(1, lines[each].tasks) * count) for each, count in counts.items() if count]
+    return Turns(running=running, first=first, rest=rest)
+
+
+def plan(snapshot: Snapshot, seen: Turns, pace: Pace, depth: int) -> Profile:
+    """Return the Profile of a site: running jobs end, queued ones are placed in their order, `depth` tasks at most.
+
+    Every place is reserved at once (conservative backfill), so a later job fills holes but delays nobody. What is
+    beyond `depth` is folded.
     """
     exclusive = {partition.name for partition in snapshot.partitions if partition.exclusive}
-    profile = Profile(_blocks(snapshot, pace, exclusive))
-    queue = [job for job in snapshot.jobs if job.state is JobState.PENDING and not job.blocked]
-    first = nsmallest(depth, queue, key=_order)
-    planned = {id(job) for job in first}
+    profile = Profile(_blocks(snapshot, seen.running, pace, exclusive))
     left, cut = depth, []
-    for job in first:
-        partitions = split_names(job.partition)
-        need = _need(job, pace.lasting(job), not exclusive.isdisjoint(partitions))
-        now = min(max(1, job.tasks), left)
+    for job in seen.first:
+        line = job.line
+        partitions = split_names(line.partition)
+        need = _need(line, pace.lasting(line), not exclusive.isdisjoint(partitions))
+        now = min(max(1, line.tasks), left)
         left -= now
         start = _placed(profile, need, partitions, now)
-        if start is not None and job.tasks > now:
-            cut.append((job, job.tasks - now))
+        if start is not None and line.tasks > now:
+            cut.append((line, line.tasks - now))
         elif start is not None:
             profile.starts[job.job_id] = start
-    rest = [(job, max(1, job.tasks)) for job in queue if id(job) not in planned]
-    _fold(profile, [*cut, *rest], pace, exclusive)
+    _fold(profile, [*cut, *seen.rest], pace, exclusive)
     return profile
 
 
@@ -70,7 +97,7 @@ def _placed(profile: Profile, need: Need, partitions: frozenset[str], tasks: int
     return latest
 
 
-def _fold(profile: Profile, jobs: list[tuple[QueuedJob, int]], pace: Pace, exclusive: Collection[str]) -> None:
+def _fold(profile: Profile, jobs: list[tuple[QueueLine, int]], pace: Pace, exclusive: Collection[str]) -> None:
     """Remember jobs that are not planned one by one, so many tasks of each, by the work they bring."""
     for job, tasks in jobs:
         seconds = pace.lasting(job) * tasks
@@ -80,12 +107,7 @@ def _fold(profile: Profile, jobs: list[tuple[QueuedJob, int]], pace: Pace, exclu
         profile.fold(job.partition, (nodes, cpus + seconds * job.cpus, gpus + seconds * job.gpus))
 
 
-def _order(job: QueuedJob) -> tuple[int, float, int, str]:
-    submitted = math.inf if job.submitted_at is None else job.submitted_at
-    return -job.priority, submitted, len(job.job_id), job.job_id
-
-
-def _need(job: QueuedJob, lasts: float, whole: bool) -> Need:
+def _need(job: QueueLine, lasts: float, whole: bool) -> Need:
     """Return a queued job's share per node; its totals are rounded up."""
     nodes = max(1, job.nodes)
     return Need(
@@ -99,9 +121,9 @@ def _need(job: QueuedJob, lasts: float, whole: bool) -> Need:
     )
 
 
-def _blocks(snapshot: Snapshot, pace: Pace, exclusive: Collection[str]) -> list[Block]:
+def _blocks(snapshot: Snapshot, running: Sequence[QueueLine], pace: Pace, exclusive: Collection[str]) -> list[Block]:
     """Return the usable nodes as Blocks of equals."""
-    shares = _shares(snapshot, pace, exclusive)
+    shares = _shares(snapshot, running, pace, exclusive)
     blocks: dict[object, Block] = {}
     for node in snapshot.nodes:
         if not node.usable:
@@ -116,13 +138,15 @@ def _blocks(snapshot: Snapshot, pace: Pace, exclusive: Collection[str]) -> list[
     return list(blocks.values())
 
 
-def _shares(snapshot: Snapshot, pace: Pace, exclusive: Collection[str]) -> dict[str, Shares]:
+def _shares(
+    snapshot: Snapshot, running: Sequence[QueueLine], pace: Pace, exclusive: Collection[str]
+) -> dict[str, Shares]:
     """Return, by node, what running jobs hold of it and until when. An exclusive job holds all of its nodes."""
     only = (snapshot.nodes[0].name,) if len(snapshot.nodes) == 1 else ()
     shares: dict[str, Shares] = {}
-    for job in snapshot.jobs:
+    for job in running:
         names = job.node_names or only
-        if job.state not in (JobState.RUNNING, JobState.SUSPENDED) or not names:
+        if not names:
             continue
         ends, count = pace.remaining(job), len(names)
         share = (ends, -(-job.cpus // count), -(-job.memory // count), -(-job.gpus // count))

@@ -11,10 +11,13 @@ from hybridhpc.decide.native import node_names, on_here, on_slurm, with_features
 from hybridhpc.decide.places import is_named, misplaced
 from hybridhpc.decide.profile import Need
 from hybridhpc.decide.refusal import Refusal
-from hybridhpc.model import Gpus, JobSpec, Mebibytes, Seconds
+from hybridhpc.model import Gpus, JobSpec, Mebibytes, Script, Seconds
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuePartition, Snapshot
 from hybridhpc.values import dataclass
+
+_OF_EACH = {"gpus-per-node", "gres"}
+"""Options by which each node has so many GPUs, over however many the job is spread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +86,16 @@ def judge(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> Fit:
 def _spread(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> tuple[JobSpec, Candidate]:
     """Share out a job that does not say over how many nodes, as Slurm would: over as many as its totals need."""
     asked, gpus = spec.resources, candidate.gpus
+    options = {name for name, _ in spec.payload.asked} if isinstance(spec.payload, Script) else set()
+    shares_gpus = _OF_EACH.isdisjoint(options)
     nodes = snapshot.nodes_of(candidate.partition)
+    nodes = tuple(node for node in nodes if node.usable) or nodes
     cpus_there = max((node.cpus for node in nodes), default=0)
     gpus_there = max((gpus_on(candidate, node) for node in nodes), default=0)
     needs = [asked.nodes]
     if (asked.cpus or 0) > cpus_there > 0:
         needs.append(math.ceil((asked.cpus or 0) * asked.nodes / cpus_there))
-    if gpus and gpus.count > gpus_there > 0:
+    if shares_gpus and gpus and gpus.count > gpus_there > 0:
         needs.append(math.ceil(gpus.count * asked.nodes / gpus_there))
     part = asked.nodes / max(needs)
     shared = replace(
@@ -98,7 +104,7 @@ def _spread(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> tuple[Jo
         cpus=math.ceil((asked.cpus or 1) * part),
         memory=None if asked.memory is None else Mebibytes(math.ceil(asked.memory * part)),
     )
-    each = replace(gpus, count=math.ceil(gpus.count * part)) if gpus else None
+    each = replace(gpus, count=math.ceil(gpus.count * part)) if gpus and shares_gpus else gpus
     return replace(spec, resources=shared), replace(candidate, gpus=each)
 
 

@@ -15,7 +15,7 @@ from hybridhpc.decide.learned import learned_fraction, lessons
 from hybridhpc.decide.outlook import Outlook, outlook
 from hybridhpc.decide.policy import Policy
 from hybridhpc.decide.promise import Outcome
-from hybridhpc.model import AT_ONCE, JobSpec, JobState, Quantiles
+from hybridhpc.model import AT_ONCE, JobSpec, Quantiles
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import PastJob, Snapshot
 
@@ -32,10 +32,10 @@ class View:
     def queued(self) -> dict[str, int]:
         """How many tasks wait in each partition, and may begin."""
         found: dict[str, int] = {}
-        for job in self.future.snapshot.jobs:
-            if job.state is JobState.PENDING and not job.blocked:
-                for name in job.partition.split(","):
-                    found[name] = found.get(name, 0) + max(1, job.tasks)
+        seen = self.future.turns
+        for line, tasks in (*((job.line, max(1, job.line.tasks)) for job in seen.first), *seen.rest):
+            for name in line.partition.split(","):
+                found[name] = found.get(name, 0) + tasks
         return found
 
 

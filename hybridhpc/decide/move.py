@@ -80,8 +80,8 @@ def waits_where(
     spec = replace(waiting.spec, where=(f"{waiting.site}/{waiting.partition}",), goal=goal)
     seen = [(site, _ahead_of(own, snapshot))]
     estimates = {}
-    if own is not None and own.start_estimate is not None:
-        told = StartEstimate(start=own.start_estimate)
+    if own is not None and own.line.start_estimate is not None:
+        told = StartEstimate(start=own.line.start_estimate)
         estimates = {candidate.key: told for candidate in candidates_that_fit(spec, seen)}
     return decide(spec, seen, estimates=estimates, history=history, now=now).winner
 
@@ -124,10 +124,6 @@ def _ahead_of(own: QueuedJob | None, snapshot: Snapshot) -> Snapshot:
     ahead = tuple(
         job
         for job in snapshot.jobs
-        if job is not own and (job.state is not JobState.PENDING or _turn(job) < _turn(own))
+        if job is not own and (job.line.state is not JobState.PENDING or job.turn < own.turn)
     )
     return replace(snapshot, jobs=ahead)
-
-
-def _turn(job: QueuedJob) -> tuple[float, float, str]:
-    return (-job.priority, job.submitted_at or 0.0, job.job_id)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hybridhpc.decide.backfill import Pace, plan
+from hybridhpc.decide.backfill import Pace, Turns, plan, turns
 from hybridhpc.decide.policy import Policy
 from hybridhpc.decide.profile import Profile
 from hybridhpc.model import AT_ONCE, JobState, Quantiles
-from hybridhpc.sites.snapshot import QueuedJob, Snapshot
+from hybridhpc.sites.snapshot import QueuedJob, QueueLine, Snapshot
 from hybridhpc.values import dataclass
 
 
@@ -17,6 +17,7 @@ class Outlook:
     """One site's future twice: `likely` with jobs that end when jobs usually do, `limits` with jobs at their limit."""
 
     snapshot: Snapshot
+    turns: Turns
     likely: Profile
     limits: Profile
     jobs: int
@@ -25,13 +26,13 @@ class Outlook:
 
     def span_of(self, job: QueuedJob) -> tuple[Quantiles, Quantiles] | None:
         """Return when a job of the queue starts and ends, in seconds from now; None if no plan has it."""
-        if job.state is not JobState.PENDING:
-            soon, late = (pace.remaining(job) for pace in self.paces)
+        if job.line.state is not JobState.PENDING:
+            soon, late = (pace.remaining(job.line) for pace in self.paces)
             return AT_ONCE, Quantiles(p50=soon, p90=max(soon, late))
         starts = [found.starts.get(job.job_id) for found in (self.likely, self.limits)]
         if starts[0] is None or starts[1] is None:
             return None
-        ends = [start + pace.lasting(job) for start, pace in zip((starts[0], starts[1]), self.paces, strict=True)]
+        ends = [start + pace.lasting(job.line) for start, pace in zip((starts[0], starts[1]), self.paces, strict=True)]
         return (
             Quantiles(p50=starts[0], p90=max(starts[0], starts[1])),
             Quantiles(p50=ends[0], p90=max(ends)),
@@ -43,20 +44,23 @@ def outlook(snapshot: Snapshot, boots: Mapping[str, Quantiles], fraction: float,
     soon = {name: boot.p50 for name, boot in boots.items()}
     late = {name: boot.p90 for name, boot in boots.items()}
     paces = _pace(snapshot, soon, fraction, policy, now), _pace(snapshot, late, 1.0, policy, now)
-    likely, limits = (plan(snapshot, pace, policy.planning_depth) for pace in paces)
-    return Outlook(snapshot=snapshot, likely=likely, limits=limits, jobs=len(snapshot.jobs), paces=paces)
+    depth = policy.planning_depth
+    seen = turns(snapshot, depth)
+    likely, limits = (plan(snapshot, seen, pace, depth) for pace in paces)
+    jobs = len(snapshot.jobs)
+    return Outlook(snapshot=snapshot, turns=seen, likely=likely, limits=limits, jobs=jobs, paces=paces)
 
 
 def _pace(snapshot: Snapshot, boots: Mapping[str, float], fraction: float, policy: Policy, now: float) -> Pace:
     limits = {partition.name: partition.max_walltime for partition in snapshot.partitions}
 
-    def limit(job: QueuedJob) -> float:
+    def limit(job: QueueLine) -> float:
         return float(job.walltime or limits.get(job.partition) or policy.assumed_walltime)
 
-    def lasting(job: QueuedJob) -> float:
+    def lasting(job: QueueLine) -> float:
         return max(1.0, limit(job) * fraction)
 
-    def remaining(job: QueuedJob) -> float:
+    def remaining(job: QueueLine) -> float:
         started = now if job.started_at is None else min(now, job.started_at)
         return _remaining(limit(job), now - started, fraction)
 

@@ -15,10 +15,12 @@ def with_limits(answer: Snapshot | Silence, own_jobs: Callable[[], frozenset[str
     """Say where the person's own jobs (by ref) wait for a limit of theirs, and let them stand before a new one."""
     if isinstance(answer, Silence):
         return answer
-    waiting = {job.job_id for job in answer.jobs if job.blocked and waits_for_limit(job.reason)}
+    waiting = {job.job_id for job in answer.jobs if job.line.blocked and waits_for_limit(job.line.reason)}
     own = {each for each in waiting if f"{answer.site}:{re.split('[_+]', each)[0]}" in own_jobs()}
-    limited = {name for job in answer.jobs if job.job_id in own for name in job.partition.split(",")}
-    jobs = tuple(replace(job, blocked=False) if job.job_id in own else job for job in answer.jobs)
+    limited = {name for job in answer.jobs if job.job_id in own for name in job.line.partition.split(",")}
+    jobs = tuple(
+        replace(job, line=replace(job.line, blocked=False)) if job.job_id in own else job for job in answer.jobs
+    )
     return replace(answer, jobs=jobs, limited=tuple(sorted(limited))) if own else answer
 
 

@@ -15,7 +15,7 @@ from hybridhpc.schedulers.fold import fold
 from hybridhpc.schedulers.reasons import stuck
 from hybridhpc.sites.plugins import PluginOptions
 from hybridhpc.sites.site import Site
-from hybridhpc.sites.snapshot import Node, QueuedJob, QueuePartition, Snapshot, StartEstimate
+from hybridhpc.sites.snapshot import Node, QueuedJob, QueueLine, QueuePartition, Snapshot, StartEstimate
 
 PARTITION = "local"
 COMMAND = (sys.executable, "-P", "-m", "hybridhpc.here")
@@ -257,20 +257,20 @@ def _queued(row: Mapping[str, Any]) -> QueuedJob | None:
     try:
         return QueuedJob(
             job_id=str(row["id"]),
-            name=str(row["name"]),
-            partition=PARTITION,
-            state=JobState(row["state"]),
-            cpus=int(row["cpus"]),
-            memory=Mebibytes(int(row["memory"])),
-            gpus=int(row["gpus"]),
-            gpu_kind=row["gpu_kind"],
-            walltime=None if row["walltime"] is None else Seconds(int(row["walltime"])),
-            submitted_at=row["submitted_at"],
-            started_at=row["started_at"],
-            node_names=(str(row["node"]),) if row["node"] else (),
-            reason=str(row["reason"]),
-            tasks=int(row["tasks"]),
-            blocked=bool(row["blocked"]),
+            line=QueueLine(
+                partition=PARTITION,
+                state=JobState(row["state"]),
+                cpus=int(row["cpus"]),
+                memory=Mebibytes(int(row["memory"])),
+                gpus=int(row["gpus"]),
+                gpu_kind=row["gpu_kind"],
+                walltime=None if row["walltime"] is None else Seconds(int(row["walltime"])),
+                started_at=row["started_at"],
+                node_names=(str(row["node"]),) if row["node"] else (),
+                reason=str(row["reason"]),
+                tasks=int(row["tasks"]),
+                blocked=bool(row["blocked"]),
+            ),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

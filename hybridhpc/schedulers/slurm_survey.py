@@ -15,6 +15,7 @@ from hybridhpc.schedulers.lists import MAX_HOSTS, count_indices, parse_hosts
 from hybridhpc.schedulers.slurm_states import is_blocked, job_state, node_powered_down, node_usable
 from hybridhpc.schedulers.slurm_text import (
     NOTHING,
+    SEPARATOR,
     answered,
     fields_of,
     long_format,
@@ -27,20 +28,24 @@ from hybridhpc.schedulers.slurm_text import (
     pick,
     split_job_id,
 )
-from hybridhpc.sites.snapshot import Node, QueuedJob, QueuePartition, Snapshot
+from hybridhpc.sites.snapshot import Node, QueuedJob, QueueLine, QueuePartition, Snapshot
 
 JOB_FIELDS = (
-    "JobArrayID", "State", "Partition", "PriorityLong", "NumNodes", "NumCPUs", "tres-alloc", "tres-per-job",
-    "tres-per-node", "tres-per-socket", "tres-per-task", "NumTasks", "TimeLimit", "SubmitTime", "StartTime",
-    "NodeList", "Reason",
+    "JobArrayID", "PriorityLong", "State", "Partition", "NumNodes", "NumCPUs", "tres-alloc", "tres-per-job",
+    "tres-per-node", "tres-per-socket", "tres-per-task", "NumTasks", "TimeLimit", "StartTime", "NodeList", "Reason",
 )  # fmt: skip
-"""squeue(1) --Format. tres-alloc is what a pending job asks for, too; without accounting of gres/gpu it has no GPUs."""
+"""squeue(1) --Format. tres-alloc is what a pending job asks for, too; without accounting of gres/gpu it has no GPUs.
+
+The first two are each job's own; in a long queue many say the same in all that follows, which is read once.
+"""
 
 NODE_FIELDS = (
     "NodeHost", "Partition", "StateLong", "CPUsState", "Memory", "AllocMem", "Gres", "GresUsed", "Features",
     "Available", "Time",
 )  # fmt: skip
 """sinfo(1) --Format. StateComplete would say more, but 20.11 does not have it."""
+
+_ALIKE = JOB_FIELDS[2:]
 
 FULL_LISTS = (("SLURM_BITSTR_LEN", "0"),)
 """squeue(1): without it the indices of an array are cut off after 64 characters."""
@@ -207,38 +212,47 @@ def _node(name: str, partitions: tuple[str, ...], line: dict[str, str]) -> Node:
 
 
 def _jobs(text: str) -> Iterator[QueuedJob]:
+    known: dict[tuple[str, str], QueueLine | None] = {}
     room = MOST_HOSTS
-    for fields in fields_of(text, len(JOB_FIELDS)):
-        line = pick(fields, JOB_FIELDS)
-        job_id = split_job_id(line["JobArrayID"])
-        if job_id is not None:
-            hosts = parse_hosts(line["NodeList"], min(room, MAX_HOSTS))
-            room -= len(hosts)
-            yield _job("".join(job_id), job_id[1], line, hosts)
+    for row in text.split("\n"):
+        own = row.split(SEPARATOR, 2)
+        job_id = split_job_id(own[0])
+        if job_id is None or len(own) < 3:
+            continue
+        whole, part = job_id
+        same = part, own[2]
+        if same not in known:
+            known[same] = made = _line(part, own[2], min(room, MAX_HOSTS))
+            room -= len(made.node_names) if made else 0
+        line = known[same]
+        if line is not None:
+            yield QueuedJob(job_id=whole + part, priority=parse_count(own[1]), line=line)
 
 
-def _job(job_id: str, part: str, line: dict[str, str], hosts: tuple[str, ...]) -> QueuedJob:
+def _line(part: str, text: str, most_hosts: int) -> QueueLine | None:
+    """Read what follows a job's id and priority; `part` is that of its id. None if it is no such record."""
+    fields = next(fields_of(text, len(_ALIKE)), None)
+    if fields is None:
+        return None
+    line = pick(fields, _ALIKE)
     state = job_state(line["State"])
     pending = state is JobState.PENDING
     tres = parse_tres(line["tres-alloc"])
     nodes = max(1, parse_count(line["NumNodes"], 1))
     gpus, kind = _gpus(line, nodes)
     start = parse_time(line["StartTime"])
-    return QueuedJob(
-        job_id=job_id,
+    return QueueLine(
         partition=line["Partition"],
         state=state,
-        priority=parse_count(line["PriorityLong"]),
         nodes=nodes,
         cpus=max(1, parse_count(line["NumCPUs"], 1)),
         memory=parse_amount(tres.get("mem", "")) or Mebibytes(0),
         gpus=gpus,
         gpu_kind=kind,
         walltime=_walltime(line["TimeLimit"]),
-        submitted_at=parse_time(line["SubmitTime"]),
         started_at=None if pending else start,
         start_estimate=start if pending else None,
-        node_names=hosts,
+        node_names=parse_hosts(line["NodeList"], most_hosts),
         reason=line["Reason"],
         tasks=count_indices(part[2:-1]) if pending and part.startswith("_[") else 1,
         blocked=pending and is_blocked(line["Reason"]),

@@ -56,6 +56,7 @@ def parse_time(text: str) -> float | None:
     return float(words) if words.isascii() and words.isdecimal() and len(words) < 13 and int(words) > 0 else None
 
 
+@lru_cache(maxsize=1024)
 def parse_count(text: str, default: int = 0) -> int:
     """Read a whole number, of a range `2-4` the first; `default` if it is none."""
     words = text.strip().partition("-")[0]

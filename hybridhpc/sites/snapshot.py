@@ -49,14 +49,11 @@ class QueuePartition:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)  # there may be thousands: see values.py
-class QueuedJob:
-    """A job in the queue or running. Order in a queue is priority (higher first), then submission."""
+class QueueLine:
+    """What a queue says of a job besides its id and priority."""
 
-    job_id: str
-    name: str = ""
     partition: str
     state: JobState
-    priority: int = 0
     nodes: int = 1
     cpus: int = 1
     """Total over its nodes."""
@@ -66,7 +63,6 @@ class QueuedJob:
     """Total over its nodes."""
     gpu_kind: str | None = None
     walltime: Seconds | None = None
-    submitted_at: float | None = None
     started_at: float | None = None
     start_estimate: float | None = None
     """The scheduler's own, for a pending job."""
@@ -76,6 +72,26 @@ class QueuedJob:
     """Pending array tasks that this line stands for."""
     blocked: bool = False
     """Held, dependent or never startable: it takes no place in the plan."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it takes a place in the queue."""
+        return self.state is JobState.PENDING and not self.blocked
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)  # there may be thousands: see values.py
+class QueuedJob:
+    """A job in the queue or running. Jobs of which the queue says the same share one line."""
+
+    job_id: str
+    priority: int = 0
+    line: QueueLine
+
+    @property
+    def turn(self) -> tuple[int, int, str, str]:
+        """Its place in an order of the queue: priority, then id, which is that of submission."""
+        whole, _, part = self.job_id.replace("+", "_").partition("_")
+        return -self.priority, len(whole), whole, part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,13 +144,9 @@ def test_the_dialect_and_the_site_understand_each_other(here: Here) -> None:
     (node,) = snapshot.nodes
     assert (node.cpus, node.cpus_alloc, node.memory, node.memory_alloc) == (2, 2, 1000, 100)
     first, second = snapshot.jobs
-    assert (first.job_id, first.state, first.walltime, first.node_names) == (
-        running,
-        JobState.RUNNING,
-        60,
-        (node.name,),
-    )
-    assert (second.job_id, second.tasks, second.blocked, second.reason) == (array, 2, True, "Dependency")
+    assert (first.job_id, second.job_id) == (running, array)
+    assert (first.line.state, first.line.walltime, first.line.node_names) == (JobState.RUNNING, 60, (node.name,))
+    assert (second.line.tasks, second.line.blocked, second.line.reason) == (2, True, "Dependency")
     DIALECT.parse_cancel(ask(DIALECT.cancel_command(site, [running]).argv))
     with pytest.raises(SchedulerError, match="no such job here: 99"):
         DIALECT.parse_cancel(ask(DIALECT.cancel_command(site, ["99"]).argv))

@@ -446,7 +446,7 @@ def test_the_lab_is_surveyed_as_it_is(desk: Desk) -> None:
     }
     batch = snapshot.nodes_of("batch")
     assert [(node.name, node.gpu_kind, node.gpus) for node in batch] == [(f"dgx{n}", "h100", 8) for n in range(1, 13)]
-    (job,) = (job for job in snapshot.jobs if job.job_id == desk.ids[-1])
+    (job,) = (job.line for job in snapshot.jobs if job.job_id == desk.ids[-1])
     assert (job.nodes, job.gpus, job.gpu_kind, job.state) == (2, 6, "h100", JobState.RUNNING)
     assert sum(node.gpus_alloc for node in batch if node.name in job.node_names) >= 6
     assert snapshot.max_array_size and snapshot.version.startswith(("2", "3"))

@@ -29,6 +29,7 @@ from hybridhpc.sites.snapshot import (
     Node,
     PastJob,
     QueuedJob,
+    QueueLine,
     QueuePartition,
     Silence,
     Snapshot,
@@ -225,23 +226,21 @@ wild_nodes = st.builds(
     gpus=ODD,
     gpus_alloc=ODD,
 )
-wild_jobs = st.builds(
-    QueuedJob,
-    job_id=WORDS,
+wild_lines = st.builds(
+    QueueLine,
     partition=PLACES,
     state=st.sampled_from(JobState),
-    priority=ODD,
     nodes=ODD,
     cpus=ODD,
     memory=ODD,
     gpus=ODD,
     gpu_kind=KIND,
     walltime=st.none() | ODD,
-    submitted_at=st.none() | REAL,
     started_at=st.none() | REAL,
     node_names=st.lists(st.sampled_from(["n0", "n1", "zz"]), max_size=3).map(tuple),
     tasks=ODD,
 )
+wild_jobs = st.builds(QueuedJob, job_id=WORDS, priority=ODD, line=wild_lines)
 wild_snapshots = st.builds(
     Snapshot,
     site=st.just("lab"),

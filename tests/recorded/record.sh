@@ -77,7 +77,7 @@ await TIMEOUT "$timeout"
 sleep 2
 
 echo "recorded by record.sh, jobs:$jobs" >"$into"
-ask survey-jobs squeue --all --local --noheader --Format="JobArrayID:$US,State:$US,Partition:$US,PriorityLong:$US,NumNodes:$US,NumCPUs:$US,tres-alloc:$US,tres-per-job:$US,tres-per-node:$US,tres-per-socket:$US,tres-per-task:$US,NumTasks:$US,TimeLimit:$US,SubmitTime:$US,StartTime:$US,NodeList:$US,Reason:$US"
+ask survey-jobs squeue --all --local --noheader --Format="JobArrayID:$US,PriorityLong:$US,State:$US,Partition:$US,NumNodes:$US,NumCPUs:$US,tres-alloc:$US,tres-per-job:$US,tres-per-node:$US,tres-per-socket:$US,tres-per-task:$US,NumTasks:$US,TimeLimit:$US,StartTime:$US,NodeList:$US,Reason:$US"
 nodes() { # NAME
     ask "$1" sinfo --local --noheader --Node --Format="NodeHost:$US,Partition:$US,StateLong:$US,CPUsState:$US,Memory:$US,AllocMem:$US,Gres:$US,GresUsed:$US,Features:$US,Available:$US,Time:$US"
 }

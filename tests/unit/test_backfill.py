@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridhpc.decide.backfill import Pace, plan
+from hybridhpc.decide.backfill import Pace, turns
+from hybridhpc.decide.backfill import plan as planned
 from hybridhpc.decide.profile import Need
-from hybridhpc.model import Seconds
 from hybridhpc.sites.snapshot import QueuePartition
 from tests.worlds.stage import HOUR, NOW, nodes, pending, running, snapshot
 
@@ -21,6 +21,12 @@ AT_LIMIT = Pace(
     unseen=lambda partition: 5.0 * HOUR,
     boot=lambda partition: 300.0,
 )
+
+
+def plan(world, pace, depth):
+    return planned(world, turns(world, depth), pace, depth)
+
+
 ALL = frozenset(f"n{number}" for number in range(100))
 
 
@@ -60,7 +66,7 @@ def test_small_jobs_share_a_node_and_fragments_do_not_make_a_whole_one():
 
 
 def test_cpus_and_memory_are_counted_too():
-    job = replace(running("1", ("n0",), ends_in=5 * HOUR, gpus=0, cpus=8), memory=1024 * 1024)
+    job = running("1", ("n0",), ends_in=5 * HOUR, gpus=0, cpus=8, memory=1024 * 1024)
     world = snapshot("lab", nodes(1), [job])
     need = Need(nodes=1, cpus=1, memory=1, gpus=0, lasts=60.0)
     assert plan(world, AT_LIMIT, 60).earliest(need, ALL) == (5 * HOUR, 0)
@@ -68,11 +74,11 @@ def test_cpus_and_memory_are_counted_too():
     assert start(world, gpus=8, cpus=56) == 0
 
 
-def test_order_in_the_queue_is_priority_then_submission_then_job_id():
+def test_order_in_the_queue_is_priority_then_job_id():
     first = pending("30", lasts=HOUR, gpus=4, cpus=8, priority=9)
-    same = replace(pending("7", lasts=2 * HOUR, gpus=4, cpus=8), submitted_at=NOW - 9)
-    other = replace(same, job_id="10", walltime=Seconds(4 * HOUR))
-    wide = replace(pending("2", lasts=8 * HOUR, gpus=8), submitted_at=NOW - 5)
+    same = pending("7", lasts=2 * HOUR, gpus=4, cpus=8)
+    other = pending("10_[2-3]", lasts=4 * HOUR, gpus=4, cpus=8)
+    wide = pending("20", lasts=8 * HOUR, gpus=8)
     world = snapshot("lab", nodes(1), [wide, other, same, first])
     # 30 and 7 run at once, 10 follows 30 (to 5 h), the wide one comes last (5 h to 13 h).
     assert start(world, gpus=8) == 13 * HOUR

@@ -11,6 +11,7 @@ from hybridhpc.decide.route import candidates_that_fit, decide
 from hybridhpc.model import Array, Gpus, Mebibytes, Seconds
 from hybridhpc.sites.site import Partition
 from hybridhpc.sites.snapshot import QueuePartition, StartEstimate
+from hybridhpc.spec.read import read_script
 from tests.worlds.stage import DAY, NOW, TIB, native, nodes, price, site, snapshot, spec
 
 LAB = site("lab")
@@ -390,3 +391,14 @@ def test_what_only_a_plugin_takes_is_admitted_where_the_site_file_lists_it_and_n
     reason, fix = refused(BOXED, site("lab", scheduler="here"))
     assert reason == "lab has no plugins of Slurm; the job asks for --container-image, --quick"
     assert fix is None
+
+
+def test_a_script_is_spread_over_nodes_that_are_up_and_each_has_the_gpus_it_asks_of_a_node() -> None:
+    broken = nodes(1, prefix="big", cpus=2, gpus=2, usable=False)
+    world = site("lab"), snapshot("lab", (*broken, *nodes(2, cpus=1, gpus=1)))
+    told = []
+    for gpus in ("h100:1", "h100:4"):
+        script = f"#!/bin/sh\n#SBATCH --ntasks=2 --gpus-per-node={gpus} --time=30\n".encode()
+        told.append(decide(read_script(script, "/home/a/job.sh", env={}), [world], now=NOW).choices[0].refused)
+    assert told[0] is None
+    assert told[1] and "4 x h100" in told[1]

@@ -18,8 +18,8 @@ def waiting(**more):
 
 def world(*, ends_in, ours_first=True):
     """One node, busy for so many hours, and two jobs in the queue: ours and another that takes ten hours."""
-    other = replace(pending("8"), walltime=10 * HOUR, submitted_at=NOW - (100 if ours_first else 99_999))
-    own = replace(pending("7"), walltime=1 * HOUR, submitted_at=NOW - 3600)
+    other = pending("10" if ours_first else "6", lasts=10 * HOUR)
+    own = pending("7", lasts=1 * HOUR)
     return site("lab"), snapshot("lab", nodes(1), [running("1", ("n0",), ends_in=ends_in * HOUR, ran=0), own, other])
 
 
@@ -74,5 +74,6 @@ def test_some_are_not_even_thought_of(it):
 
 def test_the_scheduler_s_own_estimate_for_the_job_is_believed_as_an_upper_bound():
     lab, seen = world(ends_in=90)
-    told = tuple(replace(job, start_estimate=NOW + 600) if job.job_id == "7" else job for job in seen.jobs)
+    first, *others = sorted(seen.jobs, key=lambda job: job.job_id != "7")
+    told = replace(first, line=replace(first.line, start_estimate=NOW + 600)), *others
     assert waits_where(waiting(), lab, replace(seen, jobs=told), (), NOW).forecast.start.p90 <= 720

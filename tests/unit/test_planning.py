@@ -26,7 +26,7 @@ def test_own_jobs_that_wait_for_a_limit_stand_before_a_new_one_and_strangers_do_
     own = frozenset({"lab:7", "lab:9", "elsewhere:8"})
     found = with_limits(snapshot("lab", nodes(1), jobs), lambda: own)
     assert found.limited == ("gpu",)
-    assert [job.blocked for job in found.jobs] == [False, True, True]
+    assert [job.line.blocked for job in found.jobs] == [False, True, True]
     mute = Silence(site="lab", why="no answer")
     assert with_limits(mute, lambda: own) is mute
 

@@ -129,20 +129,21 @@ def test_the_queue(recorded: Recording) -> None:
     names = {job: name for name, job in recorded.jobs.items()}
     snapshot = recorded.survey()
     queue = {names[job.job_id.partition("_")[0]]: job for job in snapshot.jobs if "_1" not in job.job_id[-2:]}
-    assert {name: job.gpus for name, job in queue.items() if job.gpus} == {
+    assert {name: job.line.gpus for name, job in queue.items() if job.line.gpus} == {
         "per_node": 4, "per_task": 6, "per_job": 3, "gres": 4,
     }  # fmt: skip
-    assert queue["per_node"].gpu_kind == "h100" and queue["per_node"].nodes == 2
-    assert queue["per_task"].cpus == 24 and queue["gres"].memory == 20
-    tasks = {names[job.job_id.partition("_")[0]]: job.tasks for job in snapshot.jobs if job.tasks > 1}
+    assert queue["per_node"].line.gpu_kind == "h100" and queue["per_node"].line.nodes == 2
+    assert queue["per_task"].line.cpus == 24 and queue["gres"].line.memory == 20
+    tasks = {names[job.job_id.partition("_")[0]]: job.line.tasks for job in snapshot.jobs if job.line.tasks > 1}
     assert tasks == {"throttled": 4, "stepped": 100, "split": 2}
-    blocked = {name for name, job in queue.items() if job.blocked}
+    blocked = {name for name, job in queue.items() if job.line.blocked}
     assert blocked >= {"per_node", "per_job", "gres", "dependent", "hopeless", "later", "either", "stepped"}
     assert not blocked & {"evil", "per_task", "again"}
-    assert queue["either"].partition == "batch,all"
-    assert queue["suspended"].state is JobState.SUSPENDED
-    assert all(job.walltime == 3600 and job.submitted_at for job in snapshot.jobs)
-    assert all(job.node_names and job.started_at for job in snapshot.jobs if job.state is JobState.RUNNING)
+    assert queue["either"].line.partition == "batch,all"
+    assert queue["suspended"].line.state is JobState.SUSPENDED
+    assert all(job.line.walltime == 3600 for job in snapshot.jobs)
+    runs = [job.line for job in snapshot.jobs if job.line.state is JobState.RUNNING]
+    assert runs and all(line.node_names and line.started_at for line in runs)
 
 
 def test_the_nodes_and_partitions(recorded: Recording) -> None:

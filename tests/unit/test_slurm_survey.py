@@ -35,7 +35,7 @@ def row(names: tuple[str, ...], defaults: dict[str, str], **fields: str) -> str:
 def job(**fields: str) -> str:
     defaults = {
         "JobArrayID": "5", "State": "PENDING", "Partition": "gpu", "PriorityLong": "7", "NumNodes": "1", "NumCPUs": "4",
-        "tres-alloc": "cpu=4,mem=4000M,node=1,billing=4", "NumTasks": "1", "TimeLimit": "1:00:00", "SubmitTime": "100",
+        "tres-alloc": "cpu=4,mem=4000M,node=1,billing=4", "NumTasks": "1", "TimeLimit": "1:00:00",
         "NodeList": "", "Reason": "Priority",
     }  # fmt: skip
     return row(survey.JOB_FIELDS, defaults, **fields)
@@ -114,31 +114,33 @@ def test_a_node_without_gpus_or_in_a_bad_state_says_so() -> None:
 )
 def test_gpus_of_a_job_are_counted_over_its_nodes(fields: dict[str, str], gpus: int, kind: str | None) -> None:
     (found,) = read(jobs=job(**fields)).jobs
-    assert (found.gpus, found.gpu_kind) == (gpus, kind)
+    assert (found.line.gpus, found.line.gpu_kind) == (gpus, kind)
 
 
 def test_pending_array_tasks_are_folded_into_one_job() -> None:
     (found,) = read(jobs=job(JobArrayID="11_[2-9:2,20%3]", StartTime="900")).jobs
-    assert (found.tasks, found.state, found.start_estimate, found.started_at) == (5, JobState.PENDING, 900.0, None)
-    assert (found.priority, found.cpus, found.memory, found.walltime, found.submitted_at) == (7, 4, 4000, 3600, 100.0)
+    line = found.line
+    assert (line.tasks, line.state, line.start_estimate, line.started_at) == (5, JobState.PENDING, 900.0, None)
+    assert (found.priority, line.cpus, line.memory, line.walltime) == (7, 4, 4000, 3600)
 
 
 def test_a_running_task_has_its_nodes_and_its_start() -> None:
     (found,) = read(
         jobs=job(JobArrayID="11_0", State="RUNNING", StartTime="900", NodeList="dgx[1-2]", Reason="None")
     ).jobs
-    assert (found.started_at, found.start_estimate, found.node_names) == (900.0, None, ("dgx1", "dgx2"))
-    assert (found.tasks, found.blocked, found.reason) == (1, False, "")
+    line = found.line
+    assert (line.started_at, line.start_estimate, line.node_names) == (900.0, None, ("dgx1", "dgx2"))
+    assert (line.tasks, line.blocked, line.reason) == (1, False, "")
 
 
 def test_held_and_hopeless_jobs_are_blocked_and_running_ones_never() -> None:
     text = job(Reason="JobHeldUser") + job(Reason="PartitionNodeLimit") + job(State="RUNNING", Reason="BeginTime")
-    assert [found.blocked for found in read(jobs=text).jobs] == [True, True, False]
+    assert [found.line.blocked for found in read(jobs=text).jobs] == [True, True, False]
 
 
 @pytest.mark.parametrize("limit", ["UNLIMITED", "NOT_SET", "INVALID", "Partition_Limit", "N/A"])
 def test_no_time_limit_is_none(limit: str) -> None:
-    assert read(jobs=job(TimeLimit=limit)).jobs[0].walltime is None
+    assert read(jobs=job(TimeLimit=limit)).jobs[0].line.walltime is None
 
 
 def test_an_answer_that_was_cut_is_said() -> None:
@@ -168,3 +170,10 @@ def test_no_field_makes_a_traceback(words: list[str]) -> None:
     names = survey.JOB_FIELDS[1:]
     read(jobs="".join(f"{word}\x1f" for word in ["5", *words[: len(names)]]) + "\n")
     read(nodes="".join(f"{word}\x1f" for word in words[: len(survey.NODE_FIELDS)]) + "\n")
+
+
+def test_jobs_of_which_the_queue_says_the_same_share_one_line_and_others_do_not() -> None:
+    text = job(JobArrayID="11") + job(JobArrayID="12", PriorityLong="9") + job(JobArrayID="13_[1-4]")
+    first, second, array = read(jobs=text + "nonsense\n" + job(JobArrayID="x")).jobs
+    assert (first.job_id, second.job_id, second.priority) == ("11", "12", 9)
+    assert first.line is second.line and (array.line.tasks, first.line.tasks) == (4, 1)

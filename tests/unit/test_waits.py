@@ -184,15 +184,8 @@ def test_a_site_whose_clock_is_minutes_off_is_forecast_as_if_it_were_right(ahead
     """All that it says is by its own clock; the deadline is by ours."""
     running_job, queued = running("1", ("n0",), ends_in=2 * HOUR), pending("8", lasts=HOUR)
     right = snapshot("lab", nodes(1), [running_job, queued])
-    moved = tuple(
-        replace(
-            job,
-            started_at=None if job.started_at is None else job.started_at + ahead,
-            submitted_at=None if job.submitted_at is None else job.submitted_at + ahead,
-        )
-        for job in right.jobs
-    )
-    off = replace(right, jobs=moved, ahead=ahead)
+    late = replace(running_job, line=replace(running_job.line, started_at=running_job.line.started_at + ahead))
+    off = replace(right, jobs=(late, queued), ahead=ahead)
     job = asking(begin=begin) if begin else spec(time=HOUR)
     job = replace(job, goal=replace(job.goal, deadline=NOW + 4 * HOUR))
     key = choice_of(job, right).candidate.key

@@ -25,7 +25,7 @@ from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.decide.route import decide
 from hybridhpc.model import Goal, Gpus, JobSpec, JobState, Mebibytes, Resources, Seconds, UsdPerHour, Work
 from hybridhpc.sites.site import Site
-from hybridhpc.sites.snapshot import Node, PastJob, QueuedJob, QueuePartition, Snapshot
+from hybridhpc.sites.snapshot import Node, PastJob, QueuedJob, QueueLine, QueuePartition, Snapshot
 
 WIDE = 8
 """GPUs of a node."""
@@ -184,11 +184,12 @@ def snapshot(cluster: Cluster, now: float) -> Snapshot:
 
 
 def _seen(job: Job, state: JobState) -> QueuedJob:
-    return QueuedJob(
-        job_id=str(job.number), partition="gpu", state=state, nodes=job.nodes, cpus=job.per_node * job.nodes,
+    line = QueueLine(
+        partition="gpu", state=state, nodes=job.nodes, cpus=job.per_node * job.nodes,
         memory=Mebibytes(job.per_node * job.nodes), gpus=job.per_node * job.nodes, walltime=Seconds(int(job.limit)),
-        submitted_at=job.submit, started_at=job.start, node_names=tuple(f"n{node}" for node, _ in job.held),
+        started_at=job.start, node_names=tuple(f"n{node}" for node, _ in job.held),
     )  # fmt: skip
+    return QueuedJob(job_id=str(job.number), line=line)
 
 
 def replay(jobs: Sequence[Job], nodes: int, every: int) -> list[Outcome]:

@@ -18,7 +18,7 @@ from hybridhpc.model import (
     Work,
 )
 from hybridhpc.sites.site import Partition, Price, Site
-from hybridhpc.sites.snapshot import Node, PastJob, QueuedJob, QueuePartition, Snapshot
+from hybridhpc.sites.snapshot import Node, PastJob, QueuedJob, QueueLine, QueuePartition, Snapshot
 
 NOW = 1_800_000_000.0
 HOUR = 3600
@@ -66,8 +66,7 @@ def nodes(count, *, prefix="n", partitions=("gpu",), cpus=64, memory=TIB, gpus=8
 
 def running(job_id, node_names, *, ends_in, ran=HOUR, gpus=8, cpus=64, partition="gpu", **more):
     """A job that reaches its limit `ends_in` seconds from now; gpus and cpus are per node."""
-    return QueuedJob(
-        job_id=job_id,
+    line = QueueLine(
         partition=partition,
         state=JobState.RUNNING,
         nodes=len(node_names),
@@ -78,21 +77,21 @@ def running(job_id, node_names, *, ends_in, ran=HOUR, gpus=8, cpus=64, partition
         node_names=tuple(node_names),
         **more,
     )
+    return QueuedJob(job_id=job_id, line=line)
 
 
-def pending(job_id, *, count=1, lasts=HOUR, gpus=8, cpus=64, partition="gpu", **more):
+def pending(job_id, *, priority=0, count=1, lasts=HOUR, gpus=8, cpus=64, partition="gpu", **more):
     """A queued job; gpus and cpus are per node."""
-    return QueuedJob(
-        job_id=job_id,
+    line = QueueLine(
         partition=partition,
         state=JobState.PENDING,
         nodes=count,
         cpus=cpus * count,
         gpus=gpus * count,
         walltime=Seconds(lasts),
-        submitted_at=NOW - 600 + int(job_id),
         **more,
     )
+    return QueuedJob(job_id=job_id, priority=priority, line=line)
 
 
 def snapshot(name, node_list, jobs=(), *, unseen=(), partitions=None, **limits):
