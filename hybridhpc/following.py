@@ -275,6 +275,7 @@ def apply(record: Record, status: JobStatus) -> Record:
         "exit_code": status.exit_code,
         "signal": status.signal,
         "ahead": status.ahead,
+        "spent": record.spent + record.boot_cost(status),
     }
     if all(getattr(record, name) == value for name, value in news.items()):
         return record

@@ -121,9 +121,18 @@ def called(record: Record) -> str:
     return record.ref or record.token[:8]
 
 
+CONFIGURING = "CONFIGURING"
+"""What stands for RUNNING where nodes still boot: Slurm's word (squeue(1), JOB STATE CODES). They are paid for."""
+
+
 def state_word(record: Record) -> str:
     """Return a job's state as a person reads it."""
-    return REFUSED if record.phase is Phase.REFUSED else record.state.value
+    return REFUSED if record.phase is Phase.REFUSED else live_word(record.state, record.native_state)
+
+
+def live_word(state: JobState, native: str) -> str:
+    """Return a state as a person reads it: a job whose nodes boot has not begun to run."""
+    return CONFIGURING if state is JobState.RUNNING and has_begun(state, native) is False else state.value
 
 
 def waits_for_boot(record: Record) -> bool:

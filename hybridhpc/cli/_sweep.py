@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hybridhpc.cli._output import REFUSED, called, money, state_word, table, tell
+from hybridhpc.cli._output import CONFIGURING, REFUSED, called, live_word, money, state_word, table, tell
 from hybridhpc.cli._progress import bar
 from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
@@ -21,7 +21,9 @@ from hybridhpc.units import format_duration
 MOST_SHOWN = 20
 """Failed points that are listed one by one."""
 _ORDER = (
-    *(state.value for state in ORDER if not state.final),
+    ORDER[0].value,
+    CONFIGURING,
+    *(state.value for state in ORDER[1:] if not state.final),
     REFUSED,
     *(state.value for state in ORDER if state.final),
 )
@@ -112,7 +114,7 @@ def _tasks(record: Record, statuses: Mapping[int, JobStatus]) -> list[Point]:
                 ref=f"{record.ref}_{index}",
                 name=called[index] if called else record.name,
                 state=state,
-                word=state.value,
+                word=live_word(state, status.native_state if status else ""),
                 exit_code=status.exit_code if status else 0 if state is JobState.COMPLETED else None,
                 signal=status.signal if status else None,
                 reason=status.reason if status else "",

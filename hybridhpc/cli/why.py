@@ -106,7 +106,8 @@ def _native(record: Record) -> str:
 
 def _running(record: Record, now: float) -> str:
     if waits_for_boot(record):
-        return f"its nodes have been booting for {format_duration(record.elapsed(now))}; it has not begun"
+        lasting = format_duration(record.elapsed(now))
+        return f"its nodes have been booting for {lasting}, and are paid for; it has not begun"
     return f"it has run for {_time(record, now)}"
 
 

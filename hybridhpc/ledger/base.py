@@ -14,6 +14,7 @@ from typing import Protocol
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers.base import Submitted
+from hybridhpc.schedulers.words import has_begun
 from hybridhpc.script.plan import Plan
 from hybridhpc.sites.snapshot import PastJob
 from hybridhpc.values import dataclass
@@ -130,6 +131,13 @@ class Record:
     def cost(self, now: float) -> float:
         """Dollars it has cost, all attempts together."""
         return self.spent + self.run_cost(now)
+
+    def boot_cost(self, status: JobStatus) -> float:
+        """Dollars that its nodes cost while they booted, if a status says that it has begun since, with a new start."""
+        booted = has_begun(self.state, self.native_state) is False and has_begun(status.state, status.native_state)
+        if not booted or self.started_at is None or status.started_at is None:
+            return 0.0
+        return max(0.0, status.started_at - self.started_at) / 3600 * self.usd_per_hour
 
     def run_cost(self, now: float) -> float:
         """Dollars that the present run of the present attempt has cost."""

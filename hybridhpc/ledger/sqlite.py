@@ -181,6 +181,15 @@ class SqliteLedger(Attempts):
         if not news:
             return
         with self._transaction():
+            # Once each, whoever sees it: the start that is left behind is gone then.
+            self._db.executemany(
+                "UPDATE attempts SET spent = spent + ? WHERE token = ? AND attempt = ? AND started_at = ?",
+                [
+                    (cost, record.token, record.attempt, record.started_at)
+                    for record, status in statuses
+                    if (cost := record.boot_cost(status))
+                ],
+            )
             for record, columns in news:
                 assignments = ", ".join(f"{column} = ?" for column in columns)
                 self._db.execute(

@@ -16,6 +16,7 @@ import pytest
 from hybridhpc.command import StagedFile
 from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.errors import LedgerError, NotFound
+from hybridhpc.following import apply
 from hybridhpc.ledger.base import Intent, Phase, Record
 from hybridhpc.ledger.file import SCHEMA
 from hybridhpc.ledger.owner import Owners
@@ -383,6 +384,21 @@ def test_nodes_that_boot_or_never_did_are_no_start(ledger: SqliteLedger) -> None
     assert outcome_of(ledger, booting, status(JobState.RUNNING, 132.0)).waited == 30.0
     for state in (JobState.CANCELLED, JobState.NODE_FAIL):
         assert outcome_of(ledger, booting, status(state, 103.0, 148.0)).waited is None
+
+
+def test_what_nodes_cost_while_they_boot_is_not_forgotten_when_the_job_begins(ledger: SqliteLedger) -> None:
+    record = intend(ledger, "r", plan=replace(PLAN, usd_per_hour=3600.0))
+    (record,) = ledger.submitted({record.token: Submitted(job_id="1", log="")}, now=101.0)
+    booting = replace(status(JobState.RUNNING, 103.0), native_state="CONFIGURING")
+    ledger.seen([(record, booting)])
+    (record,) = ledger.current([record.token])
+    assert record.cost(133.0) == 30.0
+    begun = replace(status(JobState.RUNNING, 133.0), native_state="RUNNING")
+    for _ in range(2):  # two who ask at the same time
+        ledger.seen([(record, begun)])
+    (after,) = ledger.current([record.token])
+    assert after.cost(143.0) == apply(record, begun).cost(143.0) == 40.0
+    assert after.elapsed(143.0) == 10.0
 
 
 def test_fifty_first_users_at_once_make_fifty_records(tmp_path: Path) -> None:
