@@ -113,6 +113,10 @@ def _is_at(entry: str, sites: set[str]) -> bool:
     return entry.partition("/")[0] in sites or entry.startswith("!") or any(sign in entry for sign in "<>=")
 
 
+OUR_ZONE = " (read in this machine's time zone: its scheduler gave no estimate to tell the site's by)"
+"""Said of a moment that is read in our zone, as nothing tells the site's: only an estimate of its scheduler does."""
+
+
 def hindrance(
     spec: JobSpec, awaited: Sequence[Awaited], view: Outlook, told: StartEstimate | None, at: float, zone: tzinfo
 ) -> Hindrance:
@@ -124,10 +128,12 @@ def hindrance(
     named = () if not asked.dependency else tuple(_named(asked.dependency, view.snapshot.site))
     until, words = [AT_ONCE], list[str]()
     if asked.begin:
-        moment = _begin(asked.begin, told.start if told else None, at, zone)
+        estimate = told.start if told else None
+        moment = _begin(asked.begin, estimate, at, zone)
         until += [] if moment is None else [Quantiles(p50=moment - at, p90=moment - at)]
         when = "at a time that is not known" if moment is None else f"in {format_duration(moment - at)} at the soonest"
-        words.append(f"--begin={asked.begin}: it starts {when}")
+        ours = estimate is None and moment is not None and not is_relative(asked.begin)
+        words.append(f"--begin={asked.begin}: it starts {when}{OUR_ZONE if ours else ''}")
     for each in (*awaited, *named):
         found, why = _after(each, view)
         until += [] if found is None else [found]

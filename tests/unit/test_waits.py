@@ -10,7 +10,7 @@ import pytest
 from hybridhpc.decide.outlook import outlook
 from hybridhpc.decide.policy import Policy
 from hybridhpc.decide.route import decide
-from hybridhpc.decide.waits import Awaited, asked_of, hindrance, strangers
+from hybridhpc.decide.waits import OUR_ZONE, Awaited, asked_of, hindrance, strangers
 from hybridhpc.model import Quantiles
 from hybridhpc.script.plan import Plan, is_comparable
 from hybridhpc.sites.snapshot import StartEstimate
@@ -121,6 +121,18 @@ def test_the_scheduler_knows_the_zone_of_its_site():
     assert until(own - 9 * HOUR) == max(NOW, own - 9 * HOUR)
     assert until(own + 5.5 * HOUR) == own + 5.5 * HOUR
     assert until(own + 1234) == own, "that is its turn"
+
+
+def test_whose_zone_a_time_of_the_day_is_read_in_is_said_where_the_site_does_not_tell_its_own():
+    view = outlook(IDLE, {}, 0.5, Policy(), NOW)
+
+    def words(begin: str, told: StartEstimate | None) -> str:
+        return hindrance(asking(begin=begin), (), view, told, NOW, UTC).words[0]
+
+    for silent in (None, StartEstimate(start=None)):
+        assert words("16:00", silent).endswith(OUR_ZONE)
+        assert OUR_ZONE not in words("now+1hour", silent)
+    assert OUR_ZONE not in words("16:00", StartEstimate(start=NOW + 3600))
 
 
 def test_a_held_job_says_so_and_counts_from_its_release():
