@@ -40,6 +40,8 @@ class Policy:
     batch_sched_delay 3 s)."""
     recent_outcomes: int = 50
     """Outcomes of forecasts looked at in each partition, latest first."""
+    run_spread: float = 1.05
+    """p90 of a run time against its p50 at the least, whatever was learned: no two runs are alike."""
     softening: float = 10.0
     """Seconds added to forecast and outcome before they are compared: of a start now, 3 s late is not infinitely so."""
     assumed_walltime: Seconds = Seconds(86400)
@@ -81,6 +83,12 @@ def quantile(values: Sequence[float], share: float) -> float:
 def apart(p50: float, p90: float, policy: Policy) -> Quantiles:
     """Return the quantiles of a start, which is never certain: p90 lies beyond p50."""
     return Quantiles(p50=p50, p90=max(p90, p50 * 1.2, p50 + policy.dispatch))
+
+
+def ran_apart(p50: float, p90: float, limit: float, policy: Policy) -> Quantiles:
+    """Return the quantiles of a run time under its limit: p90 lies beyond p50, at the limit at the latest."""
+    late = min(limit, max(p90, p50 * policy.run_spread))
+    return Quantiles(p50=min(p50, late / policy.run_spread), p90=late)
 
 
 def finish(start: Quantiles, run: Quantiles) -> Quantiles:

@@ -14,7 +14,7 @@ from hybridhpc.decide.forecast import Run, Start, forecast_run, forecast_start, 
 from hybridhpc.decide.moment import Moment, View
 from hybridhpc.decide.nearest import Near, distance, nearest
 from hybridhpc.decide.places import may_go
-from hybridhpc.decide.policy import Policy, apart, weigh
+from hybridhpc.decide.policy import Policy, apart, ran_apart, weigh
 from hybridhpc.decide.promise import Outcome, Promise
 from hybridhpc.decide.residence import Kept, leaves, resident
 from hybridhpc.decide.waits import Awaited, hindrance
@@ -252,7 +252,7 @@ def _corrected(question: _Question, fit: Fit, start: Start, run: Run) -> tuple[Q
     rest = apart(wait.p50 + start.boot, wait.p90 + start.late_boot, policy)
     when = Quantiles(p50=start.after.p50 + rest.p50, p90=start.after.p90 + rest.p90)
     basis = f"start from {start.basis}{starts}; run time from {run.basis}{runs}"
-    return when, Quantiles(p50=min(limit, max(least, task.p50)), p90=min(limit, max(least, task.p90))), basis
+    return when, ran_apart(max(least, task.p50), task.p90, limit, policy), basis
 
 
 def _promise(question: _Question, fit: Fit, view: View, start: Start, run: Run) -> Promise:

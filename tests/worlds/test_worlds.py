@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hybridhpc.decide.promise import Outcome, Promise
@@ -314,3 +316,17 @@ def test_short_jobs_in_one_place_do_not_make_it_the_quicker_one_for_a_job_that_n
     assert choice(after, "lab/gpu").forecast.run == choice(after, "cloud/gpu/on-demand").forecast.run
     assert after.winner.forecast.run.p50 == before.winner.forecast.run.p50
     assert after.winner.forecast.run.p90 < before.winner.forecast.run.p90
+
+
+@pytest.mark.parametrize("ran", [60.0, HOUR, 3.9 * HOUR])
+def test_whatever_was_learned_a_run_time_keeps_its_spread_and_its_limit(ran):
+    at_once, run = Quantiles(p50=0, p90=5), Quantiles(p50=2 * HOUR, p90=4 * HOUR)
+    made = Promise(
+        site="cloud", partition="gpu", start=at_once, run=run, plain_start=at_once, plain_run=run, past_runs=3
+    )
+    learned = [Outcome(token=str(n), made_at=NOW - n, promise=made, waited=0.0, ran=ran) for n in range(50)]
+    learned += [replace(each, promise=replace(made, past_runs=0)) for each in learned]
+    for history in ((), [past(1, time=4 * HOUR)] * 20):
+        ranking = answer(spec(time=4 * HOUR), idle_cloud(), outcomes=learned, history=history)
+        found = ranking.winner.forecast.run
+        assert found.p50 * 1.04 < found.p90 <= 4 * HOUR
