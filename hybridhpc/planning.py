@@ -254,7 +254,7 @@ class Planner:
         """Return the sites that know nothing of a job which a wish comes after, and why it cannot go there."""
         after = [(f"{site}:{job_id}", site) for _, site, job_id in wish.dependencies]
         others = [(job, site.name) for job, place in after for site in self._usable if site.name != place]
-        slurms = [site.name for site in self._usable if site.scheduler == "slurm"]
+        slurms = [site.name for site in self._usable if site.is_slurm]
         found = strangers(wish.spec, slurms, self._ask_own_jobs)
         return found | {name: f"it comes after {job}, and {name} knows nothing of that job" for job, name in others}
 

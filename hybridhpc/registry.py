@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -69,9 +69,22 @@ def _load(group: str, name: str) -> Callable[..., Any]:
     module, _, attribute = target.partition(":")
     try:
         loaded: Callable[..., Any] = getattr(import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise NotFound(f"{name} needs {error.name}", hint=f"pip install 'hybridhpc[{name}]'") from error
+    except (ImportError, AttributeError) as error:
+        raise _broken(group, name, target, error) from error
     return loaded
+
+
+def _broken(group: str, name: str, target: str, error: Exception) -> NotFound:
+    if name in BUILT_IN[group] and isinstance(error, ModuleNotFoundError):
+        return NotFound(f"{name} needs {error.name}", hint=f"pip install 'hybridhpc[{name}]'")
+    return NotFound(
+        f"{name} cannot be loaded from {target}: {error}", hint=f"install or mend the package that adds it to {group}"
+    )
+
+
+def added(key: str) -> Sequence[str]:
+    """Return the names that other packages bring for a key of site files: `scheduler` or `transport`."""
+    return sorted(_entry_points(f"hybridhpc.{key}s"))
 
 
 def _entry_points(group: str) -> dict[str, str]:
@@ -120,7 +133,7 @@ def _load_site(file: Path) -> Site | InvalidSite:
     from hybridhpc.spec.native import judge
 
     try:
-        return parse_site(file.read_bytes(), str(file), judge)
+        return parse_site(file.read_bytes(), str(file), judge, added)
     except OSError as error:
         problem = Problem(file=str(file), line=None, key="", message=f"cannot be read: {error.strerror}")
         return InvalidSite(name=file.stem, file=str(file), problems=(problem,))

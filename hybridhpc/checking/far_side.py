@@ -35,7 +35,7 @@ rm -f -- "$trial"
 
 def look_at_far_side(client: Client, site: Site, answer: Snapshot) -> Findings:
     """Ask the login node for what would only show when a job is sent."""
-    if site.host is None or site.scheduler != "slurm" or site.file is None:
+    if site.host is None or not site.is_slurm or site.file is None:
         return
     transport = registry.transport(site, client.env)
     root = transport.resolve(site.job_root or "~/.hybridhpc/jobs")

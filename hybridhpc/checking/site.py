@@ -136,14 +136,14 @@ def _gpus(site: Site, kinds: list[str]) -> Findings:
 def _prices(site: Site, there: list[str]) -> Findings:
     used = [name for name in there if not site.only_listed or name in {listed.name for listed in site.partitions}]
     free = [name for name in used if site.partition(name).price.source == Price().source]
-    if free and site.scheduler == "slurm":
+    if free and site.is_slurm:
         what = f"no price is known for {', '.join(free)}: taken for free, it wins every comparison"
         yield warning(site.name, what, f"give gpu_price, node_price or cpu_price in {site.file}; 0 USD/h if it is free")
 
 
 def look_at_job_root(client: Client, site: Site) -> Findings:
     """Look at the directory that holds the jobs' own."""
-    if site.scheduler != "slurm" or site.transport != "local":
+    if not site.is_slurm or site.transport != "local":
         return
     root = _job_root(client, site)
     if any(root.parts[: len(parts)] == parts for parts in _NOT_SHARED):

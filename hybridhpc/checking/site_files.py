@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from hybridhpc import registry
 from hybridhpc.checking.finding import Finding, Findings, fault, fine, of_problem
 from hybridhpc.checking.folders import others
 from hybridhpc.client import Client
@@ -52,7 +53,7 @@ def _file(path: Path, first: dict[str, Path]) -> Iterator[Finding]:
 
 
 def _content(path: Path, first: dict[str, Path]) -> Iterator[Finding]:
-    site = parse_site(path.read_bytes(), str(path), judge)
+    site = parse_site(path.read_bytes(), str(path), judge, registry.added)
     if isinstance(site, InvalidSite):
         yield from map(of_problem, site.problems)
         return

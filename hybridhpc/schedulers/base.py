@@ -103,6 +103,7 @@ class Scheduler(Protocol):
     """A dialect."""
 
     name: str
+    """Whose job scripts its jobs have: `slurm` or `here`. Site files know it by the name of its entry point."""
     lot: int
     """How many jobs one submit command may submit."""
     on_site: tuple[str, ...]

@@ -28,7 +28,7 @@ class Draft:
 
 def at_home(spec: JobSpec, site: Site) -> bool:
     """Whether an sbatch script is submitted from its own place, untouched: a Slurm that this machine speaks to."""
-    return isinstance(spec.payload, Script) and site.scheduler == "slurm" and site.transport == "local"
+    return isinstance(spec.payload, Script) and site.is_slurm and site.transport == "local"
 
 
 def script_refusal(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> str:
@@ -37,7 +37,7 @@ def script_refusal(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> s
     Plain sbatch would send a script that names no partition to the default one: only `--where` sends it elsewhere.
     """
     site = candidate.site
-    if isinstance(spec.payload, Script) and spec.payload.calls_slurm and site.scheduler != "slurm":
+    if isinstance(spec.payload, Script) and spec.payload.calls_slurm and not site.is_slurm:
         return f"the script calls {spec.payload.calls_slurm}, which only a Slurm has"
     place = f"{site.name}/{candidate.partition}"
     if not _chooses_partition(spec, candidate, snapshot) or place in spec.where:
@@ -48,7 +48,7 @@ def script_refusal(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> s
 def _chooses_partition(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> bool:
     """Whether a script would need an option of ours to reach this partition."""
     partition = snapshot.partition(candidate.partition)
-    is_script = isinstance(spec.payload, Script) and candidate.site.scheduler == "slurm"
+    is_script = isinstance(spec.payload, Script) and candidate.site.is_slurm
     return is_script and spec.native.partition is None and not (partition is not None and partition.default)
 
 
@@ -59,7 +59,7 @@ def draft(
     site = candidate.site
     options = (*scheduler.directives(spec, site, candidate.partition, candidate.gpus), *dependencies)
     if isinstance(spec.payload, Script):
-        if site.scheduler != "slurm":
+        if not site.is_slurm:
             return Draft(script=spec.payload.content, options=(*options, *_own_places(spec.payload)))
         partition = (f"--partition={candidate.partition}",) if _chooses_partition(spec, candidate, snapshot) else ()
         return Draft(script=spec.payload.content, options=(*spec.payload.flags, *partition, *options))

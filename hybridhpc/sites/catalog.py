@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hybridhpc.document import Document, read_document
 from hybridhpc.errors import Problem, in_order
+from hybridhpc.readers import Fault, choice
 from hybridhpc.sites.options import Judge, WithPlugins, take_all
 from hybridhpc.sites.plugins import readable_options
-from hybridhpc.sites.schema import read_site_name, site_form
+from hybridhpc.sites.schema import BEHIND_SSH, BUILT_IN, read_site_name, site_form
 from hybridhpc.sites.site import InvalidSite, Partition, Price, Site
 
 _PRICES = {"gpu_price": "per_gpu", "node_price": "per_node", "cpu_price": "per_cpu"}
 
 
-def parse_site(text: bytes, path: str, judge: Judge = take_all) -> Site | InvalidSite:
+Added = Callable[[str], Sequence[str]]
+"""Returns the names that other packages add to `scheduler` or `transport`."""
+
+
+def _none(_: str) -> Sequence[str]:
+    return ()
+
+
+def parse_site(text: bytes, path: str, judge: Judge = take_all, added: Added = _none) -> Site | InvalidSite:
     """Read a site file, whose stem is the site's name if it gives none. Never raises: InvalidSite has all problems.
 
-    `judge` says which native options there are.
+    `judge` says which native options there are. `added` is asked where a name is none of ours.
     """
     stem = posixpath.splitext(posixpath.basename(path))[0]
     document = read_document(text, path)
     if plugin_options := readable_options(document.root.get("plugin_options")):
         judge = WithPlugins(judge=judge, options=plugin_options)
     values, problems = site_form(judge).check(document, document.root, {}) if document.complete else ({}, [])
-    problems = [*document.problems, *problems]
+    problems = [*document.problems, *problems, *_unknown(document, added)]
     if not problems:
         problems = [*_stem_problems(document, stem), *_contradictions(document, values)]
     if problems:
@@ -47,6 +57,17 @@ def _stem_problems(document: Document, stem: str) -> list[Problem]:
     return []
 
 
+def _unknown(document: Document, added: Added) -> Iterator[Problem]:
+    """Find schedulers and transports that nobody brings."""
+    for key, ours in BUILT_IN.items():
+        name = document.root.get(key)
+        if isinstance(name, str) and name not in ours:
+            try:
+                choice(*ours, *added(key))(name)
+            except Fault as fault:
+                yield document.problem((key,), str(fault), fault.hint)
+
+
 def _contradictions(document: Document, values: dict[str, Any]) -> list[Problem]:
     """Find keys that are right alone and wrong together."""
     transport, scheduler = values.get("transport", _default_transport(values)), values.get("scheduler", "slurm")
@@ -57,7 +78,7 @@ def _contradictions(document: Document, values: dict[str, Any]) -> list[Problem]
             for key in ("host", "ssh_config", "renew")
             if key in values
         ]
-    if transport != "local" and "host" not in values:
+    if transport in BEHIND_SSH and "host" not in values:
         found.append(document.problem(("transport",), f"{transport} needs a host", "write host: login.example.org"))
     if transport != "local" and scheduler == "here":
         found.append(

@@ -86,6 +86,9 @@ _TOKEN = matching(r"[A-Za-z0-9][A-Za-z0-9_./+-]{0,63}", "plain word")
 _HOST = matching(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}", "host name")
 _LABEL = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "label: letters, digits, '.', '_' and '-', at most 64")
 _VERSION = matching(r"[0-9]{2}\.[0-9]{2}(?:[.-][0-9A-Za-z]+)*", "Slurm version, as in 24.11 or 24.11.5")
+BEHIND_SSH = ("ssh", "openssh")
+BUILT_IN = {"scheduler": ("slurm", "here"), "transport": ("local", *BEHIND_SSH)}
+"""Other packages may add to these."""
 PROVIDERS = ("onprem", "aws", "azure", "gcp", "cloud")
 """`cloud` is any other whose nodes are rented."""
 FABRICS = ("ib", "ib-dgx-h100", "ib-ndv5", "efa", "tcpx", "tcpxo", "gib", "none")
@@ -207,8 +210,8 @@ def site_form(judge: Judge) -> Form:
         record(
             **_prices(),
             name=word(read_site_name),
-            scheduler=word(choice("slurm", "here")),
-            transport=word(choice("local", "ssh", "openssh")),
+            scheduler=word(_NAME),
+            transport=word(_NAME),
             host=word(read_host),
             ssh_config=word(_file_here),
             renew=word(printable),

@@ -90,6 +90,11 @@ class Site:
     lines: tuple[tuple[str, int], ...] = field(default=(), compare=False)
     """Of the keys at the top level of its file."""
 
+    @property
+    def is_slurm(self) -> bool:
+        """Whether it is a Slurm, by whatever door: another package's `slurm-rest` gets the jobs that `slurm` does."""
+        return self.scheduler.partition("-")[0] == "slurm"
+
     def place_of(self, key: str) -> str:
         """Say where a key stands: `FILE:LINE: KEY:`."""
         line = dict(self.lines).get(key)
