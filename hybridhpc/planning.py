@@ -10,13 +10,14 @@ from types import MappingProxyType
 from hybridhpc import probe, registry
 from hybridhpc.clock import Clock, zone
 from hybridhpc.decide.candidate import Candidate, Choice, Forecast, Ranking
+from hybridhpc.decide.explain import no_place
 from hybridhpc.decide.moment import Moment
 from hybridhpc.decide.promise import Outcome
 from hybridhpc.decide.residence import resident
 from hybridhpc.decide.route import Sighting, candidates_that_fit, decide, decide_at, place
 from hybridhpc.decide.seen import with_limits, with_own_gpu_words
 from hybridhpc.decide.waits import Awaited, as_planned, queued, strangers
-from hybridhpc.errors import HpcError, NoCandidate, Unheard
+from hybridhpc.errors import HpcError, NoCandidate
 from hybridhpc.estimates import Questions, ask, chosen, questions_about, within_bounds
 from hybridhpc.model import JobSpec, Work
 from hybridhpc.schedulers.base import Scheduler
@@ -45,6 +46,10 @@ class Wish:
     """Where it must not go now, by Candidate.key or the name of a site, and why."""
 
 
+Standing = Sequence[tuple[JobSpec, Choice]]
+"""Jobs that were placed, and submitted, since the sites were asked."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """The decision and, if any site will do, exactly what would be submitted."""
@@ -61,21 +66,7 @@ class Planned:
         """Return the plans. Raises NoCandidate with every refusal, Unheard if a site gave none that might run it."""
         if self.plans:
             return self.plans
-        lines = [f"{choice.candidate.name}: {choice.refused}" for choice in self.ranking.choices]
-        lines += [f"{site}: {why}" for site, why in self.ranking.silent]
-        near = [choice for choice in self.ranking.choices if choice.would_admit]
-        hint = "`hpc sites` shows what there is"
-        if near:
-            least = min(near, key=lambda choice: choice.effort)
-            at = f" at {least.candidate.name}" if len(self.ranking.choices) > 1 else ""
-            hint = f"it would fit{at} with {least.would_admit}"
-        unheard = self.ranking.unheard
-        if not unheard:
-            raise NoCandidate("\n  ".join(["no site can run this job", *lines]), hint=hint)
-        answered = "no site that answered can run this job, and " if self.ranking.choices else ""
-        first = f"{answered}{' and '.join(unheard)} could not be asked"
-        again = "repeat the command when it answers; `hpc check` looks for what is wrong"
-        raise Unheard("\n  ".join([first, *lines]), hint=f"{hint}; or {again}" if near else again)
+        raise no_place(self.ranking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,16 +145,18 @@ class Planner:
         return [(with_own_gpu_words(site, answers.get(site.name)), answers.get(site.name)) for site in self._sites]
 
     def plan_all(
-        self, wishes: Sequence[Wish], history: Sequence[PastJob], *, quick: bool = False
+        self, wishes: Sequence[Wish], history: Sequence[PastJob], *, quick: bool = False, standing: Standing = ()
     ) -> tuple[Planned, ...]:
         """Decide where wishes are met and draft them.
 
         One decision holds for all that look alike to it, and each stands behind those before it. `quick`: where a job
         would start at once for certain, its scheduler's opinion is not waited for; what it refuses shows when it is
-        submitted.
+        submitted. What is `standing` stands before all of them.
         """
         keys = [self._look_of(wish) for wish in wishes]
         moment = self._moment(history)
+        for spec, choice in standing:
+            place(moment, spec, choice, self._snapshot(choice), 1)
         alike: dict[object, list[Wish]] = {}
         for key, wish in zip(keys, wishes, strict=True):
             alike.setdefault(key, []).append(wish)

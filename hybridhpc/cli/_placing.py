@@ -90,7 +90,13 @@ class Placing:
         """Plan wishes that `ready` has returned. Raises HpcError."""
         if not ready:
             return
-        planned = self._planner.plan_all(tuple(ready.values()), self._client.ledger.history(), quick=quick)
+        standing = [
+            (self.wishes[number].spec, planned.ranking.winner)
+            for number, planned in self.planned.items()
+            if planned.ranking.winner and number not in ready and self._submitted(number)
+        ]
+        history = self._client.ledger.history()
+        planned = self._planner.plan_all(tuple(ready.values()), history, quick=quick, standing=standing)
         for number, answer in zip(ready, planned, strict=True):
             self.planned[number] = replace(answer, because=self._ties.get(number, Tie()).because)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hybridhpc.decide.candidate import Choice, Forecast, Ranking
 from hybridhpc.decide.cost import GPUS_ALONE, NO_PRICE, dollars
 from hybridhpc.decide.policy import finish
+from hybridhpc.errors import HpcError, NoCandidate, Unheard
 from hybridhpc.model import Goal, Quantiles, UsdPerHour
 from hybridhpc.units import format_duration
 
@@ -39,6 +40,24 @@ def _row(choice: Choice, several: bool) -> tuple[str, ...]:
         start = "held"
     run = span(choice.forecast.run)
     return (name, start, run, dollars(choice.quote.usd), span(ends), f"{choice.score:.2f}", choice.reason)
+
+
+def no_place(ranking: Ranking) -> HpcError:
+    """Return why a job finds no place: NoCandidate with every refusal; Unheard if a site that might do is silent."""
+    lines = [f"{choice.candidate.name}: {choice.refused}" for choice in ranking.choices]
+    lines += [f"{site}: {why}" for site, why in ranking.silent]
+    near = [choice for choice in ranking.choices if choice.would_admit]
+    hint = "`hpc sites` shows what there is"
+    if near:
+        least = min(near, key=lambda choice: choice.effort)
+        at = f" at {least.candidate.name}" if len(ranking.choices) > 1 else ""
+        hint = f"it would fit{at} with {least.would_admit}"
+    if not ranking.unheard:
+        return NoCandidate("\n  ".join(["no site can run this job", *lines]), hint=hint)
+    answered = "no site that answered can run this job, and " if ranking.choices else ""
+    first = f"{answered}{' and '.join(ranking.unheard)} could not be asked"
+    again = "repeat the command when it answers; `hpc check` looks for what is wrong"
+    return Unheard("\n  ".join([first, *lines]), hint=f"{hint}; or {again}" if near else again)
 
 
 def span(quantiles: Quantiles) -> str:

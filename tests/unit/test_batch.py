@@ -305,6 +305,18 @@ def test_what_comes_after_a_job_that_is_submitted_stays_at_its_site():
     assert client.asked == [("prep", "cheap"), ("then", "cheap")]
 
 
+def test_what_is_planned_again_stands_behind_what_was_submitted_before(monkeypatch):
+    """The one node is taken by `other` for its walltime, though no queue that was looked at shows that."""
+    at_once = {"cheap": 1.0}
+    prep, other, then = wish("prep", time=60), wish("other", time=36000), wish("then", "prep", time=60)
+    made = Batch(Sites(), planner(**at_once), [prep, other, then])
+    made.plan(careful=False)
+    shown = made._placing.planned[2].ranking.winner.forecast.start.p50
+    made.submit()
+    assert shown > 3600
+    assert made._placing.planned[2].ranking.winner.forecast.start.p50 == pytest.approx(shown, rel=0.01)
+
+
 def test_what_cannot_be_placed_after_others_were_submitted_does_not_lose_them(monkeypatch):
     made, _, _ = chain(Sites(), wish("prep"), wish("then", "prep"))
     monkeypatch.setattr(made._placing, "ready", lambda *_: (_ for _ in ()).throw(NoCandidate("it would never start")))
