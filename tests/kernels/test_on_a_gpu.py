@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is missing: pip install 'hybridhpc[train]'")
 
-from hybridhpc.refjobs.kernels import emulation, gemm_job, ozaki1, ozaki2  # noqa: E402
+from hybridhpc.refjobs.kernels import emulation, gemm_job, layouts, ozaki1, ozaki2, tuning  # noqa: E402
 from hybridhpc.refjobs.kernels.emulation import Scheme  # noqa: E402
 from hybridhpc.refjobs.kernels.families import FAMILIES  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+ASSUMED = (
+    *("ndim", "index_dtype", "stride_lower_bound_incl", "alias_groups", "may_alias_internally", "stride_constant"),
+    *("shape_constant", "stride_divisible_by", "shape_divisible_by", "base_addr_divisible_by"),
+)
 SHAPES = ((9, 1300, 11), (257, 4097, 130), (1, 1, 1), (128, 65536 + 640, 64))
 
 
@@ -51,6 +56,65 @@ def test_tensor_cores_add_int8_products_exactly(by: Any) -> None:
     found = by.multiply_residues(a, b)[:, 0, 0].long().tolist()
     true = int((a[0, 0].long() * b[0, 0].long()).sum())
     assert all((true - one) % p == 0 for one, p in zip(found, ozaki2.MODULI, strict=False))
+
+
+def device_array(*shape: int, kind: str, strides: tuple[int, ...] | None = None, aligned: bool = True) -> Any:
+    """An array as a launch sees it: only its description is read."""
+    sizes = [int(np.prod(shape[place + 1 :])) for place in range(len(shape))]
+    described = {
+        "shape": shape,
+        "strides": tuple(int(kind[2:]) * stride for stride in strides or sizes),
+        "typestr": kind,
+        "data": ((1 << 24) + 8 * (not aligned), False),
+        "version": 3,
+    }
+    return SimpleNamespace(__cuda_array_interface__=described)
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_what_is_compiled_ahead_of_time_is_what_a_launch_compiles(layout: str) -> None:
+    """cuTile tells what it would assume of arguments; BF16 has no name there and FP16's place is the same."""
+    pytest.importorskip("cuda.tile", reason="cuda-tile is missing: pip install 'hybridhpc[kernels]'")
+    from cuda.tile.compilation import CallingConvention, KernelSignature
+
+    from hybridhpc.refjobs.kernels import aot_cutile, cutile_kernels
+
+    f64, i64, i32, i8, half, (m, n) = "<f8", "<i8", "<i4", "|i1", "<f2", layouts.LAYOUTS[layout].shape
+    a = device_array(m, n, kind=f64, strides=layouts.LAYOUTS[layout].strides, aligned=layouts.LAYOUTS[layout].aligned)
+    wide, k = layouts.in_lines(n), layouts.padded(n)
+    per_row, per_column, moduli = (device_array(size, kind=i64) for size in (m, n, 15))
+    short, remainders = device_array(15, kind=i32), device_array(15, m, wide, kind=i8)
+    inner = {
+        kind: [device_array(count, size, 4096, kind=kind) for size in (m, n)] for kind, count in ((half, 7), (i8, 15))
+    }
+    product = device_array(m, wide, kind=f64)
+    launched = {
+        "measure_rows": (a, per_row, device_array(m, kind=f64)),
+        "split_rows": (a, per_row, device_array(7, m, k, kind=half)),
+        "multiply_slices": (*inner[half], per_row, per_column, product),
+        "residues": (a, per_row, short, moduli, device_array(15, m, k, kind=i8)),
+        "multiply_residues": (*inner[i8], short, moduli, remainders),
+        "reconstruct": (
+            *(remainders, device_array(15, 3, kind=f64), device_array(4, kind=f64)),
+            *(per_row, per_column, product),
+        ),
+    }
+    for kernel, arrays in launched.items():
+        how, convention = tuning.config("cutile", kernel, "sm_90"), CallingConvention.cutile_python_v2()
+        ahead = aot_cutile.arguments(kernel, how, layouts.LAYOUTS[layout], "sm_90")
+        constants = ahead[len(arrays) :]
+        of_launch = KernelSignature.from_kernel_args(
+            getattr(cutile_kernels, kernel), (*arrays, *constants), convention, symbol="kernel"
+        )
+        of_ours = KernelSignature(tuple(ahead), convention, symbol="kernel")
+        for found, known in zip(of_launch.parameters, of_ours.parameters, strict=True):
+            assert without_type(found) == without_type(known), kernel
+
+
+def without_type(constraint: Any) -> Any:
+    """Return what an array is assumed to be, but for its type."""
+    is_array = hasattr(constraint, "stride_constant")
+    return {name: getattr(constraint, name) for name in ASSUMED} if is_array else constraint
 
 
 @pytest.mark.parametrize("kind", gemm_job.KINDS)

@@ -2,9 +2,10 @@
 
 python -m hybridhpc.refjobs.kernels.aot [--by cutile] [--arch sm_90] [--kernel NAME] [--json FILE]  (`make kernels-aot`)
 
-A kernel passes when it has no register spills (no stack, no STL or LDL) and the tensor-core instruction of its
-architecture. Needs cuda-tile with its compiler, Triton, nvdisasm and cuobjdump: pip install 'hybridhpc[kernels]', in an
-environment of their own.
+Each is compiled for every layout of its matrices for which a launch would make another one (`layouts.py`). It passes
+when it has no register spills (no stack, no STL or LDL) and the tensor-core instruction of its architecture.
+Needs cuda-tile with its compiler, Triton, nvdisasm and cuobjdump: pip install 'hybridhpc[kernels]', in an environment
+of their own.
 Exit codes: 0 all pass, 1 one does not, 2 the compiler is missing.
 """
 
@@ -19,12 +20,15 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from .layouts import LAYOUTS, layouts_of
 from .tuning import Config, Untuned, config
 
 ARCHS = ("sm_80", "sm_89", "sm_90", "sm_100", "sm_120")
@@ -58,6 +62,7 @@ class Build:
     by: str  # cutile or triton
     kernel: str
     arch: str
+    layout: str  # how the matrices lie that it reads or writes
     how: str
     registers: int
     stack: int  # bytes per thread
@@ -78,6 +83,12 @@ class Build:
         if wanted and not any(op.startswith(wanted) for op in self.tensor):
             found.append(f"no {wanted} instruction")
         return found
+
+    @property
+    def line(self) -> str:
+        """Return it as a line of the table."""
+        where, ops = f"{self.by} {self.arch:7} {self.kernel:18} {self.layout:16}", " ".join(self.tensor) or "-"
+        return f"{where} {self.registers:3} registers  {ops:32} {', '.join(self.faults) or 'pass'}  ({self.how})"
 
 
 class Missing(Exception):
@@ -107,22 +118,35 @@ def inspect(path: Path) -> dict[str, Any]:
     }
 
 
-def build(by: str, kernel: str, arch: str, how: Config | None = None) -> Build:
+def build(by: str, arch: str, kernel: str, layout: str, how: Config | None = None) -> Build:
     """Compile one kernel and inspect it. Raises Untuned where the architecture has no such kernel."""
     how = how or config(by, kernel, arch)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
-        shared = import_module(f".aot_{by}", __package__).compile_kernel(kernel, arch, how, path)
-        return Build(by=by, kernel=kernel, arch=arch, how=how.text, shared=shared, **inspect(path))
+        compile_kernel = import_module(f".aot_{by}", __package__).compile_kernel
+        shared = compile_kernel(kernel, arch, how, LAYOUTS[layout], path)
+        return Build(by=by, kernel=kernel, arch=arch, layout=layout, how=how.text, shared=shared, **inspect(path))
 
 
-def builds(languages: list[str], kernels: list[str], archs: list[str]) -> Iterator[Build]:
-    """Compile kernels for architectures, one after another."""
-    for by, arch, kernel in product(languages, archs, kernels):
+def wanted(options: argparse.Namespace) -> list[tuple[str, str, str, str]]:
+    """Return what to compile: language, architecture, kernel, layout. Says what an architecture has not."""
+    found = []
+    for by, arch, kernel in product(
+        options.by or ["cutile", "triton"], options.arch or ARCHS, options.kernel or list(TENSOR)
+    ):
         try:
-            yield build(by, kernel, arch)
+            config(by, kernel, arch)
         except Untuned as reason:
             print(f"{by} {arch:7} {kernel:18} left out: {reason}", flush=True)
+            continue
+        found += [(by, arch, kernel, layout) for layout in layouts_of(kernel) if layout in (options.layout or LAYOUTS)]
+    return found
+
+
+def builds(asked: list[tuple[str, str, str, str]]) -> Iterator[Build]:
+    """Compile on all cores, in processes that start afresh: the compilers are not made to be forked."""
+    with ProcessPoolExecutor(initializer=prepare, mp_context=get_context("spawn")) as cores:
+        yield from cores.map(build, *zip(*asked, strict=True))
 
 
 def prepare() -> None:
@@ -138,6 +162,7 @@ def main() -> int:
     parser.add_argument("--by", action="append", choices=("cutile", "triton"), help="only this language (repeatable)")
     parser.add_argument("--arch", action="append", choices=ARCHS, help="only this architecture (repeatable)")
     parser.add_argument("--kernel", action="append", choices=list(TENSOR), help="only this kernel (repeatable)")
+    parser.add_argument("--layout", action="append", choices=list(LAYOUTS), help="only this layout (repeatable)")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     try:
@@ -146,13 +171,8 @@ def main() -> int:
         print(f"aot: {missing}", file=sys.stderr)
         return 2
     done = []
-    for one in builds(options.by or ["cutile", "triton"], options.kernel or list(TENSOR), options.arch or list(ARCHS)):
-        verdict = ", ".join(one.faults) or "pass"
-        ops = " ".join(one.tensor) or "-"
-        print(
-            f"{one.by} {one.arch:7} {one.kernel:18} {one.registers:3} registers  {ops:32} {verdict}  ({one.how})",
-            flush=True,
-        )
+    for one in builds(wanted(options)):
+        print(one.line, flush=True)
         done.append(one)
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in done], indent=1) + "\n")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from . import cutile_kernels as kernels
-from .by_torch import padded
 from .constants import crt, moduli
+from .layouts import in_lines, padded
 from .tuning import Config, config
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -33,8 +33,9 @@ def tuned(kernel: str, like: Tensor) -> Config:
 
 
 def launch(kernel: Any, hints: dict[str, int], grid: tuple[int, ...], *args: Any) -> None:  # noqa: ANN401 (cuTile's)
-    """Start a kernel on the current stream."""
-    ct.launch(torch.cuda.current_stream(), grid, variant(kernel, tuple(hints.items())), args)
+    """Start a kernel on the GPU where its first tensor lies, on the stream that is current there."""
+    with torch.cuda.device_of(args[0]):  # type: ignore[no-untyped-call]
+        ct.launch(torch.cuda.current_stream(), grid, variant(kernel, tuple(hints.items())), args)
 
 
 @cache
@@ -78,11 +79,11 @@ def multiply_slices(
 ) -> Tensor:
     """Return the FP64 product from the slices of A's rows and B's columns."""
     how = how or tuned("multiply_slices", a)
-    out = a.new_empty((a.shape[1], b.shape[1]), dtype=torch.float64)
+    out = a.new_empty((a.shape[1], in_lines(b.shape[1])), dtype=torch.float64)
     grid = (tiles(a.shape[1], how.tile[0]) * tiles(b.shape[1], how.tile[1]),)
     args = (a, b, *exponents, out, *how.tile, how.group, bits, a.shape[0], depth)
     launch(kernels.multiply_slices, how.hints, grid, *args)
-    return out
+    return out[:, : b.shape[1]].contiguous()
 
 
 def residues(a: Tensor, exponents: Tensor, *, count: int) -> Tensor:
@@ -95,9 +96,9 @@ def residues(a: Tensor, exponents: Tensor, *, count: int) -> Tensor:
 
 
 def multiply_residues(a: Tensor, b: Tensor, *, how: Config | None = None) -> Tensor:
-    """Return the remainders (count, M, N) of the products."""
+    """Return the remainders (count, M, N) of the products, N padded: kernels for odd N would spill registers."""
     how, count = how or tuned("multiply_residues", a), a.shape[0]
-    out = a.new_empty((count, a.shape[1], b.shape[1]), dtype=torch.int8)
+    out = a.new_empty((count, a.shape[1], in_lines(b.shape[1])), dtype=torch.int8)
     grid = (tiles(a.shape[1], how.tile[0]) * tiles(b.shape[1], how.tile[1]), count)
     launch(kernels.multiply_residues, how.hints, grid, a, b, *moduli(count, a.device), out, *how.tile, how.group)
     return out
@@ -110,4 +111,4 @@ def reconstruct(remainders: Tensor, exponents: tuple[Tensor, Tensor]) -> Tensor:
     grid = (tiles(rows, how.tile[0]), tiles(columns, how.tile[1]))
     args = (remainders, *crt(count, remainders.device), *exponents, out, *how.tile, count)
     launch(kernels.reconstruct, how.hints, grid, *args)
-    return out
+    return out[:, : exponents[1].shape[0]].contiguous()

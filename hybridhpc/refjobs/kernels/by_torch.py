@@ -1,7 +1,7 @@
 """The steps of both FP64 schemes in PyTorch: cuBLAS does the products on a GPU. On a CPU it serves as a check only.
 
 `by_cutile` and `by_triton` offer the same functions. Matrices that a step makes for the next lie in memory row by row
-with K padded to a multiple of PAD, as tensor cores like it; the padding is 0.
+with K padded (`layouts.padded`), as tensor cores like it; the padding is 0.
 """
 
 from __future__ import annotations
@@ -11,14 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from . import ozaki1, ozaki2
+from .layouts import padded
 from .tuning import Untuned
-
-PAD = 128
-
-
-def padded(k: int) -> int:
-    """Return K rounded up to a whole number of PAD."""
-    return -(-k // PAD) * PAD
 
 
 def power_of_two(exponents: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from . import triton_kernels as kernels
-from .by_torch import padded
 from .constants import crt, moduli
+from .layouts import in_lines, padded
 from .tuning import Config, Untuned, config
 
 ACCUMULATORS = {torch.int8: tl.int32, torch.float64: tl.float64}
@@ -31,6 +31,12 @@ def tuned(kernel: str, like: Tensor) -> Config:
 def tiles(size: int, tile: int) -> int:
     """Return how many tiles cover a size."""
     return -(-size // tile)
+
+
+def launch(kernel: Any, how: Config, grid: tuple[int, ...], on: Tensor, *args: Any) -> None:  # noqa: ANN401 (Triton's)
+    """Start a kernel on the GPU where a tensor lies, on the stream that is current there."""
+    with torch.cuda.device_of(on):  # type: ignore[no-untyped-call]
+        kernel[grid](*args, **how.hints)
 
 
 def tall(stack: Tensor, tile: tuple[int, ...]) -> Any:  # noqa: ANN401 (Triton's)
@@ -50,7 +56,7 @@ def gemm(a: Tensor, b: Tensor, out: Tensor, *, kind: str, how: Config | None = N
     (m, k), n = a.shape, b.shape[0]
     grid = (tiles(m, tm) * tiles(n, tn),)
     accumulator = ACCUMULATORS.get(a.dtype, tl.float32)
-    kernels.gemm[grid](*operands, m, n, k, *how.tile, how.group, accumulator, **how.hints)
+    launch(kernels.gemm, how, grid, a, *operands, m, n, k, *how.tile, how.group, accumulator)
 
 
 def measure_rows(a: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +64,7 @@ def measure_rows(a: Tensor) -> tuple[Tensor, Tensor]:
     how = tuned("measure_rows", a)
     exponents, squares = a.new_empty(a.shape[0], dtype=torch.int64), a.new_empty(a.shape[0])
     grid = (tiles(a.shape[0], how.tile[0]),)
-    kernels.measure_rows[grid](a, exponents, squares, *a.shape, *a.stride(), *how.tile, **how.hints)
+    launch(kernels.measure_rows, how, grid, a, a, exponents, squares, *a.shape, *a.stride(), *how.tile)
     return exponents, squares
 
 
@@ -68,7 +74,7 @@ def split_rows(a: Tensor, exponents: Tensor, *, bits: int, count: int) -> Tensor
     slices = a.new_empty((count, a.shape[0], padded(a.shape[1])), dtype=torch.bfloat16)
     grid = (tiles(a.shape[0], how.tile[0]), tiles(slices.shape[2], how.tile[1]))
     args = (a, exponents, slices, *a.shape, slices.shape[2], *a.stride(), *how.tile, bits, count)
-    kernels.split_rows[grid](*args, **how.hints)
+    launch(kernels.split_rows, how, grid, a, *args)
     return slices
 
 
@@ -82,7 +88,7 @@ def multiply_slices(
     grid = (tiles(m, tm) * tiles(n, tn),)
     operands = (tall(a, (tm, tk)), tall(b, (tn, tk)))
     args = (*operands, *exponents, out, m, n, k, *how.tile, how.group, bits, count, depth)
-    kernels.multiply_slices[grid](*args, **how.hints)
+    launch(kernels.multiply_slices, how, grid, a, *args)
     return out
 
 
@@ -92,7 +98,7 @@ def residues(a: Tensor, exponents: Tensor, *, count: int) -> Tensor:
     out = a.new_empty((count, a.shape[0], padded(a.shape[1])), dtype=torch.int8)
     grid = (tiles(a.shape[0], how.tile[0]), tiles(out.shape[2], how.tile[1]))
     args = (a, exponents, *moduli(count, a.device), out, *a.shape, out.shape[2], *a.stride(), *how.tile, count)
-    kernels.residues[grid](*args, **how.hints)
+    launch(kernels.residues, how, grid, a, *args)
     return out
 
 
@@ -100,12 +106,12 @@ def multiply_residues(a: Tensor, b: Tensor, *, how: Config | None = None) -> Ten
     """Return the remainders (count, M, N) of the products."""
     how, (count, m, k), n = how or tuned("multiply_residues", a), a.shape, b.shape[1]
     tm, tn, tk = how.tile
-    out = a.new_empty((count, m, 16 * tiles(n, 16)), dtype=torch.int8)  # TMA wants lines of whole 16 bytes
+    out = a.new_empty((count, m, in_lines(n)), dtype=torch.int8)
     grid = (tiles(m, tm) * tiles(n, tn), count)
     operands = (tall(a, (tm, tk)), tall(b, (tn, tk)))
     result = TensorDescriptor.from_tensor(out, [1, tm, tn])
     args = (*operands, *moduli(count, a.device), result, m, n, k, *how.tile, how.group)
-    kernels.multiply_residues[grid](*args, **how.hints)
+    launch(kernels.multiply_residues, how, grid, a, *args)
     return out[:, :, :n]
 
 
@@ -115,5 +121,5 @@ def reconstruct(remainders: Tensor, exponents: tuple[Tensor, Tensor]) -> Tensor:
     out = remainders.new_empty((m, n), dtype=torch.float64)
     grid = (tiles(m, how.tile[0]), tiles(n, how.tile[1]))
     args = (remainders, *crt(count, remainders.device), *exponents, out, m, n, remainders.stride(1), *how.tile, count)
-    kernels.reconstruct[grid](*args, **how.hints)
+    launch(kernels.reconstruct, how, grid, remainders, *args)
     return out
