@@ -8,6 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from hybridhpc import probe, registry
+from hybridhpc.ceilings import Ceilings
 from hybridhpc.clock import Clock, zone
 from hybridhpc.decide.candidate import Candidate, Choice, Forecast, Ranking
 from hybridhpc.decide.explain import no_place
@@ -118,6 +119,10 @@ class Planner:
         return {site.name: registry.scheduler(site.scheduler) for site in self._usable}
 
     @cached_property
+    def _ceilings(self) -> Ceilings:
+        return Ceilings(self._dialects, self._env)
+
+    @cached_property
     def _answers(self) -> dict[str, Snapshot | Silence]:
         return self._survey.answers()
 
@@ -195,6 +200,7 @@ class Planner:
                 drafts[candidate.key] = self._draft(wish, candidate, snapshots[candidate.site.name])
             except HpcError as error:
                 refusals[candidate.key] = error.message
+        refusals |= self._ceilings.refusals(wish.spec, candidates, drafts)
         questions = questions_about(candidates, drafts, self._dialects)
         return _Case(wishes=wishes, seen=seen, drafts=drafts, refusals=refusals, questions=questions)
 

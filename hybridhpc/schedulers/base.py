@@ -25,7 +25,7 @@ from typing import Protocol
 
 from hybridhpc.command import Command, CommandResult
 from hybridhpc.errors import HpcError
-from hybridhpc.model import Gpus, JobSpec, JobStatus
+from hybridhpc.model import Gpus, JobSpec, JobStatus, Seconds
 from hybridhpc.sites.plugins import PluginOptions
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot, StartEstimate
@@ -97,6 +97,14 @@ class Room:
 
     jobs: int
     why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """The longest walltime that accounting allows a job, and whose limit that is."""
+
+    walltime: Seconds
+    whose: str
 
 
 class Scheduler(Protocol):
@@ -226,4 +234,8 @@ class Scheduler(Protocol):
 
     def parse_find(self, answer: CommandResult, token: str) -> tuple[str, ...]:
         """Return the ids of the jobs that carry the token. Raises SchedulerError if it could not be asked."""
+        ...
+
+    def parse_ceiling(self, answer: CommandResult, account: str | None, qos: str | None) -> Ceiling | None:
+        """Read from the answer to `room_command` what a job may ask for; None: no limit is known."""
         ...

@@ -186,6 +186,9 @@ class HereScheduler:
     def parse_room(self, answer: CommandResult, account: str | None, qos: str | None) -> None:
         """See Scheduler.parse_room."""
 
+    def parse_ceiling(self, answer: CommandResult, account: str | None, qos: str | None) -> None:
+        """See Scheduler.parse_ceiling."""
+
     def plugins_command(self, site: Site) -> None:
         """See Scheduler.plugins_command: there are none."""
 

@@ -14,7 +14,7 @@ from hybridhpc.command import Command, CommandResult
 from hybridhpc.errors import HpcError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobStatus
 from hybridhpc.schedulers import slurm_options, slurm_plugins, slurm_room, slurm_status, slurm_submit, slurm_survey
-from hybridhpc.schedulers.base import Room, Submission, Submitted, Taken, Withdrawal
+from hybridhpc.schedulers.base import Ceiling, Room, Submission, Submitted, Taken, Withdrawal
 from hybridhpc.schedulers.slurm_text import (
     answered,
     fields_of,
@@ -152,6 +152,10 @@ class SlurmScheduler:
     def parse_room(self, answer: CommandResult, account: str | None, qos: str | None) -> Room | None:
         """See Scheduler.parse_room."""
         return slurm_room.parse_room(answer, account, qos)
+
+    def parse_ceiling(self, answer: CommandResult, account: str | None, qos: str | None) -> Ceiling | None:
+        """See Scheduler.parse_ceiling."""
+        return slurm_room.parse_ceiling(answer, account, qos)
 
     def plugins_command(self, site: Site) -> Command | None:
         """See Scheduler.plugins_command."""

@@ -1,4 +1,5 @@
-"""How many more jobs Slurm lets a person submit: limits of associations and QOS, from the controller's own count. Pure.
+"""How many more jobs Slurm lets a person submit, and how long: limits of associations and QOS, as its controller knows
+them. Pure.
 
 scontrol(1), show assoc_mgr: `MaxSubmitJobs=3(2)` is the limit and how many there are; `N` is none (22.05, 24.11,
 26.05). A task of an array counts as a job. Anybody may ask about themselves; no accounting is asked.
@@ -10,7 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from hybridhpc.command import Command, CommandResult
-from hybridhpc.schedulers.base import Room
+from hybridhpc.model import Seconds
+from hybridhpc.schedulers.base import Ceiling, Room
 
 _PROGRAM = 'scontrol show config && scontrol show assoc_mgr "users=$(id -un)" flags=assoc,qos'
 COMMAND = Command(argv=("sh", "-c", _PROGRAM))
@@ -28,18 +30,45 @@ def parse_room(answer: CommandResult, account: str | None, qos: str | None) -> R
 
     None if nothing limits them, nothing is enforced, or that cannot be read. A QOS that is not named is passed over.
     """
-    config, _, records = answer.text.partition("Association Records")
-    if not answer.ok or not _ENFORCED.search(config):
-        return None
-    associations, _, all_qos = records.partition("QOS Records")
-    everybody = [dict(_FIELD.findall(part)) for part in re.split("^(?=ClusterName=)", associations, flags=re.MULTILINE)]
-    mine = next((each for each in everybody if _is_mine(each, account)), None)
+    mine, everybody, named = _records(answer, account, qos)
     found = list(_of_association(mine, everybody)) if mine else []
     whole = mine["Account"] if mine else account
-    for text in re.split("^QOS=", all_qos, flags=re.MULTILINE)[1:]:
-        if qos is not None and re.split(r"[(\s]", text, maxsplit=1)[0] == qos:
-            found += _of_qos(text, qos, whole)
+    if qos is not None:
+        found += _of_qos(named, qos, whole)
     return min(found, key=lambda room: room.jobs, default=None)
+
+
+def parse_ceiling(answer: CommandResult, account: str | None, qos: str | None) -> Ceiling | None:
+    """Return the MaxWall (in minutes here) of a QOS, which overrides that of the person's association, else the latter.
+
+    Slurm takes a job that asks for more, and never starts it, unless the QOS has DenyOnLimit (sacctmgr(1), 22.05).
+    What an association inherits from its account stands with it.
+    """
+    mine, _, named = _records(answer, account, qos)
+    limits = (
+        (_wall(dict(_FIELD.findall(named))), f"QOS {qos}"),
+        (_wall(mine), f"account {mine.get('Account')} for you"),
+    )
+    return next((Ceiling(walltime=Seconds(60 * most), whose=whose) for most, whose in limits if most), None)
+
+
+def _wall(fields: Fields) -> int:
+    """Return the minutes of MaxWallPJ; 0 if there is none."""
+    said = fields.get("MaxWallPJ", "")
+    return int(said) if re.fullmatch(r"\d{1,9}", said) else 0
+
+
+def _records(answer: CommandResult, account: str | None, qos: str | None) -> tuple[Fields, Sequence[Fields], str]:
+    """Return the person's own association, all of them, and what is said of a QOS; nothing if none is enforced."""
+    config, _, records = answer.text.partition("Association Records")
+    if not answer.ok or not _ENFORCED.search(config):
+        return {}, [], ""
+    associations, _, all_qos = records.partition("QOS Records")
+    everybody = [dict(_FIELD.findall(part)) for part in re.split("^(?=ClusterName=)", associations, flags=re.MULTILINE)]
+    mine = next((each for each in everybody if _is_mine(each, account)), {})
+    told = re.split("^QOS=", all_qos, flags=re.MULTILINE)[1:]
+    named = next((text for text in told if re.split(r"[(\s]", text, maxsplit=1)[0] == qos), "")
+    return mine, everybody, named
 
 
 def _is_mine(fields: Fields, account: str | None) -> bool:

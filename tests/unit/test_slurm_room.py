@@ -1,11 +1,11 @@
-"""How many more jobs may be submitted, as the controller of 22.05 tells it."""
+"""How many more jobs may be submitted, and for how long, as the controller of 22.05 tells it."""
 
 from __future__ import annotations
 
 import pytest
 
 from hybridhpc.command import CommandResult
-from hybridhpc.schedulers.slurm_room import parse_room
+from hybridhpc.schedulers.slurm_room import parse_ceiling, parse_room
 
 CONFIG = "AccountingStorageEnforce = {}\nEnforcePartLimits       = NO\nCurrent Association Manager state\n\n"
 RECORDS = """\
@@ -78,3 +78,20 @@ def test_what_is_not_limited_or_not_enforced_or_not_said_is_no_limit():
 
 def test_the_limit_of_the_person_alone_counts_too():
     assert room(records=RECORDS.replace("GrpSubmitJobs=4(3)", "GrpSubmitJobs=N(3)")).jobs == 5
+
+
+def ceiling(records, account=None, qos=None, enforced="associations,limits,qos"):
+    told = (CONFIG.format(enforced) + records).encode()
+    found = parse_ceiling(CommandResult(argv=("sh",), exit_code=0, stdout=told, stderr=b""), account, qos)
+    return (found.walltime, found.whose) if found else None
+
+
+def test_the_longest_walltime_is_that_of_the_qos_else_the_least_of_the_associations() -> None:
+    qos = RECORDS.replace("QOS=debug(3)\n", "QOS=debug(3)\n    MaxWallPJ=30\n")
+    assert ceiling(qos, qos="debug") == (1800, "QOS debug")
+    assert ceiling(qos, qos="normal") is ceiling(qos) is ceiling(RECORDS, "ml", "debug") is None
+    assert ceiling(qos, qos="debug", enforced="none") is None
+    both = qos.replace("MaxSubmitJobs=8(3) MaxWallPJ=", "MaxSubmitJobs=8(3) MaxWallPJ=900")
+    assert ceiling(both, "ml") == ceiling(both) == ceiling(both, qos="normal") == (54000, "account ml for you")
+    assert ceiling(both, "ml", "debug") == (1800, "QOS debug")
+    assert ceiling(both, "bio") is ceiling(both, "nobody", "nope") is None

@@ -221,3 +221,17 @@ def test_on_a_real_slurm_all_go_where_their_files_can_be_written(lab_person: Per
     )
     assert "then goes to onprem, too" in done.stderr
     lab_person.hpc("wait", *done.stdout.split(), "--timeout", "2m")
+
+
+@pytest.mark.parametrize("written", ["spec", "script"])
+def test_a_walltime_that_a_qos_never_allows_is_refused(company_person: Person, written: str) -> None:
+    """Slurm would take the job, say nothing of it when asked, and never start it."""
+    text = {
+        "spec": "resources: {cpus: 1}\nslurm: {qos: debug}\ntime: %dm\nrun: hostname\n",
+        "script": "#!/bin/sh\n#SBATCH --qos=debug -p cpu -t %d\nhostname\n",
+    }[written]
+    name = {"spec": "job.yaml", "script": "job.sbatch"}[written]
+    too_long = company_person.try_hpc("plan", company_person.spec(text % 31, name), "--where", "onprem")
+    assert too_long.returncode == 5
+    assert "walltime 00:31:00 is over the limit of 00:30:00 of QOS debug" in " ".join(too_long.stdout.split())
+    assert "placement: onprem/" in company_person.hpc("plan", company_person.spec(text % 30, name), "--where", "onprem")
