@@ -1,8 +1,10 @@
 # Two commands matter: `make run` (the main job, end to end, on this machine) and `make test`.
 # Needs Python >= 3.11 with venv, and make. Everything else is set up below.
 
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+ifndef PYTHON
+PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+endif
 VENV ?= .venv
 BIN := $(VENV)/bin
 # PyTorch's own index of small CPU builds, if you want one: make run TORCH_INDEX=URL
@@ -36,12 +38,19 @@ $(BIN)/python:
 		echo "$(PYTHON) has no venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# hpc itself: all that the lab and what is tried on it need.
+$(VENV)/hpc.done: $(BIN)/python pyproject.toml
+	$(BIN)/pip install -q -e '.[ssh]'
+	@touch $@
+
+# ... and what the training job runs on.
 $(VENV)/torch.done: $(BIN)/python pyproject.toml
 	@if [ -n "$(TORCH_INDEX)" ]; then $(BIN)/pip install -q --index-url "$(TORCH_INDEX)" torch==2.13.0; fi
 	@echo "setting up the training job (PyTorch is large: this takes a few minutes the first time)"
 	$(BIN)/pip install -q -e '.[train]'
 	@touch $@
 
+# ... and what checks and measures all of it.
 $(VENV)/dev.done: $(VENV)/torch.done tests/constraints.txt
 	$(BIN)/pip install -q -c tests/constraints.txt -e '.[train,dev,bench,ssh]'
 	@touch $@
@@ -61,28 +70,28 @@ lint: $(VENV)/dev.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lab: $(VENV)/dev.done
+lab: $(VENV)/hpc.done
 	$(BIN)/python -m tests.lab up
 
-lab-down: $(VENV)/dev.done
+lab-down: $(VENV)/hpc.done
 	$(BIN)/python -m tests.lab down
 
-lab-smoke: $(VENV)/dev.done
+lab-smoke: $(VENV)/hpc.done
 	$(BIN)/python -m tests.lab smoke
 
-forecast-lab: $(VENV)/dev.done
+forecast-lab: $(VENV)/hpc.done
 	$(BIN)/python -m tests.lab.forecast_outcomes
 
-torture: $(VENV)/dev.done
+torture: $(VENV)/hpc.done
 	$(BIN)/python -m tests.torture --seed $(SEED)
 
-demonstration: $(VENV)/dev.done
+demonstration: $(VENV)/hpc.done
 	$(BIN)/python -m tests.torture --seed $(SEED) --demonstration --jobs 200 --kills 100000 --minutes 13
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m tests.bench
 
-templates: $(VENV)/dev.done
+templates: $(VENV)/hpc.done
 	$(BIN)/python -m hybridhpc.script.jinja >$(VENV)/template_code.py
 	mv $(VENV)/template_code.py hybridhpc/script/template_code.py
 
@@ -103,7 +112,7 @@ kernels-aot: $(VENV)/kernels.done
 bench-gpu:
 	$(PYTHON) -m hybridhpc.refjobs.kernels.bench
 
-wheel: $(VENV)/dev.done
+wheel: $(VENV)/hpc.done
 	$(BIN)/pip wheel -q --no-deps -w dist .
 
 clean:
