@@ -13,6 +13,7 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from hybridhpc import following, registry
+from hybridhpc.array_tasks import ArrayTasks, ask_array_tasks
 from hybridhpc.clock import Clock, now
 from hybridhpc.config import Paths, find_paths, working_directory
 from hybridhpc.errors import HpcError, TransportError, Undecided
@@ -25,7 +26,6 @@ from hybridhpc.script.plan import Plan, asked_for
 from hybridhpc.secret_files import forget
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.submitting import Outcome, Submitter, Told, job_root, silent, taken_up
-from hybridhpc.tasks import Tasks, ask_tasks
 from hybridhpc.transports.base import MAX_OUTPUT, Transport
 from hybridhpc.work_dirs import is_sweep, log_names, log_path, work_dirs
 
@@ -238,9 +238,9 @@ class Client:
         self.ledger.announced([record.token])
         return outcome.record
 
-    def tasks(self, arrays: Sequence[Record]) -> Tasks:
+    def tasks(self, arrays: Sequence[Record]) -> ArrayTasks:
         """Return what is known now of each task of arrays: of what has ended no site is asked for long."""
-        return ask_tasks(arrays, self.sites, self.env)
+        return ask_array_tasks(arrays, self.sites, self.env)
 
     def has_ended(self, record: Record) -> bool:
         """Whether a rendered script has left an exit marker: cheap to ask of a site on this machine."""

@@ -7,6 +7,7 @@ from itertools import compress
 
 import click
 
+from hybridhpc.array_tasks import LIVING
 from hybridhpc.cli._context import chosen, json_option, new_client
 from hybridhpc.cli._follow import Heard, judge, wait_for
 from hybridhpc.cli._output import called, record_json, say, show_json, state_word
@@ -16,7 +17,6 @@ from hybridhpc.client import Client
 from hybridhpc.errors import Undecided
 from hybridhpc.ledger.base import Record
 from hybridhpc.model import JobState
-from hybridhpc.tasks import LIVING
 from hybridhpc.units import parse_walltime
 
 ASK_TASKS_EVERY = 3.0

@@ -11,6 +11,7 @@ from typing import TypeVar
 import click
 
 from hybridhpc import probe
+from hybridhpc.array_tasks import SHORT
 from hybridhpc.at_once import AtOnce
 from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
 from hybridhpc.cli._output import called, record_json, say, show_json, state_word, tell, waits_for_boot
@@ -26,7 +27,6 @@ from hybridhpc.schedulers.endings import exit_words, explain_end
 from hybridhpc.schedulers.reasons import explain_reason
 from hybridhpc.schedulers.words import has_begun
 from hybridhpc.sites.snapshot import Silence, Snapshot
-from hybridhpc.tasks import SHORT
 from hybridhpc.units import format_duration
 from hybridhpc.work_dirs import log_path
 
@@ -35,7 +35,7 @@ Answer = TypeVar("Answer")
 MOST_READ = 1024 * 1024
 """Bytes of an output that are read for its last line."""
 MOST_NAMED = 5
-"""Tasks of an array that are named one by one."""
+"""ArrayTasks of an array that are named one by one."""
 LONGEST = 300
 """Characters of it that are shown."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-MAX_TASKS = 10_000
+MOST_INDICES = 10_000
 """Array tasks that are told apart in one line."""
 MAX_HOSTS = 100_000
 """Nodes that one list of hosts may name."""
@@ -15,7 +15,7 @@ _HOST = re.compile(r"(?:[^,\[\]]|\[(?:\]|[^\]]+\]?))+")
 _RANGES = re.compile(r"([^\[]*)\[([\d,-]+)\](.*)", re.DOTALL)
 
 
-def parse_indices(text: str, most: int = MAX_TASKS) -> tuple[int, ...]:
+def parse_indices(text: str, most: int = MOST_INDICES) -> tuple[int, ...]:
     """Return the task indices of `0-5,8,10-20:2%4`, at most so many; what cannot be read (`...`) is left out."""
     found: list[int] = []
     for low, high, step in _ranges(text):

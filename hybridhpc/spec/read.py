@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hybridhpc.errors import UsageError
-from hybridhpc.model import Array, Gpus, JobSpec, Resources, Script
+from hybridhpc.model import Gpus, JobSpec, Resources, Script
 from hybridhpc.sites.plugins import Asked, PluginOptions
 from hybridhpc.spec.sbatch import Components, default_name, merge, parse_flags, parse_script
 from hybridhpc.spec.sbatch_options import BY_NAME
@@ -56,7 +56,7 @@ def read_script(
             asked=tuple((option.name, option.value or "") for option in merged[0]),
             calls_slurm=_slurm_command(content),
         ),
-        array=_array(first),
+        array=first.array,
         native=first.native,
         plugin_options=_of_plugins(merged),
     )
@@ -104,9 +104,3 @@ def _together(components: list[Resources]) -> Resources:
     least = sum(component.nodes for component in components)
     most = sum(component.most_nodes or component.nodes for component in components)
     return replace(largest, nodes=least, most_nodes=most if most > least else None, spread=False, approximate=True)
-
-
-def _array(view: RoutingView) -> Array | None:
-    if view.array is None or view.array_text is None:
-        return None
-    return Array(text=view.array_text, tasks=view.array.tasks, throttle=view.array.throttle)

@@ -12,14 +12,13 @@ from hybridhpc.errors import Problem, SpecError
 from hybridhpc.readers import quoted
 from hybridhpc.sites.plugins import PYXIS, PluginOptions, of_any
 from hybridhpc.spec.sbatch_checks import contradictions, value_problem, without_yielding
-from hybridhpc.spec.sbatch_getopt import Option, Origin, absent_from, legible, read_options, resolve
+from hybridhpc.spec.sbatch_getopt import Option, Origin, absent_from, legible, read_options
 from hybridhpc.spec.sbatch_options import (
     BY_NAME,
     ONE_SETTING,
     RELEASES,
     VARIABLES,
     Argument,
-    Known,
     Release,
     parse_release,
 )
@@ -47,11 +46,6 @@ class SbatchScript:
     args: tuple[str, ...] = ()
     foreign: tuple[int, ...] = ()
     """Lines of #PBS or #BSUB directives. sbatch translates them and lets them override #SBATCH lines."""
-
-    @property
-    def heterogeneous(self) -> bool:
-        """Whether it asks for several components at once."""
-        return len(self.components) > 1
 
 
 def is_sbatch_script(content: bytes, path: str) -> bool:
@@ -162,37 +156,6 @@ def merge(
     if problems:
         raise SpecError(tuple(dict.fromkeys(problems)))
     return tuple(merged)
-
-
-def unsupported(options: Iterable[Option], version: str) -> tuple[str, ...]:
-    """Say which options sbatch of that version would not take, and why; empty if it takes them all."""
-    release = parse_release(version)
-    reasons = []
-    for option in options:
-        known = BY_NAME.get(option.name)
-        if known is None:
-            continue  # a plugin's
-        if not known.exists_in(release):
-            reasons.append(f"--{option.name} {absent_from(known, release)}")
-        elif (why := _spelling_problem(option, release) or _argument_problem(option, known, release)) is not None:
-            reasons.append(f"{option.spelling or '--' + option.name} {why}")
-    return tuple(reasons)
-
-
-def _spelling_problem(option: Option, release: Release) -> str | None:
-    if option.origin == "environment" or not option.spelling.startswith("--"):
-        return None
-    meant = resolve(option.spelling[2:], release)
-    if isinstance(meant, str):
-        return meant or "is no option there"
-    name = meant.means or meant.name
-    return None if name == option.name else f"means --{name} there"
-
-
-def _argument_problem(option: Option, known: Known, release: Release) -> str | None:
-    if option.value is not None and known.argument_in(release) is Argument.NONE:
-        return "takes no argument there"
-    return value_problem(option, release)
 
 
 def default_name(path: str) -> str:

@@ -37,13 +37,9 @@ class Shape:
     open_ended: bool
     """It is for Slurm to choose how many nodes."""
     tasks: int
-    tasks_per_node: int
-    cpus_per_task: int
     cpus: int
-    total_cpus: int
     gpus: tuple[Tres, ...]
     total_gpus: int
-    gpus_per_node_said: bool
     approximate: tuple[str, ...]
 
 
@@ -59,19 +55,14 @@ def shape_of(text: Text, *, overcommit: bool) -> Shape:
     per_task = _count(text, "cpus-per-task") or _per_task(text, "cpu") or 1
     held = sum(gpu.count for gpu in gpus)
     cpus = max(1 if overcommit else on_node * per_task, _count(text, "mincpus"), held * _count(text, "cpus-per-gpu"))
-    total_gpus = sum(gpu.count for gpu in total) or held * nodes.least
     uneven = not overcommit and tasks % nodes.least and "ntasks-per-node" not in text
     return Shape(
         nodes=nodes,
         open_ended=_asked_nodes(text) is None and not (per_node and total),
         tasks=tasks,
-        tasks_per_node=on_node,
-        cpus_per_task=per_task,
         cpus=cpus,
-        total_cpus=max(nodes.least if overcommit else tasks * per_task, total_gpus * _count(text, "cpus-per-gpu")),
         gpus=gpus,
-        total_gpus=total_gpus,
-        gpus_per_node_said=bool(per_node),
+        total_gpus=sum(gpu.count for gpu in total) or held * nodes.least,
         approximate=(*doubt, *([f"{tasks} tasks do not divide over {nodes.least} nodes"] if uneven else [])),
     )
 
@@ -85,12 +76,6 @@ def node_count(hosts: str) -> int:
         "\n" if letter == "," and not inside else letter for letter, inside in zip(hosts, opened, strict=True)
     )
     return sum(math.prod(map(_in_brackets, re.findall(r"\[([^\[\]]*)\]", host))) for host in plain.split("\n") if host)
-
-
-def other_gres(text: Text) -> tuple[Tres, ...]:
-    """Return the generic resources of --gres that are no GPUs."""
-    asked = parse_gres(text["gres"]) if "gres" in text else ()
-    return tuple(tres for tres in last_of_each(asked) if tres.name != "gpu" and tres.count)
 
 
 def _in_brackets(group: str) -> int:

@@ -12,7 +12,7 @@ from hybridhpc.units import parse_gpus, parse_memory, parse_price, parse_walltim
 MAX_NAME_BYTES = 200
 MAX_GPUS = 128
 MAX_CPUS = 10_000
-MAX_TASKS = 1_000_000
+MAX_ARRAY_TASKS = 1_000_000
 MAX_INDEX = 4_000_000
 """Slurm's own ceiling for MaxArraySize is 4,000,001."""
 MAX_GRACE = 65_535
@@ -199,8 +199,8 @@ def read_array(text: str) -> Array:
     if indices.isdecimal():
         raise Fault(f"{text} would be one task with that index", f"write 0-{max(int(indices), 1) - 1} or {text}-{text}")
     ranges = [_range(part) for part in indices.split(",")]
-    if sum(len(each) for each in ranges) > MAX_TASKS:
-        raise Fault(f"has more than {MAX_TASKS:,} tasks", "make several arrays of it")
+    if sum(len(each) for each in ranges) > MAX_ARRAY_TASKS:
+        raise Fault(f"has more than {MAX_ARRAY_TASKS:,} tasks", "make several arrays of it")
     tasks = len(set().union(*ranges)) if len(ranges) > 1 else len(ranges[0])
     if mark and not re.fullmatch(_THROTTLE, throttle):
         raise Fault(f"'%{throttle}' does not say how many tasks run at once")

@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,16 +67,17 @@ def submit(lab: Lab, case: Case, directory: Path) -> subprocess.CompletedProcess
     )
 
 
-def views(case: Case, version: str) -> list[RoutingView]:
+def asked_of(case: Case, version: str) -> list[tuple[RoutingView, dict[str, str]]]:
+    """Return what each component asks for: as it is routed by, and its options by their names."""
     script = parse_script(case.script, "/somewhere/script.sh", version=version)
     flags = parse_flags(case.flags, version=version)
     merged = merge(script, flags=flags, environment=case.environment, version=version)
-    return [routing(options, script) for options in merged]
+    return [(routing(options, script), {one.name: one.value or "" for one in options}) for options in merged]
 
 
 def refusal(case: Case, version: str) -> str:
     try:
-        views(case, version)
+        asked_of(case, version)
     except SpecError as error:
         return str(error)
     return ""
@@ -120,19 +121,19 @@ def test_the_routing_view_says_what_scontrol_says(outcomes: list[Outcome], versi
     for outcome in outcomes:
         if not outcome.shown:
             continue
-        seen = views(outcome.case, version)
+        seen = asked_of(outcome.case, version)
         assert len(seen) == len(outcome.shown), outcome.case
-        if any("not counted" in why for view in seen for why in view.approximate):
+        if any("not counted" in why for view, _ in seen for why in view.approximate):
             continue
-        for view, text in zip(seen, outcome.shown, strict=True):
-            pairs = [(name, *pair) for name, pair in compared(view, text).items()]
+        for (view, asked), text in zip(seen, outcome.shown, strict=True):
+            pairs = [(name, *pair) for name, pair in compared(view, asked, text).items()]
             wrong += [
                 f"{outcome.case}: {name}: {ours!r} != {theirs!r}" for name, ours, theirs in pairs if ours != theirs
             ]
     assert not wrong, "\n".join(wrong)
 
 
-def compared(view: RoutingView, text: str) -> dict[str, tuple[object, object]]:
+def compared(view: RoutingView, asked: Mapping[str, str], text: str) -> dict[str, tuple[object, object]]:
     """Pair what we read with what scontrol shows, field by field, for what can be compared."""
     shown = fields(text)
     pairs: dict[str, tuple[object, object]] = {
@@ -141,19 +142,19 @@ def compared(view: RoutingView, text: str) -> dict[str, tuple[object, object]]:
             3600 if view.walltime is None and not view.unlimited else view.walltime,
             limit(shown["TimeLimit"]),
         ),
-        "TimeMin": (view.least_walltime, limit(shown["TimeMin"])),
+        "TimeMin": (limit(asked.get("time-min", "N/A")), limit(shown["TimeMin"])),
         "Partition": (view.native.partition or "batch", shown["Partition"]),
         "Account": (view.native.account, shown.get("Account")),
         "Features": (view.native.constraint, shown.get("Features")),
         "Licenses": (view.native.licenses, shown.get("Licenses")),
-        "Comment": (view.comment or None, shown.get("Comment")),
-        "Dependency": (view.dependency, (shown.get("Dependency") or "").partition("(")[0] or None),
+        "Comment": (asked.get("comment") or None, shown.get("Comment")),
+        "Dependency": (asked.get("dependency") or None, (shown.get("Dependency") or "").partition("(")[0] or None),
         "OverSubscribe": (view.exclusive, EXCLUSIVE.get(shown["OverSubscribe"])),
-        "array": (view.array, parse_array(shown.get("ArrayTaskId", ""))),
-        "throttle": (view.array_throttle or 0, int(shown.get("ArrayTaskThrottle", "0"))),
-        "Requeue": (view.requeue is not False, shown["Requeue"] == "1"),
+        "array": (parse_array(asked.get("array", "")), parse_array(shown.get("ArrayTaskId", ""))),
+        "throttle": (view.array.throttle or 0 if view.array else 0, int(shown.get("ArrayTaskThrottle", "0"))),
+        "Requeue": ("no-requeue" not in asked, shown["Requeue"] == "1"),
         "gpus": (gpus_of(view), gpus_shown(shown, view)),
-        "memory": (memory_of(view), memory_shown(shown)),
+        "memory": (memory_of(view, asked), memory_shown(shown)),
         "MinCPUsNode": (True, view.cpus >= int(shown["MinCPUsNode"])),
     }
     if shown["NumNodes"] != "0":
@@ -208,11 +209,11 @@ def gpus_shown(shown: dict[str, str], view: RoutingView) -> tuple[int, frozenset
     return view.total_gpus if "NtasksPerTRES:" in shown else 0, frozenset(kind for kind, _ in view.gpus if not asked)
 
 
-def memory_of(view: RoutingView) -> tuple[str, int]:
-    for name, amount in (("gpu", view.memory_per_gpu), ("cpu", view.memory_per_cpu)):
-        if amount is not None:
-            return name, amount
-    return ("cpu", 1000) if view.memory is None and not view.whole_memory else ("node", view.memory or 0)
+def memory_of(view: RoutingView, asked: Mapping[str, str]) -> tuple[str, int]:
+    for kind in ("gpu", "cpu"):
+        if amount := parse_memory(asked.get(f"mem-per-{kind}", "0")):
+            return kind, amount
+    return ("cpu", 1000) if view.memory is None and "mem" not in asked else ("node", view.memory or 0)
 
 
 def memory_shown(shown: dict[str, str]) -> tuple[str, int]:

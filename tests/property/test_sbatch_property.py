@@ -12,7 +12,7 @@ from hybridhpc.errors import SpecError
 from hybridhpc.spec.sbatch import merge, parse_flags, parse_script
 from hybridhpc.spec.sbatch_getopt import read_options
 from hybridhpc.spec.sbatch_options import OPTIONS, RELEASES, VARIABLES, Argument, spell_release
-from hybridhpc.spec.sbatch_routing import on_nodes_of, routing
+from hybridhpc.spec.sbatch_routing import routing
 from hybridhpc.spec.sbatch_words import Word
 
 VERSIONS = st.sampled_from([None, *(spell_release(release) for release in RELEASES)])
@@ -58,8 +58,6 @@ def test_what_is_taken_can_be_routed(
         assert 1 <= view.nodes <= (view.most_nodes or view.nodes)
         assert view.cpus >= 1 <= view.tasks
         assert (view.total_gpus > 0) == bool(view.gpus)
-        spread = on_nodes_of(view, cpus=8, gpus=2)
-        assert view.nodes <= spread.nodes <= (view.most_nodes or spread.nodes)
 
 
 @given(st.lists(TEXT.filter(bool), min_size=1, max_size=4), st.sampled_from("\"'"), VERSIONS)

@@ -23,14 +23,16 @@ LIVING = (JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tasks:
+class ArrayTasks:
     """What is known: by the array's token and the task's index; and by site, why its scheduler did not tell."""
 
     known: Mapping[str, Mapping[int, JobStatus]]
     silent: Mapping[str, str]
 
 
-def ask_tasks(arrays: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]) -> Tasks:
+def ask_array_tasks(
+    arrays: Sequence[Record], sites: Sequence[Site | InvalidSite], env: Mapping[str, str]
+) -> ArrayTasks:
     """Ask all sites at once, their schedulers and for the exit markers: those are there where nobody answers."""
     by_site: dict[str, list[Record]] = {}
     for record in arrays:
@@ -49,7 +51,7 @@ def ask_tasks(arrays: Sequence[Record], sites: Sequence[Site | InvalidSite], env
             silent[name], answer = answer, {}
         for record in of_site:
             known[record.token] = _by_index({**exits.get(name, {}).get(record.token, {}), **tasks_of(record, answer)})
-    return Tasks(known=known, silent=silent)
+    return ArrayTasks(known=known, silent=silent)
 
 
 def _limit(name: str, asked: Sequence[Record], sites: Sequence[Site | InvalidSite]) -> tuple[float, float]:
