@@ -106,7 +106,8 @@ class Desk:
 
     def show(self, job_id: str) -> list[str]:
         """All that Slurm knows of a job, less what must differ: id, times, and the session it was sent from."""
-        text = self.slurm("scontrol", "--oneliner", "show", "job", job_id).replace(job_id, "ID")
+        text = self.slurm("scontrol", "--oneliner", "show", "job", job_id)
+        text = re.sub(rf"(?<=JobId=|slurm-){job_id}\b", "ID", text)
         text = re.sub(r"(\w*Time|LastSchedEval)=\S+", "", text)
         return re.sub(r"AllocNode:Sid=\S+", "", text).split()
 
