@@ -16,6 +16,8 @@ class Order:
         """What each comes after: how, what that is called, and its number if it is one of these."""
         self.before = [frozenset(other for _, _, other in after if other is not None) for after in self.after]
         self.waves = self._waves()
+        self.chain_of = {number: chain for chain in self.chains() for number in chain}
+        """Of all jobs, the chain that each belongs to."""
 
     def _waves(self) -> list[list[int]]:
         """Return first those that wait for none of the others, then those that wait for them ..."""

@@ -51,8 +51,7 @@ class Placing:
 
         Not asked of one job, or once something of the chain is submitted: then the rest is tried.
         """
-        whole = next(each for each in self.order.chains() if chain[0] in each)
-        if len(chain) == 1 or any(map(self._submitted, whole)):
+        if len(chain) == 1 or any(map(self._submitted, self.order.chain_of[chain[0]])):
             return None
         wanted: dict[tuple[str, str | None, str | None], list[Plan]] = {}
         for plan in (plan for number in chain for plan in self.planned[number].plans):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from hybridhpc.model import Seconds
 from hybridhpc.schedulers.base import Submitted
@@ -108,18 +109,19 @@ def _asked(lines: Sequence[str]) -> dict[str, str]:
     asked: dict[str, str] = {}
     for line in lines:
         words = _words(line)
-        if words[:1] == [_HET]:
+        if words[:1] == (_HET,):
             break
         for name, value in _options(words):
             asked[name] = value
     return asked
 
 
-def _words(line: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def _words(line: str) -> tuple[str, ...]:
     try:
-        return shlex.split(line, comments=True)
+        return tuple(shlex.split(line, comments=True))
     except ValueError:
-        return []
+        return ()
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
