@@ -17,7 +17,7 @@ from hybridhpc.model import JobState, JobStatus
 from hybridhpc.probe import run_all
 from hybridhpc.schedulers.base import SAME_MOMENT, Scheduler
 from hybridhpc.schedulers.fold import fold
-from hybridhpc.schedulers.reasons import stuck
+from hybridhpc.schedulers.words import stuck
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.transports.base import Transport
 

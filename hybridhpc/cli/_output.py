@@ -12,8 +12,7 @@ from hybridhpc.cli._screen import lay_out, width_of, wrapped
 from hybridhpc.cli._terminal import cell, clean, clean_lines
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState
-from hybridhpc.schedulers.endings import exit_words, reason_words
-from hybridhpc.schedulers.words import has_begun
+from hybridhpc.schedulers.words import exit_words, has_begun, reason_words
 from hybridhpc.units import format_duration
 
 

@@ -12,9 +12,9 @@ from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
 from hybridhpc.ledger.base import SWEEP_BYTES, Record
 from hybridhpc.model import JobState, JobStatus
-from hybridhpc.schedulers.endings import reason_words
 from hybridhpc.schedulers.fold import ORDER
 from hybridhpc.schedulers.lists import parse_indices
+from hybridhpc.schedulers.words import reason_words
 from hybridhpc.script.points import POINTS, parse_points
 from hybridhpc.units import format_duration
 

@@ -23,9 +23,7 @@ from hybridhpc.evidence import read_markers
 from hybridhpc.following import as_known
 from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, Work
-from hybridhpc.schedulers.endings import exit_words, explain_end
-from hybridhpc.schedulers.reasons import explain_reason
-from hybridhpc.schedulers.words import has_begun
+from hybridhpc.schedulers.words import exit_words, explain_end, explain_reason, has_begun
 from hybridhpc.sites.snapshot import Silence, Snapshot
 from hybridhpc.units import format_duration
 from hybridhpc.work_dirs import log_path

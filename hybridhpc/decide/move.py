@@ -9,7 +9,7 @@ from hybridhpc.decide.candidate import Choice, Ranking
 from hybridhpc.decide.explain import why_it_won
 from hybridhpc.decide.route import candidates_that_fit, decide
 from hybridhpc.model import JobSpec, JobState
-from hybridhpc.schedulers.reasons import explain_reason, is_unavailable, never_starts, others_decide
+from hybridhpc.schedulers.words import explain_reason, is_unavailable, never_starts, others_decide
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import PastJob, QueuedJob, Snapshot, StartEstimate
 from hybridhpc.units import format_duration

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from hybridhpc.schedulers.reasons import waits_for_limit
+from hybridhpc.schedulers.words import waits_for_limit
 from hybridhpc.sites.site import InvalidSite, Site
 from hybridhpc.sites.snapshot import Silence, Snapshot
 

@@ -12,7 +12,7 @@ from hybridhpc.errors import HpcError, SchedulerError, Undecided
 from hybridhpc.model import Gpus, JobSpec, JobState, JobStatus, Mebibytes, Seconds, Work
 from hybridhpc.schedulers.base import Submission, Submitted, Taken, Withdrawal
 from hybridhpc.schedulers.fold import fold
-from hybridhpc.schedulers.reasons import stuck
+from hybridhpc.schedulers.words import stuck
 from hybridhpc.sites.plugins import PluginOptions
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, QueuedJob, QueueLine, QueuePartition, Snapshot, StartEstimate

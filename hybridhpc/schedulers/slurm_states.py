@@ -1,4 +1,4 @@
-"""Every state and reason Slurm names, 20.11 to 26.05, and what it is here. Tables only: nothing is asked or parsed.
+"""Every state and reason Slurm names, 20.11 to 26.05, and what it is here. Nothing is asked or parsed.
 
 Job states are from squeue(1) and sacct(1), JOB STATE CODES; node states from sinfo(1), NODE STATE CODES.
 """
@@ -112,10 +112,32 @@ _BLOCKED_PREFIXES = ("Assoc", "QOS", "launch_failed", "job_requeued_in_held", "J
 """Limits of an account or QOS: such jobs wait for their owner's other jobs, not for nodes."""
 
 
+_BOOTING = frozenset({"CONFIGURING", "CF", "POWER_UP_NODE", "BOOT_FAIL", "BF"})
+_ENDING = frozenset({"COMPLETING", "CG", "STAGE_OUT", "SO", "EXPEDITING", "DEADLINE", "DL"})
+_SURE = (JobState.RUNNING, JobState.SUSPENDED, JobState.COMPLETED, JobState.FAILED, JobState.OUT_OF_MEMORY,
+    JobState.TIMEOUT)  # fmt: skip
+
+CLOSED = "nobody cancelled it: its controller has lost it, and accounting has closed it"
+"""Why a job is CANCELLED in accounting that names nobody who did it: slurmdbd closes so what a controller that begins
+without its state does not know (seen: 22.05, 24.11)."""
+
+
 def job_state(native: str) -> JobState:
     """Return our state for Slurm's word, long or short, alone or as in `CANCELLED by 1001`; UNKNOWN if it is none."""
     word = native.strip().upper().split(" ", 1)[0].rstrip("+")
     return _BY_WORD.get(word, JobState.UNKNOWN)
+
+
+def has_begun(state: JobState, native: str) -> bool | None:
+    """Whether a job that was given its nodes has begun on them; None: its state does not say.
+
+    Of CONFIGURING StartTime is when it was given them, and stays that if they never boot: then it is NODE_FAIL, as
+    where a node is lost later (seen: 22.05, 24.11, 26.05). It is set anew when the job begins.
+    """
+    word = native.strip().upper().split(" ", 1)[0].rstrip("+")
+    if state is JobState.PENDING or word in _BOOTING:
+        return False
+    return True if state in _SURE and word not in _ENDING else None
 
 
 @lru_cache(maxsize=1024)

@@ -15,8 +15,8 @@ from hybridhpc.model import JobState, JobStatus
 from hybridhpc.schedulers.base import SAME_MOMENT
 from hybridhpc.schedulers.fold import fold
 from hybridhpc.schedulers.lists import parse_indices
-from hybridhpc.schedulers.reasons import stuck
-from hybridhpc.schedulers.slurm_states import job_state
+from hybridhpc.schedulers.slurm_reasons import stuck
+from hybridhpc.schedulers.slurm_states import CLOSED, job_state
 from hybridhpc.schedulers.slurm_survey import FULL_LISTS
 from hybridhpc.schedulers.slurm_text import (
     NOTHING,
@@ -28,7 +28,6 @@ from hybridhpc.schedulers.slurm_text import (
     parse_time,
     split_job_id,
 )
-from hybridhpc.schedulers.words import CLOSED
 
 MEMORY_FIELDS = (
     "JobArrayID", "State", "SubmitTime", "StartTime", "EndTime", "exit_code", "RestartCnt", "NodeList", "Reason",

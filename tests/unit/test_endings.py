@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hybridhpc.model import JobState, JobStatus
-from hybridhpc.schedulers.endings import exit_words, explain_end, reason_words
+from hybridhpc.schedulers.slurm_endings import exit_words, explain_end, reason_words
 from hybridhpc.schedulers.slurm_states import JOB_STATES
 
 

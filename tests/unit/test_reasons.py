@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridhpc.schedulers.reasons import explain_reason, is_unavailable, never_starts, waits_for_limit
+from hybridhpc.schedulers.slurm_reasons import explain_reason, is_unavailable, never_starts, waits_for_limit
 from hybridhpc.schedulers.slurm_states import is_blocked
 
 ALL = (Path(__file__).parents[1] / "recorded" / "job-reasons.txt").read_text().split()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from signal import Signals
 
 from hybridhpc.model import JobState, JobStatus
-from hybridhpc.schedulers.reasons import explain_reason
+from hybridhpc.schedulers.slurm_reasons import explain_reason
 
 _CODES = {126: "cannot be executed", 127: "command not found"}
 """Exit codes of a shell (sh(1p), EXIT STATUS)."""
