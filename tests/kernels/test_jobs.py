@@ -20,7 +20,7 @@ import yaml
 pytest.importorskip("torch", reason="torch is missing: pip install 'hybridhpc[train]'")
 pytest.importorskip("matplotlib", reason="matplotlib is missing: pip install 'hybridhpc[train]'")
 
-from hybridhpc.refjobs.kernels import fp64_job, gemm_job, gpu, matmul, results, tuning
+from hybridhpc.refjobs.kernels import emulation, fp64_job, gemm_job, gpu, matmul, results, tuning
 from tests.people import Person
 
 JOBS = Path(__file__).parents[2] / "configs" / "jobs"
@@ -56,7 +56,8 @@ def test_without_a_gpu_a_job_checks_its_results_and_says_that_it_measured_no_spe
     assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     content = json.loads((folder / f"{name}.json").read_text(), parse_constant=lambda text: pytest.fail(text))
     assert content["measured"] is False and content["machine"]["gpu"] is None
-    assert content["rows"]
+    assert content["rows"] and content["finished"] is True
+    assert not list(folder.glob("*.tmp"))
     for row in content["rows"]:
         assert row["measured"] is False and "tflops" not in row and "milliseconds" not in row
         assert row["verdict"] in ("right", "nothing was promised")
@@ -118,12 +119,13 @@ def clock_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def milliseconds(work: Callable[[], object], **_: int) -> dict[str, Any]:
         work()
-        return {"milliseconds": 2.0, "runs": [2.0], "clocks.sm": "1980 MHz"}
+        return {"milliseconds": 2.0, "runs": 1, "clocks.sm": "1980 MHz"}
 
     monkeypatch.setattr(gpu, "present", lambda: True)
     monkeypatch.setattr(gpu, "arch", lambda: "sm_90")
     monkeypatch.setattr(gpu, "machine", lambda: {"gpu": "GPU", "arch": "sm_90"})
     monkeypatch.setattr(gpu, "milliseconds", milliseconds)
+    monkeypatch.setattr(emulation, "lack_of_memory", lambda *_: None)
     for job in (gemm_job, fp64_job):
         parse = job.parse
         monkeypatch.setattr(job, "parse", lambda words, parse=parse: on_the_cpu(parse(words)))
@@ -199,16 +201,61 @@ def test_a_wrong_command_line_is_refused(job: Any, arguments: list[str]) -> None
     assert refusal.value.code == 2
 
 
+def test_what_a_caller_waits_for_is_the_look_at_the_matrices_too(
+    tmp_path: Path, clock_of_a_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The product itself is timed as a CUDA graph; the call, with its bound and its waiting for the GPU, cannot be."""
+    timed: list[tuple[bool, bool]] = []
+    bounded: list[object] = []
+    loss = matmul.loss
+    monkeypatch.setattr(matmul, "loss", lambda *words: bounded.append(words) or loss(*words))
+
+    def milliseconds(work: Callable[[], object], *, graph: bool = True, **_: object) -> dict[str, Any]:
+        bounded.clear()
+        work()
+        timed.append((graph, bool(bounded)))
+        return {"milliseconds": 2.0 if graph else 3.0}
+
+    monkeypatch.setattr(gpu, "milliseconds", milliseconds)
+    words = ["--out", str(tmp_path), "--by", "torch", "--sizes", "64", "--families", "uniform", "--moduli", "15"]
+    assert fp64_job.main([*words, "--methods", "ozaki2"]) == 0
+    assert timed[:2] == [(True, False), (False, True)] and set(timed[2:]) == {(True, False)}
+    (row,) = json.loads((tmp_path / "fp64.json").read_text())["rows"]
+    assert row["call"] == 3.0 and row["milliseconds"] == 2.0
+
+
+@needs_no_gpu
+@pytest.mark.parametrize("name", ["gemm", "fp64"])
+def test_a_job_that_is_killed_leaves_what_it_had(name: str, tmp_path: Path) -> None:
+    """As at the end of a walltime, with nothing told beforehand: the file is whole, and says that it is not all."""
+    program, found = Path(gemm_job.__file__).parents[1] / f"{name}.py", tmp_path / f"{name}.json"
+    words = ["--out", tmp_path, "--sizes", *(str(size) for size in range(32, 1600, 16))]
+    job = subprocess.Popen([sys.executable, program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert job.stderr is not None
+    for _ in job.stderr:
+        if found.exists() and len(json.loads(found.read_text())["rows"]) >= 3:
+            break
+    job.kill()
+    job.wait()
+    job.stderr.close()
+    content = json.loads(found.read_text())
+    assert content["finished"] is False and content["measured"] is False
+    assert len(content["rows"]) >= 3
+    assert {row["verdict"] for row in content["rows"]} <= {"right", "nothing was promised"}
+
+
 def test_speeds_come_from_right_and_timed_rows_only() -> None:
-    row = {"scheme": None, "by": "torch", "m": 64, "n": 64, "k": 64, "tflops": 1.5, "method": "native"}
-    good = row | {"measured": True, "verdict": "right"}
+    row = {"scheme": None, "by": "torch", "m": 1000, "n": 1000, "k": 1000, "tflops": 2.0, "method": "native"}
+    good = row | {"milliseconds": 1.0, "call": 4.0, "verdict": "right"}
     rows = [
         good,
         good | {"verdict": "WRONG"},
         good | {"method": "cublas-emulated"},
         row | {"measured": False, "verdict": "right"},
     ]
-    assert fp64_job.speeds(rows) == [{"scheme": None, "by": "torch", "size": 64, "tflops": 1.5}]
+    (found,) = fp64_job.speeds(rows)
+    assert found.pop("tflops") == pytest.approx(0.5), "all that a caller waits for counts"
+    assert found == {"scheme": None, "by": "torch", "size": 1000}
 
 
 def test_percentages_are_of_cublas_in_the_same_run() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,12 +131,46 @@ def speed(scheme: Scheme | None, tflops: float, size: int = 4096) -> matmul.Spee
 def test_auto_takes_the_fastest_that_is_accurate_enough() -> None:
     fourteen, sixteen = Scheme(method="ozaki2", moduli=14), Scheme(method="ozaki2", moduli=16)
     speeds = [speed(None, 60), speed(fourteen, 95), speed(sixteen, 82)]
-    kind, ill = (emulation.measure(*map(torch.tensor, pair(family)), BY_TORCH) for family in ("randn", "rescaled 20"))
-    assert matmul.choose(kind, 1e-13, speeds, "a GPU").scheme == fourteen
-    assert matmul.choose(kind, 1e-15, speeds, "a GPU").scheme == sixteen
-    assert matmul.choose(ill, 1e-13, speeds, "a GPU").scheme is None
-    assert matmul.choose(kind, 1e-13, [*speeds, speed(None, 99)], "a GPU").scheme is None
-    assert "no speed" in matmul.choose(kind, 1e-13, [], "a GPU").why
+    kind, ill = (tuple(map(torch.tensor, pair(family))) for family in ("randn", "rescaled 20"))
+    assert matmul.choose(*kind, 1e-13, speeds, "a GPU")[0].scheme == fourteen
+    choice, measured = matmul.choose(*kind, 1e-15, speeds, "a GPU")
+    assert choice.scheme == sixteen and measured is not None
+    assert matmul.choose(*ill, 1e-13, speeds, "a GPU")[0].scheme is None
+    assert matmul.choose(*kind, 1e-13, [*speeds, speed(None, 99)], "a GPU")[0].scheme is None
+    assert "no speed" in matmul.choose(*kind, 1e-13, [], "a GPU")[0].why
+
+
+def test_auto_looks_at_the_matrices_only_where_something_faster_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = map(torch.tensor, pair("randn"))
+    two = Scheme(method="ozaki2")
+    monkeypatch.setattr(matmul, "measure", lambda *_: pytest.fail("a look costs time"))
+    assert matmul.choose(a, b, 1e-15, [speed(None, 60), speed(two, 50)], "a GPU")[0].scheme is None
+    monkeypatch.setattr(matmul, "lack_of_memory", lambda *_: "it needs 98 GiB")
+    assert "no faster method runs here" in matmul.choose(a, b, 1e-15, [speed(two, 90)], "a GPU")[0].why
+    monkeypatch.undo()
+    elsewhere = matmul.Speed(scheme=two, by="no such language", size=4096, tflops=90)
+    assert matmul.choose(a, b, 1e-15, [elsewhere], "a GPU")[0].scheme is None
+    assert matmul.choose(a, b, 1e-15, [elsewhere, speed(two, 50)], "a GPU")[0].scheme == two
+
+
+def test_nan_goes_to_native_whatever_was_measured() -> None:
+    a, b = map(torch.tensor, pair("randn"))
+    a[3, 2] = float("nan")
+    choice, measured = matmul.choose(a, b, 1e-15, [speed(Scheme(method="ozaki2"), 90)], "a GPU")
+    assert choice.name == "native" and "NaN" in choice.why and measured is None
+
+
+def test_a_scheme_that_the_gpu_has_no_memory_for_is_known_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    two, one = Scheme(method="ozaki2"), Scheme(method="ozaki1")
+    n = 16384
+    assert emulation.workspace(two, n, n, n) == 15 * 3 * n * n + 8 * n * n
+    assert emulation.workspace(one, n, n, n) == 7 * 2 * 2 * n * n + 8 * n * n
+    monkeypatch.setattr(emulation, "free_bytes", lambda _: 14 * 2**30)
+    large = SimpleNamespace(shape=(n, n), device=SimpleNamespace(type="cuda"))
+    assert emulation.lack_of_memory(two, large, large) is None
+    monkeypatch.setattr(emulation, "free_bytes", lambda _: 8 * 2**30)
+    assert emulation.lack_of_memory(two, large, large) == "it needs 13.2 GiB of GPU memory, 8.0 are free"
+    assert emulation.lack_of_memory(two, *map(torch.tensor, pair("randn"))) is None, "a CPU's memory is not asked"
 
 
 def test_a_speed_counts_at_the_size_nearest_to_the_product() -> None:

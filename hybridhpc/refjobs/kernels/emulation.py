@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from . import ozaki1, ozaki2
+from .gpu import free_bytes
+from .layouts import padded
 
 BY = ("cutile", "triton", "torch")
 
@@ -72,6 +74,21 @@ class Measured:
     def finite(self) -> bool:
         """Return whether no entry is NaN or infinite."""
         return all(bool(side.isfinite().all()) for side in self.squares)
+
+
+def workspace(scheme: Scheme, m: int, n: int, k: int) -> int:
+    """Return how many bytes a product takes at a time, beside A and B: C, and what is made of them for tensor cores."""
+    if scheme.method == "ozaki1":
+        return 2 * scheme.slices * (m + n) * padded(k) + 8 * m * n
+    return scheme.moduli * ((m + n) * padded(k) + m * n) + 8 * m * n
+
+
+def lack_of_memory(scheme: Scheme, a: Tensor, b: Tensor) -> str | None:
+    """Return why the GPU of two matrices has too little memory left for a scheme, None if it has not."""
+    if a.device.type != "cuda":
+        return None
+    needed, free = workspace(scheme, a.shape[0], b.shape[1], a.shape[1]), free_bytes(a.device)
+    return f"it needs {needed / 2**30:.1f} GiB of GPU memory, {free / 2**30:.1f} are free" if needed > free else None
 
 
 def steps(by: str) -> Steps:

@@ -1,8 +1,9 @@
 """FP64 matrix products on a GPU: native, by cuBLAS's own emulation, and by both schemes, side by side in one run.
 
 Every product is checked against exact entries, beside native FP64 on the same data. Without a GPU, or with --reference,
-products are checked on the CPU and nothing is timed. Writes fp64.json, fp64.png and, with a GPU, speeds.json for
-`matmul(method="auto")`. Exit codes: 0 all within what was promised, 1 one was not, 2 wrong command line, 3 nothing ran.
+products are checked on the CPU and nothing is timed. Writes fp64.json and, with a GPU, speeds.json for
+`matmul(method="auto")` after every product, so that a job that is killed leaves what it had, and fp64.png at the end.
+Exit codes: 0 all within what was promised, 1 one was not, 2 wrong command line, 3 nothing ran.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +30,19 @@ from torch import Tensor
 from . import emulation, exact, fitness_torch, gpu, results, tuning
 from .emulation import Scheme
 from .families import FAMILIES
-from .gemm_job import shape
+from .fp64_options import parse, schemes
+from .matmul import matmul
 from .results import Row
 
-METHODS = ("native", "cublas-emulated", "ozaki1", "ozaki2")
-BY = ("torch", "cutile", "triton")
 COLUMNS = ["family", "m", "n", "k", "method", "by", "gemms", "milliseconds", "tflops", "error", "promised", "verdict"]
-REFERENCE_FAMILIES = ["randn", "uniform", "integers", "wide 1", "rescaled 12"]
 # Read by cuBLAS (13.0 Update 2 and later) before its first use in a process.
 EMULATED = {
     "CUBLAS_EMULATE_DOUBLE_PRECISION": "1",
     "CUBLAS_EMULATION_STRATEGY": "eager",
     "CUBLAS_FIXEDPOINT_EMULATION_MANTISSA_BIT_COUNT": "55",
+    "CUBLAS_WORKSPACE_CONFIG": ":8388608:1",  # KiB, read by torch: with little room cuBLAS does not emulate
 }
 ROUNDINGS = 2.0**-46  # what FP64 itself may round away, far above what it usually does
-
-
-def schemes(options: argparse.Namespace) -> list[Scheme]:
-    """Return what is asked for: scheme 1 by depth and bits, scheme 2 by the number of moduli."""
-    first = [Scheme(method="ozaki1", bits=bits, depth=depth) for bits in options.bits for depth in options.depths]
-    second = [Scheme(method="ozaki2", moduli=count) for count in options.moduli]
-    return first * ("ozaki1" in options.methods) + second * ("ozaki2" in options.methods)
 
 
 def matrices(family: str, size: tuple[int, int, int], options: argparse.Namespace) -> tuple[Tensor, Tensor]:
@@ -76,11 +70,12 @@ def error(product: Tensor, sample: exact.Sample) -> float:
     return sample.error(found) if all(map(np.isfinite, found)) else float("inf")
 
 
-def timed(row: Row, work: Callable[[], Tensor], options: argparse.Namespace) -> None:
-    """Add to a row how long the whole product takes, if there is a GPU."""
-    if not options.reference:
+def timed(row: Row, work: Callable[[], Tensor], call: Callable[[], Tensor], options: argparse.Namespace) -> None:
+    """Add to a row, if wanted, how long the product takes, and how long a caller of `matmul` waits for it."""
+    if options.timed:
         row |= gpu.milliseconds(work, repeats=options.repeats)
         row |= {"tflops": 2e-9 * row["m"] * row["n"] * row["k"] / row["milliseconds"], "measured": True}
+        row["call"] = gpu.milliseconds(call, repeats=options.repeats, graph=False, watch=False)["milliseconds"]
 
 
 def emulated(scheme: Scheme, by: str, a: Tensor, b: Tensor) -> Tensor:
@@ -89,22 +84,30 @@ def emulated(scheme: Scheme, by: str, a: Tensor, b: Tensor) -> Tensor:
     return emulation.multiply(emulation.measure(a, b, steps), scheme, steps)
 
 
+def called(scheme: Scheme, by: str, a: Tensor, b: Tensor) -> Tensor:
+    """Return the product as `matmul(method="auto")` makes it: it first bounds what will be lost."""
+    how = {"depth": scheme.depth, "bits": scheme.bits, "moduli": scheme.moduli}
+    return matmul(a, b, method=scheme.method, by=by, accuracy=float("inf"), **how)
+
+
 def parts(scheme: Scheme, by: str, a: Tensor, b: Tensor, repeats: int) -> dict[str, float]:
-    """Return how long each step of scheme 2 takes, in milliseconds."""
+    """Return how long each step of scheme 2 takes, in milliseconds. No more is kept at a time than a product needs."""
     steps, count = emulation.steps(by), scheme.moduli
     pair = emulation.measure(a, b, steps)
     scales = [emulation.integer_exponents(*row, count) for row in zip(pair.exponents, pair.squares, strict=True)]
-    left, right = steps.residues(pair.a, scales[0], count=count), steps.residues(pair.b, scales[1], count=count)
-    products = steps.multiply_residues(left, right)
-    work: dict[str, Callable[[], object]] = {
-        "measure": lambda: emulation.measure(a, b, steps),
-        "split": lambda: [
-            steps.residues(side, scale, count=count) for side, scale in zip((pair.a, pair.b), scales, strict=True)
-        ],
-        "products": lambda: steps.multiply_residues(left, right),
-        "reconstruct": lambda: steps.reconstruct(products, (scales[0], scales[1])),
-    }
-    return {name: gpu.milliseconds(step, repeats=repeats)["milliseconds"] for name, step in work.items()}
+    sides = list(zip((pair.a, pair.b), scales, strict=True))
+    took = partial(gpu.milliseconds, repeats=repeats, watch=False)
+
+    def split() -> list[Tensor]:
+        return [steps.residues(side, scale, count=count) for side, scale in sides]
+
+    found = {"measure": took(lambda: emulation.measure(a, b, steps)), "split": took(split)}
+    residues = split()
+    found["products"] = took(partial(steps.multiply_residues, *residues))
+    products = steps.multiply_residues(*residues)
+    del residues
+    found["reconstruct"] = took(partial(steps.reconstruct, products, (scales[0], scales[1])))
+    return {name: one["milliseconds"] for name, one in found.items()}
 
 
 def tune(by: str, options: argparse.Namespace) -> Row:
@@ -133,15 +136,21 @@ def took(run: Callable[..., object], how: tuning.Config) -> float:
 def native(base: Row, a: Tensor, b: Tensor, sample: exact.Sample, options: argparse.Namespace) -> Row:
     """Return the row of the native product, or of cuBLAS's emulation where the environment asks for it."""
     row = base | {"method": options.native_name, "by": "torch", "gemms": 1, "scheme": None, "measured": False}
-    row["error"] = error(a @ b, sample)
-    timed(row, partial(torch.matmul, a, b), options)
-    return row | {"verdict": "right" if row["error"] <= max(ROUNDINGS, a.shape[1] * 2.0**-52) else "WRONG"}
+    try:
+        row["error"] = error(a @ b, sample)
+        row["verdict"] = "right" if row["error"] <= max(ROUNDINGS, a.shape[1] * 2.0**-52) else "WRONG"
+        timed(row, partial(torch.matmul, a, b), partial(torch.matmul, a, b), options)
+    except Exception as failure:  # not enough memory, say
+        row |= results.failed(failure)
+    return row
 
 
 def by_scheme(base: Row, scheme: Scheme, by: str, pair: tuple[Tensor, Tensor], known: Row) -> Row:
     """Return the row of one scheme in one language, checked against what was promised for these matrices."""
     options, sample = known["options"], known["sample"]
     row = base | {"method": scheme.name, "by": by, "gemms": scheme.gemms, "scheme": asdict(scheme), "measured": False}
+    if lack := emulation.lack_of_memory(scheme, *pair):
+        return row | {"verdict": f"left out: {lack}"}
     try:
         promised = fitness_torch.loss(known["sizes"], scheme)
         row["error"] = error(emulated(scheme, by, *pair), sample)
@@ -151,11 +160,11 @@ def by_scheme(base: Row, scheme: Scheme, by: str, pair: tuple[Tensor, Tensor], k
             row["verdict"] = "nothing was promised"
         else:
             row["promised"] = promised
-        timed(row, partial(emulated, scheme, by, *pair), options)
-        if scheme.method == "ozaki2" and not options.reference:
+        timed(row, partial(emulated, scheme, by, *pair), partial(called, scheme, by, *pair), options)
+        if scheme.method == "ozaki2" and options.timed:
             row["steps"] = parts(scheme, by, *pair, options.repeats)
     except Exception as failure:  # a kernel that does not start says much about a driver: all others still run
-        row["verdict"] = f"failed: {type(failure).__name__}: {failure}".splitlines()[0][:200]
+        row |= results.failed(failure)
     return row
 
 
@@ -164,6 +173,7 @@ def cublas_emulated(options: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, sys.argv[0], "--out", folder, "--methods", "native", "--families", *options.families]
         command += ["--native-name", "cublas-emulated", "--seed", str(options.seed), "--repeats", str(options.repeats)]
+        command += ["--untimed"] * options.untimed
         command += ["--sizes", *("x".join(map(str, size)) for size in options.sizes)]
         done = subprocess.run(command, env=os.environ | EMULATED, capture_output=True, text=True)
         if done.returncode not in (0, 1):
@@ -173,28 +183,36 @@ def cublas_emulated(options: argparse.Namespace) -> list[Row]:
         return rows
 
 
-def of_pair(family: str, size: tuple[int, int, int], options: argparse.Namespace) -> list[Row]:
-    """Return the rows of all methods on the same two matrices."""
+def of_pair(family: str, size: tuple[int, int, int], options: argparse.Namespace) -> Iterator[Row]:
+    """Yield the rows of all methods on the same two matrices, as they are done."""
     a, b = matrices(family, size, options)
     base: Row = dict(zip("mnk", size, strict=True)) | {"family": family, "promised": None}
-    sample, rows = sample_of(a, b, options), []
+    sample = sample_of(a, b, options)
     if "native" in options.methods:
-        rows.append(native(base, a, b, sample, options))
-    wanted = schemes(options)
-    if wanted:
+        yield native(base, a, b, sample, options)
+    if wanted := schemes(options):
         sizes = fitness_torch.sizes(emulation.measure(a, b, emulation.steps("torch")))
         known: Row = {"sizes": sizes, "sample": sample, "options": options}
-        rows += [by_scheme(base, scheme, by, (a, b), known) for by in options.by for scheme in wanted]
-    return rows
+        for by, scheme in product(options.by, wanted):
+            yield by_scheme(base, scheme, by, (a, b), known)
+
+
+def of_all(options: argparse.Namespace) -> Iterator[Row]:
+    """Yield all rows. cuBLAS's emulation comes first: what it yields is of a process that ends at once."""
+    if "cublas-emulated" in options.methods and not options.reference:
+        yield from cublas_emulated(options)
+    for size, family in product(options.sizes, options.families):
+        print(f"{family} {'x'.join(map(str, size))} ...", file=sys.stderr, flush=True)
+        yield from of_pair(family, size, options)
 
 
 def speeds(rows: list[Row]) -> list[Row]:
-    """Return what `matmul(method="auto")` needs of the rows that were timed."""
+    """Return what `matmul(method="auto")` needs of the rows that were timed: with all that a caller waits for."""
     return [
         {"scheme": row["scheme"], "by": row["by"], "size": round((row["m"] * row["n"] * row["k"]) ** (1 / 3))}
-        | {"tflops": row["tflops"]}
+        | {"tflops": 2e-9 * row["m"] * row["n"] * row["k"] / row["call"]}
         for row in rows
-        if row["measured"] and row["verdict"] == "right" and row["method"] != "cublas-emulated"
+        if "call" in row and row["verdict"] == "right" and row["method"] != "cublas-emulated"
     ]
 
 
@@ -212,51 +230,6 @@ def draw(figure: Any, rows: list[Row]) -> None:  # noqa: ANN401 (matplotlib's)
     axes.legend(fontsize=7)
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line; a wrong one ends the process with exit code 2."""
-    parser = argparse.ArgumentParser(prog="fp64", description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
-    add = parser.add_argument
-    add("--out", type=Path, default=Path(), help="folder for fp64.json, fp64.png and speeds.json")
-    add("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    add("--sizes", nargs="+", type=shape, metavar="N|MxNxK", help="default: 1024 to 16384; without a GPU 256")
-    add(
-        "--families", nargs="+", choices=list(FAMILIES), help="kinds of matrices; default: randn; without a GPU several"
-    )
-    add("--depths", nargs="+", type=int, default=[9, 8, 7, 6, 5], help="of ozaki1: pairs of slices with i + j < d")
-    add("--bits", nargs="+", type=int, choices=(7, 8), default=[7, 8], help="of a slice of ozaki1")
-    add("--moduli", nargs="+", type=int, default=[12, 13, 14, 15, 16], help="of ozaki2")
-    add("--by", nargs="+", choices=BY, help="languages; default: cutile and torch; without a GPU torch")
-    add("--reference", action="store_true", help="check only, on the CPU: what happens without a GPU anyway")
-    add("--tune", action="store_true", help="try tiles and hints first; writes fp64-tuning.json, for --tuning")
-    add("--tuning", type=Path, default=tuning.FILE, help="which tiles and hints to use")
-    add("--samples", type=int, default=64, help="entries checked exactly")
-    add("--repeats", type=int, default=5, help="timed runs of each product")
-    add("--seed", type=int, default=0)
-    add("--native-name", default="native", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    try:
-        schemes(options)
-    except ValueError as wrong:
-        parser.error(str(wrong))
-    options.reference = options.reference or not gpu.present()
-    return with_defaults(options)
-
-
-def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
-    """Fill in what depends on whether there is a GPU."""
-    sizes = ("256",) if options.reference else ("1024", "2048", "4096", "8192", "16384")
-    options.device = "cpu" if options.reference else "cuda"
-    options.sizes = options.sizes or [shape(text) for text in sizes]
-    options.families = options.families or (REFERENCE_FAMILIES if options.reference else ["randn"])
-    if options.families and any(m >= k for m, _, k in options.sizes):
-        options.families = [family for family in options.families if family != "cancelling"]  # needs k > m
-    if options.reference:
-        interpreted = {"triton"} if os.environ.get("TRITON_INTERPRET") == "1" else set()
-        options.by = [by for by in options.by or ["torch"] if by in {"torch"} | interpreted]
-    options.by = options.by or ["cutile", "torch"]
-    return options
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the job and return its exit code."""
     options = parse(arguments)
@@ -264,20 +237,20 @@ def main(arguments: list[str] | None = None) -> int:
     if options.tune and not options.reference:
         found = {by: tune(by, options) for by in options.by if by != "torch"}
         tuning.use(results.write(options.out, "fp64-tuning", found))
-    rows = []
-    for size in options.sizes:
-        for family in options.families:
-            print(f"{family} {'x'.join(map(str, size))} ...", file=sys.stderr, flush=True)
-            rows += of_pair(family, size, options)
-    if "cublas-emulated" in options.methods and not options.reference:
-        rows += cublas_emulated(options)
-    content = {"machine": gpu.machine(), "measured": not options.reference, "seed": options.seed, "rows": rows}
+    about = {"machine": gpu.machine(), "measured": options.timed, "seed": options.seed}
+    record = results.Record(folder=options.out, name="fp64", about=about)
+    rows = record.rows
+    record.write(finished=False)
+    for row in of_all(options):
+        rows.append(row)
+        record.write(finished=False)
+        print(results.table(rows[-1:], COLUMNS).splitlines()[1], file=sys.stderr, flush=True)
+        if options.timed:
+            results.write(options.out, "speeds", {about["machine"]["gpu"]: speeds(rows)})
     print(results.table(rows, COLUMNS))
-    if options.reference:
+    if not options.timed:
         print(results.NOTHING_MEASURED)
-    else:
-        results.write(options.out, "speeds", {content["machine"]["gpu"]: speeds(rows)})
-    print(f"see {results.write(options.out, 'fp64', content)} and", end=" ")
+    print(f"see {record.write(finished=True)} and", end=" ")
     print(results.plot(options.out / "fp64.png", lambda figure: draw(figure, rows)))
     if any(row["verdict"] == "WRONG" for row in rows):
         return 1

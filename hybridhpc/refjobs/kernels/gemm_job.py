@@ -1,7 +1,8 @@
 """Plain matrix products on a GPU, by kernels in cuTile and Triton and by cuBLAS, side by side in one run.
 
 Every timed product is checked. Without a GPU, or with --reference, products are checked only and nothing is timed.
-Writes gemm.json and gemm.png. Exit codes: 0 all results right, 1 a wrong result, 2 wrong command line, 3 nothing ran.
+Writes gemm.json after every product, so that a job that is killed leaves what it had, and gemm.png at the end.
+Exit codes: 0 all results right, 1 a wrong result, 2 wrong command line, 3 nothing ran.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import sys
 from functools import partial
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ KINDS: dict[str, tuple[torch.dtype, torch.dtype, float]] = {
     "int8": (torch.int8, torch.int32, 0.0),
     "fp64": (torch.float64, torch.float64, 2**-44),
 }
-SIZES = [str(1 << power) for power in range(10, 16)]
+SIZES = ["8192", "16384", "4096", "2048", "1024", "32768"]  # what matters first, should time run out
 SKINNY = ["65536x128x1024", "128x65536x1024", "256x256x65536"]
 REFERENCE_SIZES = ["256", "1024x64x320"]
 COLUMNS = ["type", "m", "n", "k", "by", "milliseconds", "tflops", "percent_of_torch", "error", "verdict"]
@@ -87,7 +89,7 @@ def one(kind: str, size: tuple[int, int, int], by: str, options: argparse.Namesp
     except (tuning.Untuned, ImportError) as reason:
         row["verdict"] = f"left out: {reason}"
     except Exception as failure:  # a kernel that does not start says much about a driver: all others still run
-        row["verdict"] = f"failed: {type(failure).__name__}: {failure}".splitlines()[0][:200]
+        row |= results.failed(failure)
     return row
 
 
@@ -106,6 +108,7 @@ def chosen(kind: str, by: str, tensors: tuple[Tensor, Tensor, Tensor], options: 
     run = partial(gemm, *tensors, kind=kind)
     best = tuning.best(by, known, lambda how: gpu.median(partial(run, how=how)))
     options.found.setdefault(by, {}).setdefault(f"gemm {kind}", {})[arch] = tuning.to_json(best)
+    results.write(options.out, "gemm-tuning", options.found)
     return best
 
 
@@ -128,7 +131,7 @@ def draw(figure: Any, rows: list[Row]) -> None:  # noqa: ANN401 (matplotlib's)
         row | {"size": (row["m"] * row["n"] * row["k"]) ** (1 / 3), "of": f"{row['type']} {row['by']}"} for row in rows
     ]
     for name, (xs, ys) in results.lines(points, of="of", x="size", y=y).items():
-        axes.plot(xs, ys, "o-", label=name)
+        axes.plot(*zip(*sorted(zip(xs, ys, strict=True)), strict=True), "o-", label=name)
     if axes.lines:
         axes.legend(fontsize=7, ncols=2)
 
@@ -170,21 +173,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job and return its exit code."""
     options = parse(arguments)
     tuning.use(options.tuning)
-    rows = []
-    for kind in options.types:
-        for size in tuned_first(options):
-            for by in options.by:
-                rows.append(one(kind, size, by, options))
-                print(results.table(rows[-1:], COLUMNS).splitlines()[1], file=sys.stderr, flush=True)
-    compare(rows)
-    content = {"machine": gpu.machine(), "measured": not options.reference, "seed": options.seed, "rows": rows}
-    print(results.table(rows, COLUMNS))
+    about = {"machine": gpu.machine(), "measured": not options.reference, "seed": options.seed}
+    record = results.Record(folder=options.out, name="gemm", about=about)
+    rows = record.rows
+    record.write(finished=False)
+    for size, kind, by in product(tuned_first(options), options.types, options.by):
+        rows.append(one(kind, size, by, options))
+        compare(rows)
+        record.write(finished=False)
+        print(results.table(rows[-1:], COLUMNS).splitlines()[1], file=sys.stderr, flush=True)
+    print(results.table(sorted(rows, key=lambda row: options.types.index(row["type"])), COLUMNS))
     if options.reference:
         print(results.NOTHING_MEASURED)
-    print(f"see {results.write(options.out, 'gemm', content)} and", end=" ")
+    print(f"see {record.write(finished=True)} and", end=" ")
     print(results.plot(options.out / "gemm.png", lambda figure: draw(figure, rows)))
     if options.found:
-        print(f"tuned: {results.write(options.out, 'gemm-tuning', options.found)}")
+        print(f"tuned: {options.out / 'gemm-tuning.json'}")
     if any(row["verdict"] == "WRONG" for row in rows):
         return 1
     return 0 if any(row["verdict"] == "right" for row in rows) else 3

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .emulation import Measured, Scheme, measure, multiply, steps
+from .emulation import Measured, Scheme, lack_of_memory, measure, multiply, steps
 from .fitness_torch import loss, sizes
 
+NOT_FINITE = "there are NaN or infinite entries"
 SPEEDS = Path(__file__).with_name("speeds.json")
 ACCURACY = 1e-15
 
@@ -34,7 +36,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """What a method was measured to do on this kind of GPU."""
+    """What a method was measured to do on this kind of GPU, with all that `matmul` does beside the product."""
 
     scheme: Scheme | None
     by: str
@@ -61,34 +63,51 @@ def fastest_first(speeds: list[Speed], size: float) -> list[Speed]:
     return sorted(nearest.values(), key=lambda one: -one.tflops)
 
 
-def choose(pair: Measured, accuracy: float, speeds: list[Speed], gpu: str) -> Choice:
-    """Return the fastest method whose loss on these finite matrices is at most `accuracy`."""
+def choose(a: Tensor, b: Tensor, accuracy: float, speeds: list[Speed], gpu: str) -> tuple[Choice, Measured | None]:
+    """Return the fastest method whose loss on these matrices is at most `accuracy`, and the measured matrices.
+
+    They are looked at only if something that was measured to be faster than native, that look included, can run here.
+    """
     if not speeds:
-        return Choice(scheme=None, by="torch", why=f"no speed was measured on {gpu}")
-    (rows, k), columns = pair.a.shape, pair.b.shape[0]
-    known = None
-    for speed in fastest_first(speeds, (rows * k * columns) ** (1 / 3)):
+        return native(f"no speed was measured on {gpu}"), None
+    pair, known = None, None
+    for speed in fastest_first(speeds, (a.shape[0] * a.shape[1] * b.shape[1]) ** (1 / 3)):
         why = f"{speed.tflops:.1f} TFLOPS measured at n = {speed.size} on {gpu}"
         if speed.scheme is None:
-            return Choice(scheme=None, by="torch", why=why)
+            return native(why), None
+        if not installed(speed.by) or lack_of_memory(speed.scheme, a, b):
+            continue
+        pair = pair or measure(a, b, steps(speed.by))
+        if not pair.finite:
+            return native(NOT_FINITE), None
         known = known or sizes(pair)
         if loss(known, speed.scheme) <= accuracy:
-            return Choice(scheme=speed.scheme, by=speed.by, why=why)
-    return Choice(scheme=None, by="torch", why=f"no faster method loses at most {accuracy} on these matrices")
+            return Choice(scheme=speed.scheme, by=speed.by, why=why), pair
+    return native(f"no faster method runs here and loses at most {accuracy} on these matrices"), None
 
 
-def planned(a: Tensor, b: Tensor, accuracy: float | None, scheme: Scheme | None, by: str) -> tuple[Choice, Measured]:
-    """Return how to multiply, `scheme` None meaning any, and the measured matrices."""
-    gpu = torch.cuda.get_device_name(a.device) if a.device.type == "cuda" else "the CPU"
+def native(why: str) -> Choice:
+    """Return the choice of FP64 itself."""
+    return Choice(scheme=None, by="torch", why=why)
+
+
+@cache
+def installed(by: str) -> bool:
+    """Return whether what a language needs is there."""
+    try:
+        steps(by)
+    except ImportError:
+        return False
+    return True
+
+
+def planned(a: Tensor, b: Tensor, accuracy: float | None, scheme: Scheme, by: str) -> tuple[Choice, Measured | None]:
+    """Return whether a scheme is to be used that was asked for, and the measured matrices."""
     pair = measure(a, b, steps(by))
     if not pair.finite:
-        return Choice(scheme=None, by="torch", why="there are NaN or infinite entries"), pair
-    if scheme is None:
-        speeds = speeds_of(gpu)
-        return choose(pair, ACCURACY if accuracy is None else accuracy, speeds, gpu), pair
+        return native(NOT_FINITE), None
     if accuracy is not None and (lost := loss(sizes(pair), scheme)) > accuracy:
-        why = f"{scheme.name} may lose {lost:.1e} on these matrices, more than {accuracy:.1e}"
-        return Choice(scheme=None, by="torch", why=why), pair
+        return native(f"{scheme.name} may lose {lost:.1e} on these matrices, more than {accuracy:.1e}"), None
     return Choice(scheme=scheme, by=by, why="it was asked for"), pair
 
 
@@ -103,8 +122,8 @@ def checked(a: Tensor, b: Tensor) -> None:
 
 
 def scheme_of(method: str, moduli: int, depth: int, bits: int) -> Scheme | None:
-    """Return the scheme that the arguments of `matmul` name; None for auto. Raises ValueError."""
-    if method == "auto":
+    """Return the scheme that the arguments of `matmul` name; None for auto and native. Raises ValueError."""
+    if method in ("auto", "native"):
         return None
     return Scheme(method=method, moduli=moduli, depth=depth, bits=bits)
 
@@ -122,15 +141,17 @@ def explain(
 ) -> tuple[Tensor, Choice]:
     """Return what `matmul` returns, and how and why it was computed so."""
     checked(a, b)
-    if method == "native":
-        return a @ b, Choice(scheme=None, by="torch", why="it was asked for")
     scheme = scheme_of(method, moduli, depth, bits)
-    if 0 in (*a.shape, *b.shape):
-        return a @ b, Choice(scheme=None, by="torch", why="there is nothing to multiply")
-    if method == "auto" and a.device.type != "cuda":
-        return a @ b, Choice(scheme=None, by="torch", why="no speed was measured on the CPU")
-    choice, pair = planned(a.detach(), b.detach(), accuracy, scheme, by)
-    if choice.scheme is None:
+    left, right = a.detach(), b.detach()
+    if method == "native" or 0 in (*a.shape, *b.shape):
+        choice, pair = native("it was asked for" if method == "native" else "there is nothing to multiply"), None
+    elif scheme is not None:
+        choice, pair = planned(left, right, accuracy, scheme, by)
+    else:
+        gpu = torch.cuda.get_device_name(a.device) if a.device.type == "cuda" else "the CPU"
+        speeds = speeds_of(gpu) if a.device.type == "cuda" else []
+        choice, pair = choose(left, right, ACCURACY if accuracy is None else accuracy, speeds, gpu)
+    if choice.scheme is None or pair is None:
         return a @ b, choice
     if not (a.requires_grad or b.requires_grad):
         return multiply(pair, choice.scheme, steps(choice.by)), choice

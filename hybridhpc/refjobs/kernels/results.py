@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-NOTHING_MEASURED = "Reference mode: results were checked, no speed was measured."
+NOTHING_MEASURED = "Results were checked, no speed was measured."
 
 
 def cell(value: object) -> str:
@@ -32,11 +34,33 @@ def table(rows: list[Row], columns: list[str], *, markdown: bool = False) -> str
 
 
 def write(folder: Path, name: str, content: dict[str, Any]) -> Path:
-    """Write the JSON file of a job."""
+    """Write a JSON file that is there complete or, if the job is killed right now, as it was before."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished.replace(path)
     return path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The rows of a job and its JSON file, up to date after every row: a job that is killed leaves what it had."""
+
+    folder: Path
+    name: str
+    about: Row  # what the file says beside the rows
+    rows: list[Row] = field(default_factory=list)
+
+    def write(self, *, finished: bool) -> Path:
+        """Write the file; `finished` tells a whole one from what a killed job left."""
+        return write(self.folder, self.name, self.about | {"finished": finished, "rows": self.rows})
+
+
+def failed(failure: Exception) -> Row:
+    """Return what a row says of a failure: its first line in the table, all of it in the file."""
+    text = f"{type(failure).__name__}: {failure}"
+    return {"verdict": f"failed: {text}".splitlines()[0][:200], "failure": text[:4000]}
 
 
 def plot(path: Path, draw: Callable[[Any], None]) -> str:

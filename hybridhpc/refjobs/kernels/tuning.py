@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ HINTS = {
     "cutile": {"num_worker_warps": (4, 8), "num_ctas": (1, 2, 4)},
     "triton": {"num_warps": (4, 8), "num_stages": (2, 3, 4)},
 }
+GROUPS = (4, 8, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ def to_json(one: Config) -> dict[str, Any]:
 
 
 def neighbours(by: str, one: Config) -> list[Config]:
-    """Return what `--tune` tries: a configuration, and others with one hint or size of the tile changed, by group."""
+    """Return what `--tune` tries first: a configuration, and others with one size of the tile or one hint changed."""
     tiles = {one.tile}
     for place, size in enumerate(one.tile):
         for other in (size // 2, size * 2):
@@ -92,20 +93,31 @@ def neighbours(by: str, one: Config) -> list[Config]:
     hints = [one.hints]
     for name, values in HINTS[by].items():
         hints += [one.hints | {name: value} for value in values if one.hints.get(name) != value]
-    groups = sorted({one.group, 4, 8, 16})
-    return [Config(tile=tile, hints=hint, group=group) for tile in sorted(tiles) for hint in hints for group in groups]
+    first = [one.tile, *sorted(tiles - {one.tile})]
+    return [replace(one, tile=tile, hints=hint) for tile in first for hint in hints]
 
 
 def best(by: str, known: Config, run: Callable[[Config], float]) -> Config:
-    """Return the fastest of a configuration and its neighbours; `run` returns milliseconds, or raises what it likes."""
-    found, least = known, float("inf")
-    for how in neighbours(by, known):
+    """Return the fastest of a configuration and its neighbours; `run` returns milliseconds, or raises what it likes.
+
+    Of the fastest, other groups are tried: what is good for the L2 hardly depends on the rest.
+    """
+    found, least = fastest(neighbours(by, known), run)
+    groups = [replace(found, group=group) for group in GROUPS if group != found.group]
+    other, took = fastest(groups, run)
+    return other if took < least else found
+
+
+def fastest(tried: list[Config], run: Callable[[Config], float]) -> tuple[Config, float]:
+    """Return the fastest configuration and its milliseconds; the first, and infinity, if none runs."""
+    found, least = tried[0], float("inf")
+    for how in tried:
         try:
             took = run(how)
         except Exception as failure:  # too much shared memory, say
             print(f"  {how.text}: {type(failure).__name__}", file=sys.stderr, flush=True)
             continue
+        print(f"  {how.text}: {took:.3f} ms", file=sys.stderr, flush=True)
         if took < least:
             found, least = how, took
-            print(f"  {how.text}: {took:.3f} ms", file=sys.stderr, flush=True)
-    return found
+    return found, least
