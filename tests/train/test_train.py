@@ -24,6 +24,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is missing: pip install 'hyb
 pytest.importorskip("matplotlib", reason="matplotlib is missing: pip install 'hybridhpc[train]'")
 
 from hybridhpc.refjobs import train  # noqa: E402
+from hybridhpc.refjobs.training import checkpoints, learning, ranks  # noqa: E402
+from hybridhpc.refjobs.training.options import Options, parse_options  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -82,11 +84,11 @@ def until(condition: Callable[[], bool], run: Run, seconds: float = 60) -> None:
 
 
 def steps_kept(folder: Path) -> list[int]:
-    return [int(path.name.split("-")[1]) for path in train.checkpoints(folder / "ckpt")]
+    return [int(path.name.split("-")[1]) for path in checkpoints.checkpoints(folder / "ckpt")]
 
 
 def newest(folder: Path) -> dict[str, Any]:
-    return train.read_checkpoint(train.checkpoints(folder / "ckpt")[0])
+    return checkpoints.read_checkpoint(checkpoints.checkpoints(folder / "ckpt")[0])
 
 
 def same(left: object, right: object) -> bool:
@@ -205,9 +207,9 @@ def alive(pid: int) -> bool:
 @pytest.fixture
 def main_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
     """Run the job in this process, as a rank without siblings, and put everything it changes back."""
-    before = {number: signal.getsignal(number) for number in train.STOP_SIGNALS}
+    before = {number: signal.getsignal(number) for number in ranks.STOP_SIGNALS}
     threads = torch.get_num_threads()
-    for name, value in train.ALONE.items():
+    for name, value in ranks.ALONE.items():
         monkeypatch.setenv(name, value)
 
     def main_in(folder: Path, *args: str) -> int:
@@ -281,10 +283,10 @@ def empty(path: Path) -> None:
 def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_taken(
     damage: Callable[[Path], None], kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    last = train.checkpoints(kept)[0]
+    last = checkpoints.checkpoints(kept)[0]
     damage(last)
 
-    found = train.newest_checkpoint(kept)
+    found = checkpoints.newest_checkpoint(kept)
 
     assert found is not None and len(found["losses"]) == 160
     assert f"{last} is damaged" in capsys.readouterr().out
@@ -292,28 +294,28 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_taken(
 
 
 def test_without_any_readable_checkpoint_the_run_starts_anew(kept: Path) -> None:
-    for path in train.checkpoints(kept):
+    for path in checkpoints.checkpoints(kept):
         truncate(path)
-    assert train.newest_checkpoint(kept) is None
+    assert checkpoints.newest_checkpoint(kept) is None
 
 
 def test_a_checkpoint_cannot_bring_code_along(tmp_path: Path) -> None:
     content = pickle.dumps(print, protocol=2)
     path = tmp_path / f"step-000000001-{zlib.crc32(content):08x}.pt"
     path.write_bytes(content)
-    assert train.newest_checkpoint(tmp_path) is None
+    assert checkpoints.newest_checkpoint(tmp_path) is None
 
 
-def options(**changed: object) -> train.Options:
+def options(**changed: object) -> Options:
     values = {"out": Path(), "checkpoint_dir": Path(), "epochs": 1, "batch_size": 32, "lr": 1e-3, "seed": 0}
     values |= {"target_accuracy": 0.9, "checkpoint_every": 20, "step_delay": 0.0}
-    return train.Options(**values | changed)
+    return Options(**values | changed)
 
 
 def seen(step: int, world: int, **changed: object) -> list[int]:
     numbers = torch.arange(1437)
-    places = [train.Place(rank=rank, world=world, device=torch.device("cpu"), backend="gloo") for rank in range(world)]
-    parts = [train.batch((numbers, numbers), step, options(**changed), place)[1].tolist() for place in places]
+    places = [ranks.Place(rank=rank, world=world, device=torch.device("cpu"), backend="gloo") for rank in range(world)]
+    parts = [learning.batch((numbers, numbers), step, options(**changed), place)[1].tolist() for place in places]
     return sorted(number for part in parts for number in part)
 
 
@@ -340,6 +342,6 @@ def test_a_senseless_option_is_a_usage_error(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", *wrong])
     with pytest.raises(SystemExit) as ended:
-        train.parse_options()
+        parse_options()
     assert ended.value.code == 2
     assert wrong[0] in capsys.readouterr().err.splitlines()[-1]
