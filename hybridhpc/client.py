@@ -264,8 +264,8 @@ class Client:
         """Return at most `limit` bytes of what an output holds from `offset` (bytes) on; None if there is none yet."""
         return self.reach(record)[2].read(path, offset=offset, limit=limit)
 
-    def fetch(self, record: Record, destination: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-        """Bring a job's outputs here; return where they lie now, and in words what could not be brought.
+    def fetch(self, record: Record, destination: Path) -> tuple[tuple[Path, ...], tuple[tuple[str, str], ...]]:
+        """Bring a job's outputs here; return where they lie now, and what could not be: of which point, and why.
 
         Of a sweep each point has a directory of its own, named by its index. What a point that did not run again left
         lies with an earlier attempt.
@@ -278,7 +278,7 @@ class Client:
             for output in record.plan.outputs:
                 target = destination / point / output.rstrip("/")
                 if fault := _bring(there, output, target):
-                    faults.append(f"{point}: {output}: {fault}" if point else f"{output}: {fault}")
+                    faults.append((point, f"{output}: {fault}"))
                 else:
                     brought.append(target)
         return tuple(brought), tuple(faults)

@@ -63,7 +63,11 @@ def split_task(word: str) -> tuple[str, int | None]:
 
 def chosen_one(client: Client, job: str) -> Record:
     """Return the job that is named. Raises NotFound, and UsageError for a sweep of many jobs."""
-    found = chosen(client, [job])
+    return the_one(job, chosen(client, [job]))
+
+
+def the_one(job: str, found: Sequence[Record]) -> Record:
+    """Return the job, of those that a word means. Raises UsageError if they are the many of a sweep."""
     if len(found) > 1:
         refs = ", ".join(record.ref or record.token for record in found[:3])
         raise UsageError(f"{job} is a sweep of {len(found):,} jobs: {refs} ...", hint="name one of them")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from hybridhpc.cli._output import NO_REASON, called, end_words, state_word, tell
+from hybridhpc.cli._output import called, end_words, live_reason, state_word, tell
 from hybridhpc.cli._pace import QUICK, Pace
 from hybridhpc.cli._streams import check_printed
 from hybridhpc.cli._terminal import OutputOfJobs, clean
@@ -128,8 +128,8 @@ def judge(record: Record, more: str = "") -> None:
 
 
 def _line(record: Record) -> str:
-    reason = f" ({clean(record.reason)})" if record.reason not in ("", NO_REASON) else ""
-    return f"{called(record)} {clean(record.name)}: {state_word(record)}{reason}"
+    reason = live_reason(record.reason)
+    return f"{called(record)} {clean(record.name)}: {state_word(record)}" + (f" ({clean(reason)})" if reason else "")
 
 
 def pass_on(client: Client, record: Record, passed: dict[str, int], task: int | None) -> None:

@@ -112,7 +112,12 @@ def end_words(record: Record) -> tuple[str, ...]:
 def _reason(record: Record) -> str:
     if record.state.final and record.state is not JobState.COMPLETED:
         return ", ".join(end_words(record))
-    return "" if record.reason == NO_REASON else record.reason
+    return live_reason(record.reason)
+
+
+def live_reason(reason: str) -> str:
+    """Return why a job waits, without the word for no reason; of an array how many of its tasks are in which state."""
+    return reason.removeprefix(NO_REASON).strip(" ()") if reason.partition(" ")[0] == NO_REASON else reason
 
 
 def called(record: Record) -> str:

@@ -40,7 +40,7 @@ def command(jobs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])
         return
-    over = frozenset(record.token for record in whole if record.state.final)
+    over = frozenset(record.token for record in (*whole, *(record for record, _ in parts)) if record.state.final)
     if len(after) > MOST_SHOWN:
         _sum_up(after, over | _ended_otherwise(after), "would be cancelled" if dry_run else "are being cancelled")
         return

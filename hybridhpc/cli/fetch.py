@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ from hybridhpc.errors import NotFound, UsageError
 from hybridhpc.ledger.base import Record
 from hybridhpc.work_dirs import work_dir, work_dirs
 
+LINE = "\n  "
 MOST_SHOWN = 20
 """Files and faults that are named one by one."""
 
@@ -39,14 +40,49 @@ def command(job: str, destination: Path | None, force: bool, dry_run: bool, as_j
     bring = _say_what if dry_run else _bring
     answers = [bring(client, record, target) for record, target in zip(records, targets, strict=True)]
     if as_json:
-        show_json(answers[0] if len(answers) == 1 else answers)
+        shown = [{**each, "missing": _spelled(each)} if "missing" in each else each for each in answers]
+        show_json(shown[0] if len(shown) == 1 else shown)
     else:
         for line in chain.from_iterable(map(_lines, answers)):
             say(line)
-    lost = [f"{answer['ref']}: {fault}" for answer in answers for fault in answer.get("missing", ())]
+    if not dry_run:
+        _check_all_there(job, records, answers)
+
+
+def _check_all_there(job: str, records: Sequence[Record], answers: Sequence[Mapping[str, Any]]) -> None:
+    """Raise NotFound if something was not there to be brought."""
+    where = f"its files lie in {work_dir(records[0])}"
+    if not any(record.plan.outputs for record in records):
+        hint = f"`hpc logs` prints what it wrote; {where}"
+        raise NotFound(f"{job} names no `outputs:` that could be brought", hint=hint)
+    lost = [f"{record.ref}: {why}" for record, each in zip(records, answers, strict=True) for why in _together(each)]
     if lost:
-        lines = _some(lost, "\n  ")
-        raise NotFound(f"{job} has not left everything:\n  {lines}", hint=f"its files lie in {work_dir(records[0])}")
+        going = "" if all(record.state.final for record in records) else "it has not ended; "
+        raise NotFound(f"{job} has not left everything:\n  {_some(lost, LINE)}", hint=going + where)
+
+
+def _spelled(answer: Mapping[str, Any]) -> list[str]:
+    return [f"{point}: {why}" if point else why for point, why in answer["missing"]]
+
+
+def _together(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is missing of a job, of all points that miss the same at once."""
+    found: dict[str, list[int]] = {}
+    for point, why in answer.get("missing", ()):
+        found.setdefault(why, []).extend([int(point)] if point else [])
+    for why, points in found.items():
+        yield f"point{'s' * (len(points) > 1)} {_ranges(points)}: {why}" if points else why
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Spell numbers in ascending order: 0-3,7."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in found)
 
 
 def _check_free(records: Sequence[Record], targets: Sequence[Path]) -> None:
@@ -98,6 +134,4 @@ def _say_what(client: Client, record: Record, target: Path) -> dict[str, Any]:
 def _bring(client: Client, record: Record, target: Path) -> dict[str, Any]:
     """Bring a job's outputs; return which, and what there was not."""
     brought, missing = client.fetch(record, target)
-    if not brought and not missing:
-        missing = ("its spec names no `outputs:`",)
     return {"ref": record.ref, "files": [str(path) for path in brought], "missing": missing}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hybridhpc.cli._context import chosen, chosen_one, json_option, new_client, split_task
+from hybridhpc.cli._context import chosen, json_option, new_client, split_task, the_one
 from hybridhpc.cli._follow import follow, pass_on
 from hybridhpc.cli._output import called, say, show_json
 from hybridhpc.client import Client
@@ -29,10 +29,11 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
     client = new_client()
     job, own = split_task(job)
     task = own if task is None else task
-    if not (following or as_json) and len(records := chosen(client, [job])) > 1:
+    records = chosen(client, [job])
+    if not (following or as_json) and len(records) > 1:
         _print_all(client, records)
         return
-    record = chosen_one(client, job)
+    record = the_one(job, records)
     if following and not as_json:
         follow(client, record, task=task)
         return

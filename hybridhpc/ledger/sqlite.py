@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -213,9 +214,10 @@ class SqliteLedger(Attempts):
             found = self._records(sql, values)
             if found:
                 return found[0]
-        raise NotFound(
-            f"no job {word!r} in the ledger", hint="`hpc status` lists them; give a ref (site:jobid), a token or a name"
-        )
+        hint = "`hpc status` lists them; give a ref (site:jobid), a token or a name"
+        if re.fullmatch(r".*\w_\d+", word):
+            hint += f"; a task of an array is site:jobid_{word.rpartition('_')[2]}"
+        raise NotFound(f"no job {word!r} in the ledger", hint=hint)
 
     def find_all(self, word: str) -> tuple[Record, ...]:
         """See Ledger.find_all."""

@@ -12,7 +12,9 @@ from hybridhpc.ledger.base import Phase
 from hybridhpc.model import JobState
 
 
-@pytest.mark.parametrize(("reason", "shown"), [("None", ""), ("Resources", "Resources"), ("", "")])
+@pytest.mark.parametrize(
+    ("reason", "shown"), [("None", ""), ("Resources", "Resources"), ("", ""), ("None (4 PENDING)", "4 PENDING")]
+)
 def test_a_reason_that_is_none_is_not_shown(reason, shown):
     record = SimpleNamespace(
         phase=Phase.SUBMITTED,

@@ -116,6 +116,19 @@ def test_each_point_runs_in_a_directory_of_its_own_and_leaves_its_outputs_there(
     assert (code / "deep" / "word").read_text() == "shipped"
 
 
+def test_points_that_left_nothing_are_named_together(person: Person) -> None:
+    run = "case $N in 1|2|4) ;; *) touch out ;; esac"
+    text = f"name: some\n{SMALL}outputs: [out]\nmatrix: {{N: 0-5}}\nrun: {run}\n"
+    person.hpc("submit", person.spec(text, "some.yaml"), "--quiet", "-f")
+    answer = person.try_hpc("fetch", "some", "--to", "got")
+    assert answer.returncode == 9
+    assert "here:1: points 1-2,4: out: there is none\n" in answer.stderr
+    assert "not ended" not in answer.stderr
+    assert json.loads(person.try_hpc("fetch", "some", "--to", "got", "--force", "--json").stdout)["missing"] == [
+        f"{point}: out: there is none" for point in (1, 2, 4)
+    ]
+
+
 def test_jobs_that_were_never_submitted_have_a_name_and_a_word(person: Person) -> None:
     """A ledger whose every job was refused: as a full disk leaves it behind."""
     for number in range(22):

@@ -411,6 +411,15 @@ def test_in_a_deleted_directory_jobs_are_looked_after_and_none_is_submitted(pers
     assert (refused.returncode, "no longer exists" in refused.stderr) == (9, True)
 
 
+def test_what_names_no_outputs_is_told_so_and_of_two_of_a_name_it_is_said_once(person: Person) -> None:
+    for _ in range(2):
+        ref = submit(person, QUICK)
+        person.hpc("wait", ref)
+    fetched = person.try_hpc("fetch", ref)
+    assert (fetched.returncode, fetched.stderr.count("names no `outputs:`")) == (9, 1)
+    assert person.try_hpc("logs", "quick").stderr.count("2 are called quick") == 1
+
+
 def test_an_output_that_leads_out_of_the_job_is_not_followed_and_the_others_come(person: Person) -> None:
     ref = submit(person, "outputs: [link, missing, file]\nrun: ln -s ../.. link; echo x > file\n")
     person.hpc("wait", ref)
