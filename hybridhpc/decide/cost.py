@@ -105,6 +105,15 @@ def over_budget(spec: JobSpec, fit: Fit, quoted: Quote, task: Quantiles, boot: f
     return Refusal(reason=reason, ways=(shorter if enough >= max(60.0, task.p90) else way,))
 
 
+def is_surely_too_dear(spec: JobSpec, fit: Fit) -> bool:
+    """Whether a job breaks its ceiling there, however soon its nodes boot."""
+    ceiling = spec.goal.max_cost if spec.goal else None
+    if ceiling is None:
+        return False
+    highest, (tasks, _) = _hourly(price_of(fit), fit)[1], _tasks(spec)
+    return highest > 0 and highest * tasks * float(fit.walltime or math.inf) / HOUR > ceiling
+
+
 def _with_ceiling(spec: JobSpec, usd: float) -> JobSpec:
     return replace(spec, goal=replace(spec.goal, max_cost=Usd(usd))) if spec.goal else spec
 

@@ -204,7 +204,10 @@ def _gpu_share(case: Case) -> str:
 
 
 def _other_kinds(case: Case) -> tuple[Change, ...]:
-    """Return the scheduler's word that seems to mean the kind asked for, else the kinds of which a node has enough."""
+    """Return the scheduler's word that seems to mean the kind asked for, else the kinds of which a node has enough.
+
+    What the job allows already is a candidate of its own.
+    """
     gpus, site = case.candidate.gpus, case.candidate.site
     if gpus is None or gpus.kind is None:
         return ()
@@ -214,7 +217,8 @@ def _other_kinds(case: Case) -> tuple[Change, ...]:
     if alike:
         mapped = replace(site, gres=((kind, alike), *site.gres))
         return (in_site_file(case.spec, "gres", f"gres: {{{kind}: {alike}}}", mapped, ""),)
-    enough = sorted({node.gpu_kind or "" for node in holding if node.gpus >= gpus.count})
+    allowed = {site.native_gpu(each.kind).lower() for each in case.spec.resources.gpus if each.kind}
+    enough = sorted({node.gpu_kind or "" for node in holding if node.gpus >= gpus.count} - allowed)
     return ways(*(to_gpus(case.spec, Gpus(kind=own, count=gpus.count), fewer=False) for own in enough))
 
 

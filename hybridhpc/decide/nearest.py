@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from hybridhpc.decide.candidate import Candidate, Effort
+from hybridhpc.decide.cost import is_surely_too_dear
 from hybridhpc.decide.fit import Fit, judge
 from hybridhpc.decide.refusal import OF_PLACES, Change
 from hybridhpc.model import JobSpec
@@ -57,7 +58,9 @@ def nearest(spec: JobSpec, fit: Fit, snapshot: Snapshot) -> Near | None:
     for _ in range(MOST_CHANGES):
         further = [step for each in tried[:MOST_TRIED] for step in _steps(each, snapshot)]
         alone = [step for step in further if len(step.made) == 1 or step.kinds < OF_PLACES]
-        admitted = [step.near for step in alone if not step.fit.refusals]
+        admitted = [
+            step.near for step in alone if not step.fit.refusals and not is_surely_too_dear(step.spec, step.fit)
+        ]
         if admitted:
             return min(admitted, key=lambda near: near.effort)
         tried = [step for step in further if step.fit.refusals and step.kinds < OF_PLACES]

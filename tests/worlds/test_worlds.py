@@ -210,6 +210,17 @@ def test_broken_silent_and_unknown_sites_cost_one_line_each():
     )
 
 
+def test_nothing_is_proposed_that_the_budget_or_what_is_allowed_already_refuses():
+    world = idle_cloud(cost=price(per_gpu=2.0))
+    both = answer(spec(gpus=("H200:8", "H100:8"), time=2 * HOUR, max_cost=20), world)
+    admit = {str(each.candidate.gpus): each.would_admit for each in both.choices}
+    assert admit == {"H200:8": None, "H100:8": "max_cost: 32.00 USD"}
+    (alone,) = answer(spec(gpus=("H200:8",), time=2 * HOUR, max_cost=20), world).choices
+    assert alone.would_admit is None
+    (rich,) = answer(spec(gpus=("H200:8",), time=2 * HOUR, max_cost=40), world).choices
+    assert rich.would_admit == "gpus: h100:8"
+
+
 def test_the_embedded_site_costs_nothing_and_says_what_would_admit_a_script_with_an_account():
     here = site("here", cost=price(source="no price given"), scheduler="here"), snapshot("here", nodes(1))
     assert answer(spec(), here).winner.quote.source == "this machine"
