@@ -10,19 +10,20 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import click
 
 from hybridhpc.agent import Agent, Memory
 from hybridhpc.cli._context import new_client
-from hybridhpc.cli._output import say, tell
+from hybridhpc.cli._output import called, say, tell
 from hybridhpc.cli._terminal import clean
 from hybridhpc.cli.events import event_json, utc
 from hybridhpc.client import Client
 from hybridhpc.clock import pause
 from hybridhpc.config import settings
 from hybridhpc.errors import HpcError, LedgerError
-from hybridhpc.ledger.base import Event
+from hybridhpc.ledger.base import Event, Ledger
 from hybridhpc.model import Move
 from hybridhpc.spec.flags import parse_move
 
@@ -44,9 +45,9 @@ def command(once: bool, as_json: bool) -> None:
     Example: hpc agent
     """
     memory = Memory(owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
-    report = _as_json if as_json else _as_line
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     client = new_client()
+    report = _as_json if as_json else partial(_as_line, client.ledger)
     try:
         while True:
             led = _pass(client, memory, report, once=once)
@@ -82,5 +83,6 @@ def _as_json(event: Event) -> None:
     say(json.dumps(event_json(event)))
 
 
-def _as_line(event: Event) -> None:
-    say(clean(f"{utc(event.at)}  {event.token[:8]} #{event.attempt}  {event.kind}: {event.text}"))
+def _as_line(ledger: Ledger, event: Event) -> None:
+    (job,) = ledger.current([event.token])
+    say(clean(f"{utc(event.at)}  {called(job)} {job.name} #{event.attempt}  {event.kind}: {event.text}"))

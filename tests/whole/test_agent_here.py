@@ -284,6 +284,13 @@ def test_an_agent_in_the_foreground_prints_what_it_does_and_ends_when_it_is_told
     assert [attempt["state"] for attempt in told["attempts"]] == ["COMPLETED"]
 
 
+def test_an_agent_names_jobs_as_the_other_verbs_do(keeper: Keeper) -> None:
+    person = keeper.person
+    (ref,) = person.hpc("submit", person.spec("name: short\nrun: 'true'\n"), "--quiet").split()
+    person.hpc("wait", ref)
+    assert f"  {ref} short #1  completed: " in person.hpc("agent", "--once")
+
+
 def test_a_setting_of_the_agent_that_is_none_is_refused(keeper: Keeper) -> None:
     keeper.person.env["HPC_MOVE"] = "sometimes"
     answer = keeper.person.try_hpc("agent", "--once")
