@@ -93,6 +93,7 @@ def _words(client: Client, record: Record) -> Iterator[str]:
             yield "`hpc cancel` has asked for its end"
     elif record.state.final:
         yield from _ended(client, record, now)
+        yield from _followed(client, record)
     else:
         yield record.reason or "nothing more is known"
 
@@ -161,6 +162,13 @@ def _ended(client: Client, record: Record, now: float) -> Iterator[str]:
     elif last:
         yield f"the last line of its output: {last}"
     yield f"its output: {log_path(record, None)}"
+
+
+def _followed(client: Client, record: Record) -> Iterator[str]:
+    """Say what an agent has said that it will do."""
+    said = [event for event in client.ledger.events(record.token) if event.attempt == record.attempt]
+    if said and said[-1].kind == "waits" and not record.settled:
+        yield f"an agent goes on with it: {said[-1].text}"
 
 
 def _beginning(client: Client, record: Record) -> Iterator[str]:

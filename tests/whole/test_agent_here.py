@@ -291,6 +291,15 @@ def test_an_agent_names_jobs_as_the_other_verbs_do(keeper: Keeper) -> None:
     assert f"  {ref} short #1  completed: " in person.hpc("agent", "--once")
 
 
+def test_why_tells_of_the_new_attempt_that_follows(keeper: Keeper) -> None:
+    person = keeper.person
+    (ref,) = person.hpc("submit", person.spec("name: again\nretries: {failed: 1}\nrun: exit 4\n"), "--quiet").split()
+    person.try_hpc("wait", ref)
+    assert "goes on with it" not in person.hpc("why", ref)
+    person.hpc("agent", "--once")
+    assert "an agent goes on with it: it failed by itself; new attempt 1 of 1" in person.hpc("why", ref)
+
+
 def test_a_setting_of_the_agent_that_is_none_is_refused(keeper: Keeper) -> None:
     keeper.person.env["HPC_MOVE"] = "sometimes"
     answer = keeper.person.try_hpc("agent", "--once")
