@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hybridhpc.cli._output import money, prose, table
-from hybridhpc.decide.candidate import Choice
+from hybridhpc.cli._unplaced import first_of
+from hybridhpc.decide.candidate import Choice, Ranking
 from hybridhpc.decide.explain import HEADER, rows
+from hybridhpc.decide.places import LEFT_OUT, NOT_NAMED
 from hybridhpc.decide.policy import finish
 from hybridhpc.model import JobSpec, Quantiles
 from hybridhpc.planning import Planned
@@ -12,9 +16,10 @@ from hybridhpc.planning import Planned
 
 def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: bool = False) -> str:
     """Return the plan as a person reads it, laid out for the screen it will be shown on."""
-    ranking = planned.ranking
+    ranking, unwanted = _wanted(planned.ranking)
     head, drawn = _heading(spec, planned, alike), table(HEADER, rows(ranking), to_stderr=to_stderr)
-    lines = [f"{site}: not considered: {why}" for site, why in ranking.silent]
+    lines = [f"not wanted by `where`: {first_of(unwanted)}"] if unwanted else []
+    lines += [f"{site}: not considered: {why}" for site, why in ranking.silent]
     if planned.plans:
         winner = ranking.choices[0]
         because = f", because {planned.because}" if planned.because else ""
@@ -22,6 +27,15 @@ def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: boo
         lines += [f"forecast: {winner.forecast.basis}"] if winner.forecast else []
         lines += [f"note: {note}" for note in planned.plans[0].notes]
     return "\n".join([prose(head, to_stderr=to_stderr), drawn, *(prose(line, to_stderr=to_stderr) for line in lines)])
+
+
+def _wanted(ranking: Ranking) -> tuple[Ranking, list[str]]:
+    """Return a ranking without the places that the person does not want, and their names; all, if none is found."""
+    unwanted = [each for each in ranking.choices if (each.refused or "").startswith((NOT_NAMED, LEFT_OUT))]
+    if ranking.winner is None or not unwanted:
+        return ranking, []
+    kept = tuple(each for each in ranking.choices if each not in unwanted)
+    return replace(ranking, choices=kept), list(dict.fromkeys(each.candidate.name for each in unwanted))
 
 
 def _heading(spec: JobSpec, planned: Planned, alike: int) -> str:

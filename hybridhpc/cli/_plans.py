@@ -9,7 +9,7 @@ from itertools import chain
 
 from hybridhpc.cli._output import money, prose, table
 from hybridhpc.cli._plan import show_plan
-from hybridhpc.cli._unplaced import files
+from hybridhpc.cli._unplaced import first_of
 from hybridhpc.decide.candidate import Choice
 from hybridhpc.decide.cost import dollars
 from hybridhpc.decide.explain import NOW, span
@@ -176,6 +176,6 @@ def _remarks(made: Sequence[Decision]) -> Iterator[str]:
         for remark in each.winner.remarks if each.winner else ():
             found.setdefault(re.sub(r"\d\S*", "", remark), (remark, []))[1].append(each.spec.file)
     for remark, names in list(found.values())[:MOST_REMARKS]:
-        yield f"{files(names)}: {remark}"
+        yield f"{first_of(names)}: {remark}"
     if len(found) > MOST_REMARKS:
         yield f"{len(found) - MOST_REMARKS:,} more remarks; `--json` has all of them"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from hybridhpc.cli._unplaced import files
+from hybridhpc.cli._unplaced import first_of
 from hybridhpc.decide.candidate import Choice
 from hybridhpc.errors import HpcError, SchedulerError, Undelivered, Unheard, Unreached
 from hybridhpc.planning import Planned, Wish
@@ -102,7 +102,7 @@ def tried_in_vain(
     found: dict[int, HpcError] = {}
     for places, numbers in groups.items():
         last = turned[numbers[0]].error
-        named = "" if alone else f"{files([turned[number].wish.spec.file for number in numbers])}: "
+        named = "" if alone else f"{first_of([turned[number].wish.spec.file for number in numbers])}: "
         head = f"{named}{len(places)} places were tried, and none of them takes it"
         message = "\n  ".join([head, *(f"{place}: {why}" for place, why in places)])
         hint = f"{last.hint or MEND}; or name another place with --where"
@@ -125,7 +125,7 @@ def nowhere(turned: Mapping[int, TurnedAway], planned: Mapping[int, Planned], *,
         try:
             planned[numbers[0]].chosen()
         except HpcError as none:
-            named = "" if alone else f"{files([turned[number].wish.spec.file for number in numbers])}: "
+            named = "" if alone else f"{first_of([turned[number].wish.spec.file for number in numbers])}: "
             hint = none.hint if isinstance(none, Unheard) else first.error.hint or MEND
             found |= dict.fromkeys(numbers, type(none)(f"{named}{none.message}", hint=hint))
     return found

@@ -8,7 +8,7 @@ from hybridhpc.errors import HpcError, NoCandidate
 from hybridhpc.planning import Planned, Wish
 
 MOST_NAMED = 5
-"""Files of which no more is said than that they fit nowhere for the same reasons."""
+"""Files or places that are named one by one."""
 MOST_REASONS = 10
 """Different reasons that are told in full."""
 
@@ -32,9 +32,9 @@ def check_placed(wishes: Sequence[Wish], planned: Sequence[Planned], *, shown: b
     first = next((error for error in errors if isinstance(error, NoCandidate)), errors[0])
     if len(wishes) == 1:
         raise first
-    parts = ["\n  ".join([f"{files(names)}: {error.message}", error.hint]) for error, names in found.values()]
+    parts = ["\n  ".join([f"{first_of(names)}: {error.message}", error.hint]) for error, names in found.values()]
     if more := list(found.values())[MOST_REASONS:]:
-        others = files([name for _, names in more for name in names])
+        others = first_of([name for _, names in more for name in names])
         parts[MOST_REASONS:] = [f"{others}: no place either, for other reasons: `hpc plan` of one file tells them"]
     raise type(first)("\n".join(parts), hint="nothing is submitted unless all of it finds a place")
 
@@ -48,7 +48,7 @@ def _check_one(planned: Planned) -> None:
         raise type(error)(f"{said}, for the reasons above", hint=error.hint) from None
 
 
-def files(names: Sequence[str]) -> str:
-    """Name files, of many the first ones."""
+def first_of(names: Sequence[str]) -> str:
+    """Name files or places, of many the first ones."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")

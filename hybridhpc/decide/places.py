@@ -12,6 +12,8 @@ from hybridhpc.sites.site import USUAL_SPEED, Site
 from hybridhpc.sites.snapshot import Node
 from hybridhpc.spec.places import CLOUD, ONPREM, Comparison, admitting, parse_comparison
 
+NOT_NAMED, LEFT_OUT = "not named in where", "left out by where"
+"""How the reasons begin why a place that the person does not want is refused."""
 _AT_HOME = ("onprem", "here")
 """Providers whose nodes are one's own."""
 
@@ -58,9 +60,9 @@ def _unplaced(spec: JobSpec, candidate: Candidate) -> Iterator[Refusal]:
     left_out = [entry for entry in spec.where if entry.startswith("!") and _matches(entry[1:], candidate)]
     wanted = admitting(spec.where)
     if left_out:
-        yield Refusal(reason=f"left out by where: {left_out[0]}", ways=(without_exclusion(spec, left_out),))
+        yield Refusal(reason=f"{LEFT_OUT}: {left_out[0]}", ways=(without_exclusion(spec, left_out),))
     elif wanted and not any(_matches(entry, candidate) for entry in wanted):
-        yield Refusal(reason=f"not named in where: {', '.join(spec.where)}", ways=(to_place(spec, place),))
+        yield Refusal(reason=f"{NOT_NAMED}: {', '.join(spec.where)}", ways=(to_place(spec, place),))
     elif candidate.site.only_listed and candidate.partition not in {each.name for each in candidate.site.partitions}:
         yield Refusal(reason=f"the site file of {candidate.site.name} does not list this partition (only_listed)")
 

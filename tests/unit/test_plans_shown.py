@@ -76,6 +76,15 @@ def test_jobs_that_fit_nowhere_are_counted_and_their_reasons_are_bounded():
     assert "and 25 more: no place either" in told.value.message
 
 
+def test_places_that_the_person_does_not_want_share_a_line():
+    one = wish("a")
+    text, _ = shown([replace(one, spec=replace(one.spec, where=("dear",)))])
+    assert [line.split()[0] for line in text.splitlines()[2:]] == ["dear/gpu", "not", "placement:", "forecast:"]
+    assert "\nnot wanted by `where`: cheap/gpu" in text
+    lost, _ = shown([replace(one, spec=replace(one.spec, where=("!dear", "!cheap")))])
+    assert lost.count("left out by where") == len(lost.splitlines()) - 2
+
+
 def test_one_decision_keeps_its_table_of_candidates():
     text, _ = shown([wish("a"), wish("a")])
     assert text.startswith("plan for a and 1 more job like it")
