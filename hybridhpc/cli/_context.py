@@ -61,6 +61,13 @@ def split_task(word: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match else (word, None)
 
 
+def check_task(record: Record, task: int | None) -> None:
+    """Raise UsageError for a task of a job that has none."""
+    spec = record.plan.spec
+    if task is not None and record.tasks == 1 and spec is not None and spec.array is None:
+        raise UsageError(f"{called(record)} is no array: it has no task {task}", hint=f"name it {called(record)}")
+
+
 def chosen_one(client: Client, job: str) -> Record:
     """Return the job that is named. Raises NotFound, and UsageError for a sweep of many jobs."""
     return the_one(job, chosen(client, [job]))

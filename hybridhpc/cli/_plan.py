@@ -17,7 +17,8 @@ from hybridhpc.planning import Planned
 def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: bool = False) -> str:
     """Return the plan as a person reads it, laid out for the screen it will be shown on."""
     ranking, unwanted = _wanted(planned.ranking)
-    head, drawn = _heading(spec, planned, alike), table(HEADER, rows(ranking), to_stderr=to_stderr)
+    head = _heading(spec, planned, alike)
+    drawn = [table(HEADER, rows(ranking), to_stderr=to_stderr)] if ranking.choices else []
     lines = [f"not wanted by `where`: {first_of(unwanted)}"] if unwanted else []
     lines += [f"{site}: not considered: {why}" for site, why in ranking.silent]
     if planned.plans:
@@ -26,7 +27,7 @@ def show_plan(spec: JobSpec, planned: Planned, alike: int = 1, *, to_stderr: boo
         lines += [f"placement: {winner.candidate.name}{because}"]
         lines += [f"forecast: {winner.forecast.basis}"] if winner.forecast else []
         lines += [f"note: {note}" for note in planned.plans[0].notes]
-    return "\n".join([prose(head, to_stderr=to_stderr), drawn, *(prose(line, to_stderr=to_stderr) for line in lines)])
+    return "\n".join([prose(head, to_stderr=to_stderr), *drawn, *(prose(line, to_stderr=to_stderr) for line in lines)])
 
 
 def _wanted(ranking: Ranking) -> tuple[Ranking, list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 
 import click
 
-from hybridhpc.cli._context import chosen, dry_run_option, json_option, new_client, split_task
+from hybridhpc.cli._context import check_task, chosen, dry_run_option, json_option, new_client, split_task
 from hybridhpc.cli._output import called, record_json, say, show_json, state_word
 from hybridhpc.cli._sweep import spelled
 from hybridhpc.client import Client
@@ -36,6 +36,8 @@ def command(jobs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     for record in {record.name: record for record in whole}.values():
         _only_one(client, record, jobs, whole)
     parts = [(chosen(client, [job])[0], task) for job, task in tasks.values() if task is not None]
+    for record, task in parts:
+        check_task(record, task)
     after = _look_at(client, whole, parts) if dry_run else _cancel(client, whole, parts)
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])

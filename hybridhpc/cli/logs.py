@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hybridhpc.cli._context import chosen, json_option, new_client, split_task, the_one
+from hybridhpc.cli._context import check_task, chosen, json_option, new_client, split_task, the_one
 from hybridhpc.cli._follow import follow, pass_on
 from hybridhpc.cli._output import called, say, show_json
 from hybridhpc.client import Client
@@ -34,6 +34,7 @@ def command(job: str, following: bool, task: int | None, as_json: bool) -> None:
         _print_all(client, records)
         return
     record = the_one(job, records)
+    check_task(record, task)
     if following and not as_json:
         follow(client, record, task=task)
         return

@@ -13,7 +13,7 @@ import click
 from hybridhpc import probe
 from hybridhpc.array_tasks import SHORT
 from hybridhpc.at_once import AtOnce
-from hybridhpc.cli._context import chosen_one, json_option, new_client, split_task
+from hybridhpc.cli._context import check_task, chosen_one, json_option, new_client, split_task
 from hybridhpc.cli._output import called, record_json, say, show_json, state_word, tell, waits_for_boot
 from hybridhpc.cli._sweep import all_known, indices, known_points
 from hybridhpc.cli._terminal import clean
@@ -49,6 +49,7 @@ def command(job: str, as_json: bool) -> None:
     client = new_client()
     job, task = split_task(job)
     (record,) = client.refresh([chosen_one(client, job)])
+    check_task(record, task)
     if task is not None:
         record = _task(client, record, task)
     lines = _words(client, record)

@@ -411,6 +411,17 @@ def test_in_a_deleted_directory_jobs_are_looked_after_and_none_is_submitted(pers
     assert (refused.returncode, "no longer exists" in refused.stderr) == (9, True)
 
 
+@pytest.mark.parametrize(
+    "words", [("logs", "{}_3"), ("logs", "{}", "--task", "3"), ("why", "{}_3"), ("cancel", "{}_3")]
+)
+def test_a_job_that_is_no_array_has_no_tasks(person: Person, words: tuple[str, ...]) -> None:
+    ref = submit(person, QUICK)
+    person.hpc("wait", ref)
+    refused = person.try_hpc(*(word.format(ref) for word in words))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"{ref} is no array" in refused.stderr
+
+
 def test_what_names_no_outputs_is_told_so_and_of_two_of_a_name_it_is_said_once(person: Person) -> None:
     for _ in range(2):
         ref = submit(person, QUICK)
