@@ -84,7 +84,7 @@ def _words(client: Client, record: Record) -> Iterator[str]:
     if record.phase is Phase.INTENT:
         yield "its submission was interrupted; repeat the command to finish it, or cancel it"
     elif record.phase is Phase.REFUSED:
-        yield f"{record.site} refused it: {record.reason}"
+        yield f"{record.site} refused it: {record.reason.removeprefix(f'{record.site}: ')}"
         yield from (f"in full: {event.text}" for event in client.ledger.events(record.token) if event.kind == "refused")
     elif record.state is JobState.PENDING:
         yield from _pending(client, record, now)
