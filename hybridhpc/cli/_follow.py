@@ -51,8 +51,9 @@ def follow(client: Client, record: Record, *, task: int | None = None) -> Record
     pace = Pace(client)
     while True:
         if (line := _line(record)) != said:
-            tell(line)
-            said = line
+            # A progress bar ends no line, and on a terminal ours would stand behind it.
+            tell(f"\n{line}" if _for_a_terminal.in_a_line and sys.stderr.isatty() else line)
+            said, _for_a_terminal.in_a_line = line, False
         pass_on(client, record, passed, task)
         if record.state.final:
             if client.over([record])[0]:

@@ -36,6 +36,8 @@ class OutputOfJobs:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._rest = ""
+        self.in_a_line = False
+        """What was shown last did not end its line."""
 
     def shown(self, content: bytes) -> str:
         """Return the next part. A sequence or a character that is cut waits for its other half."""
@@ -43,6 +45,7 @@ class OutputOfJobs:
         unfinished = _UNFINISHED.search(text)
         self._rest = unfinished[0] if unfinished else ""
         passed = _STEERING.sub(_harmless, text[: len(text) - len(self._rest)])
+        self.in_a_line = not passed.endswith("\n") if passed else self.in_a_line
         # What is not the job's is never shown in colours of the job, among which is an invisible one.
         return passed + _PLAIN_AGAIN if "\x1b[" in passed else passed
 

@@ -58,6 +58,13 @@ def test_a_name_steers_no_terminal_and_imitates_no_column(person: Person) -> Non
     assert "a\\x1b[2J\\u202eb COMPLETED $0.00" in shown[0]
 
 
+def test_what_is_said_of_a_job_does_not_stand_behind_a_line_that_it_left_open(person: Person) -> None:
+    spec = person.spec("name: bar\nresources: {cpus: 1, memory: 20MiB}\ntime: 1m\nrun: printf 'step 9 of 9'\n")
+    assert "step 9 of 9\r\nhere:1 bar: COMPLETED" in on_a_terminal(person, "submit", spec, "-f")
+    piped = person.try_hpc("submit", spec, "-f", "--again")
+    assert piped.stdout.endswith("step 9 of 9") and "\n\n" not in piped.stderr
+
+
 def test_a_pipe_gets_every_byte_and_a_terminal_only_colours(person: Person) -> None:
     (person.home / "job.sbatch").write_text(SCRIPT)
     ref = person.hpc("submit", "job.sbatch", "--where", "here", "-f").split()[0]
