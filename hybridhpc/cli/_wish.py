@@ -98,6 +98,8 @@ def _read_script(client: Client, words: Sequence[str], faults: Faults) -> list[J
     position = script_position(words, plugins)
     if position is None:
         raise UsageError("no file is named", hint="hpc submit train.yaml --where auto")
+    if words[position] == "-":
+        raise UsageError("standard input is not read: a job is known by its file", hint="write it to job.sh, name that")
     path = Path(client.cwd, words[position])
     content = read_file(path)
     # Options of ours go behind the person's own, where none would count behind a `--`.

@@ -14,7 +14,7 @@ from hybridhpc import probe
 from hybridhpc.array_tasks import SHORT
 from hybridhpc.at_once import AtOnce
 from hybridhpc.cli._context import check_task, chosen_one, json_option, new_client, split_task
-from hybridhpc.cli._output import called, record_json, say, show_json, state_word, tell, waits_for_boot
+from hybridhpc.cli._output import called, live_reason, record_json, say, show_json, state_word, tell, waits_for_boot
 from hybridhpc.cli._sweep import all_known, indices, known_points
 from hybridhpc.cli._terminal import clean
 from hybridhpc.client import Client
@@ -90,6 +90,8 @@ def _words(client: Client, record: Record) -> Iterator[str]:
         yield from _pending(client, record, now)
     elif record.state is JobState.RUNNING:
         yield _running(record, now)
+        if record.tasks > 1 and record.reason:
+            yield f"tasks: {live_reason(record.reason)}"
         if record.unwanted:
             yield "`hpc cancel` has asked for its end"
     elif record.state.final:

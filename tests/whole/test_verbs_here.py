@@ -205,6 +205,13 @@ def test_why_tells_of_an_array_which_tasks_failed_and_of_one_task_alone(person: 
     assert "hpc why" in person.try_hpc("status", f"{ref}_3").stderr
 
 
+def test_why_tells_of_an_array_that_runs_in_which_states_its_tasks_are(person: Person) -> None:
+    ref = submit(person, "array: 0-1%1\nresources: {memory: 20MiB}\nrun: sleep 60\n")
+    assert "is RUNNING\n" in (told := person.hpc("why", ref))
+    assert "tasks: 1 RUNNING, 1 PENDING\n" in told
+    person.hpc("cancel", ref)
+
+
 def test_status_shows_only_the_states_that_are_asked_for(person: Person) -> None:
     good, bad = submit(person, "run: 'true'\n"), submit(person, "run: 'false'\n")
     person.try_hpc("wait", good, bad)
@@ -420,6 +427,11 @@ def test_a_job_that_is_no_array_has_no_tasks(person: Person, words: tuple[str, .
     refused = person.try_hpc(*(word.format(ref) for word in words))
     assert (refused.returncode, refused.stdout) == (2, "")
     assert f"{ref} is no array" in refused.stderr
+
+
+def test_a_script_on_standard_input_is_no_file(person: Person) -> None:
+    refused = person.try_hpc("submit", "-")
+    assert (refused.returncode, "standard input is not read" in refused.stderr) == (2, True)
 
 
 def test_what_names_no_outputs_is_told_so_and_of_two_of_a_name_it_is_said_once(person: Person) -> None:
