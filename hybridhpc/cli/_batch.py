@@ -10,10 +10,10 @@ from hybridhpc.cli._output import tell
 from hybridhpc.cli._placing import Placing
 from hybridhpc.cli._progress import Progress
 from hybridhpc.cli._turned_away import TurnedAway, followers, in_part, moves, nowhere, refusal, tried_in_vain
+from hybridhpc.cli._unplaced import first_of
 from hybridhpc.client import Client
 from hybridhpc.errors import HpcError, ProblemsError, UsageError
 from hybridhpc.ledger.base import Record
-from hybridhpc.model import JobSpec
 from hybridhpc.planning import Planned, Planner, Wish
 from hybridhpc.spec.sweep import sweep_name
 from hybridhpc.submitting import Outcome
@@ -131,7 +131,7 @@ class Batch:
             self._placing.decide(ready)
         except HpcError as error:
             for number in ready:
-                self._give_up(number, _named(self._specs[number], error))
+                self._give_up(number, _named(self._specs[number].file, error))
             return []
         return list(ready)
 
@@ -143,16 +143,21 @@ class Batch:
             try:
                 ready[number] = self._placing.ready(number, seen)
             except HpcError as error:
-                self._give_up(number, _named(self._specs[number], error))
+                self._give_up(number, _named(self._specs[number].file, error))
         return ready
 
     def _placed(self, numbers: Sequence[int]) -> list[int]:
-        """Return the jobs that find a place."""
+        """Return the jobs that find a place. What hinders others is one error for all that it is the same for."""
+        found: dict[tuple[str, str], tuple[HpcError, list[int]]] = {}
         for number in numbers:
             try:
                 self._placing.planned[number].chosen()
             except HpcError as error:
-                self._give_up(number, _named(self._specs[number], error))
+                found.setdefault((error.message, error.hint), (error, []))[1].append(number)
+        for first, lost in found.values():
+            named = _named(first_of([self._specs[number].file for number in lost]), first)
+            for number in lost:
+                self._give_up(number, named)
         return [number for number in numbers if number not in self._ended]
 
     def _give_up(self, number: int, error: HpcError) -> None:
@@ -228,8 +233,8 @@ class Batch:
         self._placing.plan(sorted(stuck))
 
 
-def _named(spec: JobSpec, error: HpcError) -> HpcError:
-    """Say of which file an error is, if it does not say so itself."""
+def _named(file: str, error: HpcError) -> HpcError:
+    """Say of which file, or files, an error is, if it does not say so itself."""
     if isinstance(error, ProblemsError):
         return error
-    return type(error)(f"{spec.file}: {error.message}", hint=error.hint, evidence=error.evidence)
+    return type(error)(f"{file}: {error.message}", hint=error.hint, evidence=error.evidence)

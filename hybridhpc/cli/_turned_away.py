@@ -126,6 +126,8 @@ def nowhere(turned: Mapping[int, TurnedAway], planned: Mapping[int, Planned], *,
             planned[numbers[0]].chosen()
         except HpcError as none:
             named = "" if alone else f"{first_of([turned[number].wish.spec.file for number in numbers])}: "
-            hint = none.hint if isinstance(none, Unheard) else first.error.hint or MEND
+            # Of one among many its own hint may speak of all.
+            own = first.error.hint if alone else ""
+            hint = none.hint if isinstance(none, Unheard) else own or MEND
             found |= dict.fromkeys(numbers, type(none)(f"{named}{none.message}", hint=hint))
     return found

@@ -369,6 +369,21 @@ def test_what_is_left_of_a_sweep_stays_with_the_rest_if_something_comes_after_it
     assert client.asked == [("tune", "dear")]
 
 
+def test_of_a_command_that_is_taken_up_those_that_find_no_place_for_one_reason_are_one_error():
+    begun = {"a": (taken(SimpleNamespace(name="a", site="dear")),)}
+    (_, (first,), (second,)), _ = taken_up(Sites(), begun, *(wish(name, where=("nosuch",)) for name in "abc"))
+    assert first is second and first.message.startswith("/home/a/b.yaml, /home/a/c.yaml: no site can run this job")
+
+
+def test_of_what_is_turned_away_no_hint_speaks_for_those_that_are_submitted():
+    lost = SchedulerError("sbatch: AssocMaxSubmitJobLimit", hint="nothing was submitted")
+    client = Sites(lambda place, name: lost if name != "a" else None)
+    (_, (error,)) = batch(client, wish("a"), wish("b")).submit()
+    assert "nothing" not in error.hint and "mend what its scheduler names" in error.hint
+    ((alone,),) = batch(client, wish("b")).submit()
+    assert alone.hint == "nothing was submitted"
+
+
 def test_of_a_command_that_is_taken_up_what_finds_no_place_does_not_hinder_the_others():
     begun = {"prep": (taken(SimpleNamespace(name="prep", site="dear")),)}
     wishes = (wish("prep"), wish("then", "prep", where=("cheap",)), wish("last", "then"), wish("other"))
