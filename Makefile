@@ -13,7 +13,7 @@ SEED ?= 1
 
 .PHONY: help run test lint lab lab-down lab-smoke forecast-lab torture demonstration bench templates wheel clean
 # The kernels
-.PHONY: accuracy kernels-aot bench-gpu
+.PHONY: accuracy kernels-aot kernels-kit bench-gpu
 
 help:
 	@echo "make run       set up, then submit the reference training job with --where auto on this machine"
@@ -29,6 +29,7 @@ help:
 	@echo "make templates translate templates/ to Python again, after a change there"
 	@echo "make accuracy  print how accurate the two ways to FP64 on tensor cores are (NumPy, no GPU)"
 	@echo "make kernels-aot compile every GPU kernel for five architectures and check the machine code (no GPU; 1.6 GB)"
+	@echo "make kernels-kit pack cuTile and its compiler for a GPU machine without a network (dist/cutile.tar.xz, 55 MB)"
 	@echo "make bench-gpu measure on the GPU of this machine and write docs/benchmarks/"
 	@echo "make wheel     build the wheel into dist/"
 
@@ -107,6 +108,11 @@ $(VENV)/kernels.done: $(BIN)/python pyproject.toml
 
 kernels-aot: $(VENV)/kernels.done
 	$(VENV)/kernels/bin/python -m hybridhpc.refjobs.kernels.aot
+
+# For a GPU machine without a network; KIT_PYTHON is the version of its Python.
+KIT_PYTHON ?= 3.12
+kernels-kit: $(VENV)/kernels.done
+	$(VENV)/kernels/bin/python -m hybridhpc.refjobs.kernels.kit dist/cutile.tar.xz --python $(KIT_PYTHON)
 
 # Runs with the Python of the GPU machine, which has its own torch: make bench-gpu PYTHON=python3
 bench-gpu:

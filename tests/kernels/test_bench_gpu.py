@@ -14,15 +14,16 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is missing: pip install 'hybridhpc[train]'")
 
-from hybridhpc.refjobs.kernels import bench, gpu, matmul
+from hybridhpc.refjobs.kernels import bench, gpu, matmul, page
 
 TIMED = {"measured": True, "clocks.sm": "1980 MHz", "power.draw": "690 W", "verdict": "right", "error": 1e-17}
 GEMM = {"type": "bf16", "m": 8, "n": 8, "k": 8, "by": "cutile", "milliseconds": 1.0, "tflops": 700.0} | TIMED
 MACHINE = {"gpu": "NVIDIA H200"}
 ENDED = {"exit_code": 0, "stopped": False}
 STEPS = {"measure": 1.0, "split": 2.0, "products": 80.0, "reconstruct": 3.0}
-NATIVE = {"n": 16384, "method": "native", "by": "torch", "tflops": 60.0} | TIMED
-OZAKI = {"n": 16384, "method": "ozaki2 N=15", "by": "cutile", "tflops": 90.0, "steps": STEPS} | TIMED
+PRODUCT = {"m": 16384, "n": 16384, "k": 16384, "family": "randn"}
+NATIVE = PRODUCT | {"method": "native", "by": "torch", "tflops": 60.0} | TIMED
+OZAKI = PRODUCT | {"method": "ozaki2 N=15", "by": "cutile", "tflops": 90.0, "steps": STEPS} | TIMED
 
 
 @pytest.mark.skipif(gpu.present(), reason="there is a GPU: this is about machines without one")
@@ -35,28 +36,42 @@ def test_without_a_gpu_nothing_is_measured_and_nothing_is_written(tmp_path: Path
     assert not (tmp_path / "docs").exists()
 
 
+def content(**jobs: Any) -> dict[str, Any]:
+    """What a page is made of, the jobs that are not given without rows."""
+    empty = {job: {"rows": [], "command": []} | ENDED for job in page.JOBS}
+    return {"machine": MACHINE, "first_cutile_kernel": "right", "by": "cutile"} | empty | jobs
+
+
 def test_the_page_has_all_figures_and_says_whose_kernels_they_are_of(tmp_path: Path) -> None:
-    gemm: dict[str, Any] = {"rows": [GEMM], "command": ["python", "gemm.py", "--by", "cutile"]}
-    fp64: dict[str, Any] = {"rows": [NATIVE, OZAKI], "command": ["python", "fp64.py"]}
-    families = {"rows": [OZAKI | {"family": "wide 4"}], "command": ["python", "fp64.py", "--families"]}
-    ran = {job: one | ENDED for job, one in (("gemm", gemm), ("fp64", fp64), ("families", families))}
-    page = bench.report({"gpu": "NVIDIA H200"}, "failed: CUresult 221", "triton", ran, "nvidia-h200-20260101")
-    for expected in (
-        "# NVIDIA H200, 20260101",
-        "CUresult 221",
-        "triton's",
-        "700",
-        "1980 MHz",
-        "690 W",
-        "gemm.py --by",
-        "wide 4",
-    ):
-        assert expected in page
-    (line,) = [line for line in page.splitlines() if "ozaki2" in line and "1.5" in line]
+    found = content(
+        gemm={"rows": [GEMM], "command": ["python", "gemm.py", "--by", "cutile"]} | ENDED,
+        fp64={"rows": [NATIVE, OZAKI], "command": ["python", "fp64.py"]} | ENDED,
+        families={"rows": [OZAKI | {"family": "wide 4"}], "command": ["python", "fp64.py", "--families"]} | ENDED,
+    )
+    found |= {"first_cutile_kernel": "RuntimeError: CUresult 221\nand the rest of it", "by": "triton"}
+    page.write(tmp_path, "nvidia-h200-20260101", found)
+    text = (tmp_path / "nvidia-h200-20260101.md").read_text()
+    expected = ("# NVIDIA H200, 20260101", "CUresult 221", "and the rest of it", "triton's", "700", "1980 MHz", "690 W")
+    for word in (*expected, "gemm.py --by", "wide 4"):
+        assert word in text
+    (line,) = [line for line in text.splitlines() if "ozaki2" in line and "1.5" in line]
     assert "90" in line
-    assert "| 80 " in page
-    bench.keep(tmp_path, tmp_path / "docs", "x", page, {"gemm": gemm})
-    assert (tmp_path / "docs" / "x.md").read_text() == page
+    assert "| 80 " in text
+    for picture in ("nvidia-h200-20260101-gemm.png", "nvidia-h200-20260101-fp64.png"):
+        assert picture in text and (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_page_is_written_anew_from_its_figures_where_there_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU machine may have no matplotlib: the pictures are then drawn elsewhere."""
+    page.write(tmp_path, "g-20260101", content(gemm={"rows": [GEMM], "command": []} | ENDED))
+    text = (tmp_path / "g-20260101.md").read_text()
+    (tmp_path / "g-20260101.md").unlink()
+    (tmp_path / "g-20260101-gemm.png").unlink()
+    monkeypatch.setattr("sys.argv", ["bench", "--page", str(tmp_path / "g-20260101.json")])
+    assert bench.main() == 0
+    assert (tmp_path / "g-20260101.md").read_text() == text and (tmp_path / "g-20260101-gemm.png").exists()
 
 
 def test_the_first_kernel_decides_between_cutile_and_triton() -> None:
@@ -83,9 +98,9 @@ def test_what_the_driver_refused_is_not_run_again_and_a_job_that_crashed_is_no_s
     monkeypatch.setattr(bench, "run", run)
     assert measured(tmp_path, monkeypatch) == wanted
     assert all(by in words for words in asked[1:]) and ("cutile" in asked[-1]) == (by == "cutile")
-    (page,) = tmp_path.glob("*.md")
-    assert first in page.read_text()
-    assert (f"gemm ended with exit code {ended}" in page.read_text()) == bool(ended)
+    (written,) = tmp_path.glob("*.md")
+    assert first in written.read_text()
+    assert (f"gemm ended with exit code {ended}" in written.read_text()) == bool(ended)
 
 
 def measured(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -110,15 +125,15 @@ def test_the_page_is_there_after_every_job_and_time_that_is_short_is_shared(
 
     monkeypatch.setattr(bench, "run", run)
     assert measured(tmp_path, monkeypatch, "--minutes", "10") == 0
-    (page,) = tmp_path.glob("*.md")
-    assert page.read_text().count("was stopped when its time was over") == 3 and "700" in page.read_text()
+    (written,) = tmp_path.glob("*.md")
+    assert written.read_text().count("was stopped when its time was over") == 3 and "700" in written.read_text()
     assert limits[0] < 100 < 250 < limits[1] < limits[2] < 600
 
 
 def test_a_wrong_result_of_a_job_that_was_stopped_is_a_failure() -> None:
     stopped = {"exit_code": -15, "stopped": True}
-    assert bench.wrong(stopped | {"rows": [GEMM | {"verdict": "WRONG"}]})
-    assert not bench.wrong(stopped | {"rows": [GEMM]})
+    assert page.wrong(stopped | {"rows": [GEMM | {"verdict": "WRONG"}]})
+    assert not page.wrong(stopped | {"rows": [GEMM]})
 
 
 def test_a_job_whose_time_is_over_ends_with_all_that_it_started(tmp_path: Path) -> None:
@@ -134,12 +149,25 @@ def test_a_job_whose_time_is_over_ends_with_all_that_it_started(tmp_path: Path) 
     assert bench.wait(subprocess.Popen(["true"], start_new_session=True), None) == (0, False)
 
 
+def test_a_bench_that_is_ended_ends_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs have process groups of their own: Ctrl-C at the terminal reaches the bench alone."""
+    job = subprocess.Popen(["sleep", "60"], start_new_session=True)
+
+    def interrupted(_: float | None) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.wait(job, None)
+    assert job.wait(10) == -signal.SIGKILL
+
+
 def test_the_lowest_and_the_highest_power_are_numbers_and_not_words() -> None:
     rows = [NATIVE | {"power.draw": drawn} for drawn in ("99.50 W", "690.12 W", "[N/A]", "350.00 W")]
-    ran = {job: {"rows": rows if job == "fp64" else [], "command": []} | ENDED for job in ("gemm", "fp64", "families")}
-    page = bench.report({"gpu": "G"}, "right", "cutile", ran, "g-20260101")
-    assert "lowest and highest: [N/A] and 690.12 W" not in page
-    assert "lowest and highest: 99.50 W and 690.12 W" in page
+    text = page.report("g-20260101", content(fp64={"rows": rows, "command": []} | ENDED))
+    assert "lowest and highest: [N/A] and 690.12 W" not in text
+    assert "lowest and highest: 99.50 W and 690.12 W" in text
 
 
 def test_a_job_that_crashes_leaves_no_figures_of_an_earlier_run(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridhpc.refjobs.kernels import aot, layouts, tuning
+from hybridhpc.refjobs.kernels import aot, kit, layouts, tuning
 
 GOOD = aot.Build(
     by="cutile",
@@ -175,6 +176,32 @@ def test_kernels_compile_without_spills_for_matrices_by_rows_and_by_columns() ->
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("16 of 16 kernels pass. They were compiled, not run: no speed was measured.\n")
     assert sum("columns" in line for line in done.stdout.splitlines()) == 4
+
+
+def test_the_kit_for_a_machine_without_a_network_has_the_compiler_where_it_looks_for_its_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiler = tmp_path / "nvidia" / "cu13"
+    for name in kit.COMPILER:
+        (compiler / name).parent.mkdir(parents=True, exist_ok=True)
+        (compiler / name).write_text(name)
+
+    def packages(folder: Path, python: str) -> None:
+        (folder / "cuda" / "__pycache__").mkdir(parents=True)
+        (folder / "cuda" / "tile.py").write_text(python)
+        (folder / "cuda" / "__pycache__" / "tile.pyc").write_text("")
+
+    monkeypatch.setattr(kit, "SMALL", None)  # the strongest takes minutes and gigabytes
+    monkeypatch.setattr(kit, "tool", lambda name: str(compiler / "bin" / name))
+    monkeypatch.setattr(kit, "packages", packages)
+    monkeypatch.setattr("sys.argv", ["kit", str(tmp_path / "dist" / "kit.tar.xz"), "--python", "3.13"])
+    assert kit.main() == 0 and "MiB" in capsys.readouterr().out
+    with tarfile.open(tmp_path / "dist" / "kit.tar.xz") as archive:
+        archive.extractall(tmp_path / "there", filter="data")
+    files = {str(path.relative_to(tmp_path / "there")) for path in (tmp_path / "there").rglob("*") if path.is_file()}
+    assert files == {"cutile/cuda/tile.py", *(f"cutile/{name}" for name in kit.COMPILER)}
+    monkeypatch.setattr(kit, "tool", lambda name: aot.tool("no such tool"))
+    assert kit.main() == 2
 
 
 def test_without_the_compilers_it_is_said_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ import datetime
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,16 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import gpu, matmul, results
+from . import gpu, matmul, page
 from .families import FAMILIES
-from .results import Row
 
 JOBS = Path(__file__).parents[1]
-GEMM = ("type", "m", "n", "k", "by", "milliseconds", "tflops", "percent_of_torch", "error", "verdict", "how")
-FP64 = ("n", "method", "by", "gemms", "milliseconds", "tflops", "times_native", "error", "promised", "verdict")
-KINDS = ("family", "method", "by", "error", "promised", "verdict")
 EVERY_FAMILY = ["--sizes", "1024x1024x2048", "--families", *FAMILIES, "--bits", "8", "--depths", "9", "7", "--untimed"]
-STEPS = ("n", "method", "by", "measure", "split", "products", "reconstruct", "call")
 SHARES = {"families": 0.15, "fp64": 0.5, "gemm": 1.0}  # of the time that is left, in this order
 FIRST = ("--types", "bf16", "--sizes", "256", "--by", "cutile")
 FIRST_SECONDS = 120.0  # compiling it included
@@ -54,15 +48,18 @@ def run(job: str, out: Path, *arguments: str, seconds: float | None = None) -> d
 
 def wait(job: subprocess.Popen[bytes], seconds: float | None) -> tuple[int, bool]:
     """Return how a job ended, and whether it was stopped since its time was over: with all that it had started."""
+    stopped = False
     try:
-        return job.wait(seconds), False
-    except subprocess.TimeoutExpired:
-        os.killpg(job.pid, signal.SIGTERM)
-    try:
-        return job.wait(GRACE), True
-    except subprocess.TimeoutExpired:
+        for limit, last_word in ((seconds, signal.SIGTERM), (GRACE, signal.SIGKILL)):
+            try:
+                return job.wait(limit), stopped
+            except subprocess.TimeoutExpired:
+                stopped = True
+                os.killpg(job.pid, last_word)
+        return job.wait(), stopped
+    except BaseException:  # the bench itself is ended, from a keyboard, say
         os.killpg(job.pid, signal.SIGKILL)
-        return job.wait(), True
+        raise
 
 
 def language(first: dict[str, Any]) -> tuple[str, str]:
@@ -71,95 +68,6 @@ def language(first: dict[str, Any]) -> tuple[str, str]:
         return "triton", f"the process ended with exit code {first['exit_code']}"
     row = first["rows"][0]
     return ("cutile" if row["verdict"] == "right" else "triton"), row.get("failure", row["verdict"])
-
-
-def relative(rows: list[Row]) -> list[Row]:
-    """Add to FP64 rows how fast they are relative to native FP64 at the same size in the same run."""
-    native = {row["n"]: row["tflops"] for row in rows if row["method"] == "native" and row.get("tflops")}
-    return [
-        row | {"times_native": row["tflops"] / native[row["n"]] if row.get("tflops") and row["n"] in native else None}
-        for row in rows
-    ]
-
-
-def leading_number(text: str) -> float:
-    """Return 99.5 for "99.50 W", -1 where nvidia-smi has no number."""
-    found = re.match(r"[0-9.]+", text)
-    return float(found[0]) if found else -1.0
-
-
-def ending(job: dict[str, Any]) -> str:
-    """Return in what other way than well a job ended, nothing if it did."""
-    if job["stopped"]:
-        return "was stopped when its time was over: its rows are what it had measured until then"
-    return f"ended with exit code {job['exit_code']}" if job["exit_code"] else ""
-
-
-def wrong(job: dict[str, Any]) -> bool:
-    """Return whether a result of a job was wrong, or it ended of itself in another way than well."""
-    return any(row["verdict"] == "WRONG" for row in job["rows"]) or bool(job["exit_code"] and not job["stopped"])
-
-
-def report(machine: dict[str, Any], tried: str, by: str, ran: dict[str, dict[str, Any]], name: str) -> str:
-    """Return the page: what ran, on what, how, and all figures."""
-    gemm, fp64, families = ran["gemm"], ran["fp64"], ran["families"]
-    rows = sorted(relative(fp64["rows"]), key=lambda row: row["n"])
-    steps = [row | row["steps"] for row in rows if "steps" in row]
-    facts = "\n".join(f"- {key}: {value}" for key, value in machine.items())
-    commands = "\n".join(" ".join(content["command"]) for content in ran.values())
-    states = gemm["rows"] + fp64["rows"]
-    clocks = sorted({row["clocks.sm"] for row in states if "clocks.sm" in row})
-    drawn = {row["power.draw"] for row in states if "power.draw" in row}
-    power = sorted((text for text in drawn if leading_number(text) >= 0), key=leading_number)
-    ends = [f"- **{job} {end}**" for job, one in ran.items() if (end := ending(one))]
-    return f"""# {machine["gpu"]}, {name.rpartition("-")[2]}
-
-Written by `make bench-gpu`. TFLOPS are 2 M N K / time: the median of repeated CUDA graphs after a warm-up, random data
-that is not in the L2. "percent_of_torch" is relative to cuBLAS, "times_native" to native FP64, on this GPU in this run.
-Errors are the largest |E| / (|A||B|) over sampled entries. More in `{name}.json`: the number of runs, the fastest and
-the slowest; clocks, power and temperature, asked while the product ran.
-
-The smallest cuTile kernel: {tried}. The kernels below are {by}'s.
-
-{facts}
-- SM clocks seen: {", ".join(clocks) or "not told"}
-- power drawn, lowest and highest: {" and ".join(power[:1] + power[-1:]) or "not told"}
-{chr(10).join(ends)}
-
-```
-{commands}
-```
-
-## Plain products
-![TFLOPS of plain products]({name}-gemm.png)
-
-{results.table(sorted(gemm["rows"], key=lambda row: (row["type"], row["n"])), list(GEMM), markdown=True)}
-
-## FP64 products
-![Error against speed of FP64 products]({name}-fp64.png)
-
-{results.table(rows, list(FP64), markdown=True)}
-
-Milliseconds of the steps of scheme 2; "call" is what a caller of `matmul` waits for, who wants to know beforehand what
-will be lost, and what `auto` goes by:
-
-{results.table(steps, list(STEPS), markdown=True)}
-
-## Other kinds of matrices
-`integers` must come out with error 0: there the tensor cores' sums must be exact.
-
-{results.table(families["rows"], list(KINDS), markdown=True)}
-"""
-
-
-def keep(out: Path, folder: Path, name: str, page: str, content: dict[str, Any]) -> None:
-    """Put the page, its pictures and the raw figures beside each other."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.md").write_text(page)
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    for job in ("gemm", "fp64"):
-        if (out / f"{job}.png").exists():
-            shutil.copy(out / f"{job}.png", folder / f"{name}-{job}.png")
 
 
 def learn(out: Path) -> None:
@@ -177,7 +85,11 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="+", help="of both jobs; default: those of each job")
     parser.add_argument("--tune", action="store_true", help="try tiles and hints first (long)")
     parser.add_argument("--minutes", type=float, help="stop jobs so that all of it takes no longer (default: no limit)")
+    parser.add_argument("--page", type=Path, metavar="FILE.json", help="only write the page of these figures anew")
     options = parser.parse_args()
+    if options.page:
+        page.write(options.page.parent, options.page.stem, json.loads(options.page.read_text()))
+        return 0
     if not gpu.present():
         print("bench: there is no GPU here, so nothing was measured and nothing written", file=sys.stderr)
         return 3
@@ -199,6 +111,7 @@ def jobs(by: str, options: argparse.Namespace) -> dict[str, tuple[str, Path, lis
 
 def measure(options: argparse.Namespace) -> int:
     """Run all jobs, write the page after each, and return the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # `wait` then ends the job, too
     end = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     first = run("gemm", options.out / "first", *FIRST, seconds=FIRST_SECONDS)
     by, tried = language(first)
@@ -209,11 +122,11 @@ def measure(options: argparse.Namespace) -> int:
     for what, (job, out, arguments) in jobs(by, options).items():
         seconds = None if end is None else max(0.0, SHARES[what] * (end - time.monotonic() - GRACE))
         ran[what] = run(job, out, *arguments, seconds=seconds)
-        content = {"machine": machine, "first_cutile_kernel": tried} | ran
-        keep(options.out, options.docs, name, report(machine, tried, by, ran, name), content)
-        learn(options.out)
+        page.write(options.docs, name, {"machine": machine, "first_cutile_kernel": tried, "by": by} | ran)
+        if what == "fp64":
+            learn(out)
     print(f"written: {options.docs / name}.md")
-    return 1 if any(map(wrong, ran.values())) else 0
+    return 1 if any(map(page.wrong, ran.values())) else 0
 
 
 if __name__ == "__main__":
