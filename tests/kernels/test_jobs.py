@@ -209,8 +209,8 @@ def test_what_a_caller_waits_for_is_the_look_at_the_matrices_too(
     """The product itself is timed as a CUDA graph; the call, with its bound and its waiting for the GPU, cannot be."""
     timed: list[tuple[bool, bool]] = []
     bounded: list[object] = []
-    loss = matmul.loss
-    monkeypatch.setattr(matmul, "loss", lambda *words: bounded.append(words) or loss(*words))
+    bound = matmul.bound
+    monkeypatch.setattr(matmul, "bound", lambda *words: bounded.append(words) or bound(*words))
 
     def milliseconds(work: Callable[[], object], *, graph: bool = True, **_: object) -> dict[str, Any]:
         bounded.clear()

@@ -43,6 +43,55 @@ def test_tensors_give_the_bits_and_the_bounds_of_the_specification(family: str, 
     assert fitness_torch.loss(fitness_torch.sizes(found), scheme) == pytest.approx(bound, rel=0.03, abs=1e-300)
 
 
+@pytest.mark.parametrize("moduli", [8, 14, 15, 16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_quick_bound_holds_too_and_is_not_far_from_the_other(family: str, moduli: int) -> None:
+    a, b = pair(family)
+    scheme = Scheme(method="ozaki2", moduli=moduli)
+    found = emulation.measure(torch.tensor(a), torch.tensor(b), BY_TORCH)
+    quick, other = fitness_torch.quick_loss(found, scheme), fitness_torch.loss(fitness_torch.sizes(found), scheme)
+    lost = exact.errors(emulation.multiply(found, scheme, BY_TORCH).numpy(), exact.truth(a, b))["entry"]
+    assert lost <= quick + 2**-50
+    assert quick >= other * 0.98
+    if family in ("randn", "graded", "cancelling"):
+        assert quick <= other * 2
+
+
+def test_the_slow_bound_is_asked_only_if_the_quick_one_is_not_good_enough() -> None:
+    scheme, asked = Scheme(method="ozaki2"), []
+    for family, accuracy, times in (("randn", 1e-13, 0), ("randn", 1e-18, 1), ("integers", 1e-18, 1)):
+        found = emulation.measure(*map(torch.tensor, pair(family)), BY_TORCH)
+
+        def known(found: emulation.Measured = found) -> fitness_torch.Sizes:
+            asked.append(found)
+            return fitness_torch.sizes(found)
+
+        asked.clear()
+        bound = fitness_torch.bound(found, scheme, accuracy, known)
+        assert len(asked) == times and (bound <= accuracy) == (times == 0 or family == "integers")
+    assert fitness_torch.quick_loss(found, Scheme(method="ozaki1")) is None
+
+
+def test_the_quick_bound_of_numbers_near_overflow_is_infinite_and_of_the_smallest_no_smaller_than_the_other() -> None:
+    scheme = Scheme(method="ozaki2")
+    for value, infinite in ((1.7e308, True), (2.0**1022, True), (2.0**1021, False), (2.0**-1040, False)):
+        a = torch.rand(3, 5, dtype=torch.float64) * value
+        a[:, 0] = value
+        found = emulation.measure(a, torch.rand(5, 2, dtype=torch.float64), BY_TORCH)
+        quick = fitness_torch.quick_loss(found, scheme)
+        assert quick >= fitness_torch.loss(fitness_torch.sizes(found), scheme) * 0.98
+        assert (quick == float("inf")) == infinite
+
+
+@pytest.mark.parametrize("value", [5e-324, 2.0**-1040, 1.7e308])
+def test_the_quick_bound_of_numbers_at_the_ends_of_fp64_is_a_bound(value: float) -> None:
+    a, b = torch.full((3, 5), value, dtype=torch.float64), torch.ones(5, 2, dtype=torch.float64)
+    a[1], b[2] = 0.0, value
+    found = emulation.measure(a, b, BY_TORCH)
+    assert fitness_torch.quick_loss(found, Scheme(method="ozaki2")) == float("inf"), "a row of zeros"
+    assert torch.equal(matmul.matmul(a[::2], b, method="ozaki2", accuracy=1e-15).isfinite(), (a[::2] @ b).isfinite())
+
+
 def test_more_of_k_than_one_int32_sum_holds_comes_out_right() -> None:
     k = ozaki2.CHUNK + 3000
     a, b = torch.full((2, k), 127.0, dtype=torch.float64), torch.full((k, 3), -127.0, dtype=torch.float64)

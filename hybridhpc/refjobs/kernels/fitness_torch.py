@@ -1,14 +1,19 @@
-"""The bound of `fitness` on tensors: what a scheme would throw away of these very matrices. Costs one BF16 product."""
+"""The bound of `fitness` on tensors: what a scheme would throw away of these very matrices. Costs one BF16 product.
+
+For scheme 2 there is a quick bound, somewhat larger, which reads the matrices once; `bound` takes the other, of about
+20 readings, only if the quick one is not good enough.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from . import ozaki1
-from .by_torch import multiply_bf16, times_power_of_two
+from .by_torch import multiply_bf16, power_of_two, times_power_of_two
 from .emulation import Measured, Scheme, integer_exponents
 from .fitness import SAFETY, SMALLEST, USELESS
 
@@ -76,3 +81,30 @@ def loss(known: Sizes, scheme: Scheme) -> float:
             lost += k * torch.outer(slices[0][i], slices[1][j])
     worst = float(torch.where(known.product > 0, lost / known.product, 0.0).max())
     return worst * SAFETY if worst <= USELESS else float("inf")
+
+
+def quick_loss(pair: Measured, scheme: Scheme) -> float | None:
+    """Return a bound for scheme 2 from one reading of each matrix, None for scheme 1.
+
+    Rounding to integers drops at most 1/2 of each entry, and the sums of |entries| are at most what Cauchy and Schwarz
+    say. Entries that BF16 loses make |A| |B| too small and so the bound larger; it is infinite for a row of zeros and
+    for one whose largest entry is near overflow.
+    """
+    if scheme.method != "ozaki2":
+        return None
+    k, sides, rests, sums = pair.a.shape[1], [], [], []
+    for side, exponents, squares in zip((pair.a, pair.b), pair.exponents, pair.squares, strict=True):
+        half = integer_exponents(exponents, squares, scheme.moduli) + exponents + 1
+        rests.append(torch.where(exponents > 1022, float("inf"), power_of_two(-half)).float())
+        sums.append((k * squares).sqrt().float())
+        factors = power_of_two(-exponents.clamp(-1023, 1022))[:, None]
+        sides.append(torch.mul(side, factors, out=torch.empty_like(side, dtype=torch.bfloat16)).abs_())
+    lost = torch.outer(rests[0], sums[1] + k * rests[1]).addr_(sums[0], rests[1])
+    worst = float(lost.div_(multiply_bf16(*sides)).max())
+    return worst * SAFETY if worst <= USELESS else float("inf")
+
+
+def bound(pair: Measured, scheme: Scheme, accuracy: float, known: Callable[[], Sizes]) -> float:
+    """Return a bound on |C - C'| / (|A| |B|): the quick one if it is at most `accuracy`."""
+    quick = quick_loss(pair, scheme)
+    return quick if quick is not None and quick <= accuracy else loss(known(), scheme)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .emulation import Measured, Scheme, lack_of_memory, measure, multiply, steps
-from .fitness_torch import loss, sizes
+from .fitness_torch import bound, sizes
 
 NOT_FINITE = "there are NaN or infinite entries"
 SPEEDS = Path(__file__).with_name("speeds.json")
@@ -70,7 +70,7 @@ def choose(a: Tensor, b: Tensor, accuracy: float, speeds: list[Speed], gpu: str)
     """
     if not speeds:
         return native(f"no speed was measured on {gpu}"), None
-    pair, known = None, None
+    pair, known = None, None  # made once, when first needed
     for speed in fastest_first(speeds, (a.shape[0] * a.shape[1] * b.shape[1]) ** (1 / 3)):
         why = f"{speed.tflops:.1f} TFLOPS measured at n = {speed.size} on {gpu}"
         if speed.scheme is None:
@@ -80,8 +80,8 @@ def choose(a: Tensor, b: Tensor, accuracy: float, speeds: list[Speed], gpu: str)
         pair = pair or measure(a, b, steps(speed.by))
         if not pair.finite:
             return native(NOT_FINITE), None
-        known = known or sizes(pair)
-        if loss(known, speed.scheme) <= accuracy:
+        known = known or cache(partial(sizes, pair))
+        if bound(pair, speed.scheme, accuracy, known) <= accuracy:
             return Choice(scheme=speed.scheme, by=speed.by, why=why), pair
     return native(f"no faster method runs here and loses at most {accuracy} on these matrices"), None
 
@@ -106,7 +106,7 @@ def planned(a: Tensor, b: Tensor, accuracy: float | None, scheme: Scheme, by: st
     pair = measure(a, b, steps(by))
     if not pair.finite:
         return native(NOT_FINITE), None
-    if accuracy is not None and (lost := loss(sizes(pair), scheme)) > accuracy:
+    if accuracy is not None and (lost := bound(pair, scheme, accuracy, partial(sizes, pair))) > accuracy:
         return native(f"{scheme.name} may lose {lost:.1e} on these matrices, more than {accuracy:.1e}"), None
     return Choice(scheme=scheme, by=by, why="it was asked for"), pair
 
