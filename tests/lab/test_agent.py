@@ -184,6 +184,7 @@ def test_what_is_requeued_more_often_than_allowed_is_ended(keeper: Keeper, own_l
     token = keeper.submit(f"name: often\n{SMALL}retries: {{node_fail: 1}}\nrun: sleep 60\n")
     for restarts, told in enumerate((["preempted"], ["preempted", "ended"])):
         record = keeper.began(token)
+        keeper.wait_for(Path(record.job_dir, f"start.-.{restarts}").exists)  # of this run, too
         own_lab.run("scontrol", "requeue", record.job_id)
         keeper.until(token, lambda now: now.state is JobState.PENDING)
         keeper.wait_for(Path(record.job_dir, f"exit.-.{restarts}").exists)
