@@ -97,7 +97,7 @@ def test_what_the_driver_refused_is_not_run_again_and_a_job_that_crashed_is_no_s
 
     monkeypatch.setattr(bench, "run", run)
     assert measured(tmp_path, monkeypatch) == wanted
-    assert all(by in words for words in asked[1:]) and ("cutile" in asked[-1]) == (by == "cutile")
+    assert all(by in words for words in asked[1:4]) and ("cutile" in asked[3]) == (by == "cutile")
     (written,) = tmp_path.glob("*.md")
     assert first in written.read_text()
     assert (f"gemm ended with exit code {ended}" in written.read_text()) == bool(ended)
@@ -105,6 +105,8 @@ def test_what_the_driver_refused_is_not_run_again_and_a_job_that_crashed_is_no_s
 
 def measured(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """Run the whole bench as if there were a GPU."""
+    (folder / "known.json").write_text("{}")
+    monkeypatch.setattr(matmul, "SPEEDS", folder / "known.json")
     monkeypatch.setattr(gpu, "present", lambda: True)
     monkeypatch.setattr("sys.argv", ["bench", "--out", str(folder / "out"), "--docs", str(folder), *words])
     return bench.main()
@@ -120,14 +122,16 @@ def test_the_page_is_there_after_every_job_and_time_that_is_short_is_shared(
             return {"rows": [GEMM], "machine": MACHINE} | ENDED
         limits.append(seconds)
         assert len(list(tmp_path.glob("*.md"))) == (len(limits) > 1)
-        rows = [GEMM if job == "gemm" else OZAKI | {"family": "randn"}]
+        rows = [GEMM if job == "gemm" else OZAKI | {"scheme": None, "call": 2.0}]
         return {"rows": rows, "command": ["python", f"{job}.py"], "exit_code": -15, "stopped": True}
 
     monkeypatch.setattr(bench, "run", run)
     assert measured(tmp_path, monkeypatch, "--minutes", "10") == 0
     (written,) = tmp_path.glob("*.md")
-    assert written.read_text().count("was stopped when its time was over") == 3 and "700" in written.read_text()
-    assert limits[0] < 100 < 250 < limits[1] < limits[2] < 600
+    assert written.read_text().count("was stopped when its time was over") == 4 and "700" in written.read_text()
+    assert limits[0] < 100 < 250 < limits[1] < limits[2] < limits[3] < 600
+    (speed, *_) = json.loads((tmp_path / "known.json").read_text())["NVIDIA H200"]
+    assert speed["tflops"] == pytest.approx(2e-9 * 16384**3 / 2.0)
 
 
 def test_a_wrong_result_of_a_job_that_was_stopped_is_a_failure() -> None:
@@ -184,9 +188,18 @@ def test_a_job_that_crashes_leaves_no_figures_of_an_earlier_run(
 def test_auto_learns_what_was_measured_and_forgets_no_other_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also from figures that were measured on another machine: those of one that forgets all."""
     file = tmp_path / "known.json"
     file.write_text('{"another": []}')
     monkeypatch.setattr(matmul, "SPEEDS", file)
-    (tmp_path / "speeds.json").write_text('{"NVIDIA H200": [1]}')
-    bench.learn(tmp_path)
-    assert json.loads(file.read_text()) == {"another": [], "NVIDIA H200": [1]}
+    row = OZAKI | {"scheme": {"method": "ozaki2", "moduli": 15}, "call": 100.0}
+    figures = tmp_path / "g-20260101.json"
+    figures.write_text(json.dumps(content(fp64={"rows": [row], "command": []} | ENDED)))
+    monkeypatch.setattr("sys.argv", ["bench", "--page", str(figures)])
+    assert bench.main() == 0
+    assert set(json.loads(file.read_text())) == {"another", "NVIDIA H200"}
+    (speed,) = matmul.speeds_of("NVIDIA H200", file)
+    assert speed.size == 16384 and speed.tflops == pytest.approx(2e-9 * 16384**3 / 100)
+    file.write_text("{}")
+    bench.learn(content())
+    assert file.read_text() == "{}", "nothing measured, nothing known"

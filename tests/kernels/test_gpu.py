@@ -68,6 +68,22 @@ def test_clocks_and_power_are_asked_for_while_the_product_runs(smi: Any, monkeyp
     assert gpu.milliseconds(lambda: None, repeats=2, graph=False, watch=False)["runs"] == 2
 
 
+def test_what_cannot_be_a_cuda_graph_is_timed_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(gpu, "once", lambda *_: 5.0)
+    monkeypatch.setattr(gpu, "flusher", lambda *, wait: None)
+    found = gpu.milliseconds(lambda: None, repeats=2, watch=False)
+    assert found["milliseconds"] == 5.0 and found["graph"] is False
+    assert "no CUDA graph: RuntimeError: operation not permitted" in capsys.readouterr().err
+
+
 def test_the_libraries_of_the_driver_are_looked_for_beside_the_libcuda_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,14 @@ def test_a_kernel_that_fails_is_a_row_and_not_the_end(tmp_path: Path, monkeypatc
     assert row["verdict"] == "failed: RuntimeError: CUresult 221"
 
 
+@needs_no_gpu
+def test_a_language_that_is_not_installed_is_left_out_and_says_so(tmp_path: Path, clock_of_a_gpu: None) -> None:
+    words = ["--out", str(tmp_path), "--by", "cutile", "--sizes", "32", "--families", "uniform", "--moduli", "15"]
+    assert fp64_job.main([*words, "--methods", "native", "ozaki2"]) == 0
+    native, ozaki = json.loads((tmp_path / "fp64.json").read_text())["rows"]
+    assert native["verdict"] == "right" and ozaki["verdict"] == "left out: No module named 'cuda'"
+
+
 @pytest.fixture
 def clock_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that tells the same time always, over a CPU's work: this is about what a job does with times."""

@@ -21,12 +21,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import gpu, matmul, page
+from . import fp64_job, gpu, matmul, page
 from .families import FAMILIES
 
 JOBS = Path(__file__).parents[1]
 EVERY_FAMILY = ["--sizes", "1024x1024x2048", "--families", *FAMILIES, "--bits", "8", "--depths", "9", "7", "--untimed"]
-SHARES = {"families": 0.15, "fp64": 0.5, "gemm": 1.0}  # of the time that is left, in this order
+SHARES = {"families": 0.15, "fp64": 0.5, "gemm": 0.9, "torch": 1.0}  # of the time that is left, in this order
 FIRST = ("--types", "bf16", "--sizes", "256", "--by", "cutile")
 FIRST_SECONDS = 120.0  # compiling it included
 NOT_YET: dict[str, Any] = {"rows": [], "command": [], "exit_code": 0, "stopped": False}
@@ -70,10 +70,10 @@ def language(first: dict[str, Any]) -> tuple[str, str]:
     return ("cutile" if row["verdict"] == "right" else "triton"), row.get("failure", row["verdict"])
 
 
-def learn(out: Path) -> None:
-    """Have `matmul(method="auto")` know the speeds that were just measured."""
-    if (out / "speeds.json").exists():
-        known = json.loads(matmul.SPEEDS.read_text()) | json.loads((out / "speeds.json").read_text())
+def learn(content: dict[str, Any]) -> None:
+    """Have `matmul(method="auto")` know the speeds that were measured on a kind of GPU."""
+    if speeds := fp64_job.speeds(content["fp64"]["rows"] + content["torch"]["rows"]):
+        known = json.loads(matmul.SPEEDS.read_text()) | {content["machine"]["gpu"]: speeds}
         matmul.SPEEDS.write_text(json.dumps(known, indent=1) + "\n")
 
 
@@ -85,10 +85,14 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="+", help="of both jobs; default: those of each job")
     parser.add_argument("--tune", action="store_true", help="try tiles and hints first (long)")
     parser.add_argument("--minutes", type=float, help="stop jobs so that all of it takes no longer (default: no limit)")
-    parser.add_argument("--page", type=Path, metavar="FILE.json", help="only write the page of these figures anew")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE.json", help="only take in these figures, and write their page"
+    )
     options = parser.parse_args()
     if options.page:
-        page.write(options.page.parent, options.page.stem, json.loads(options.page.read_text()))
+        content = json.loads(options.page.read_text())
+        page.write(options.page.parent, options.page.stem, content)
+        learn(content)
         return 0
     if not gpu.present():
         print("bench: there is no GPU here, so nothing was measured and nothing written", file=sys.stderr)
@@ -101,11 +105,13 @@ def jobs(by: str, options: argparse.Namespace) -> dict[str, tuple[str, Path, lis
     sizes = ["--sizes", *options.sizes] if options.sizes else []
     tune = ["--tune"] * options.tune
     languages = ["--by", *["cutile"] * (by == "cutile"), "torch", "triton"]  # what the driver refused may crash, too
-    methods = ["--methods", "native", "ozaki1", "ozaki2"]
+    methods = ["--methods", "native", "ozaki2", "ozaki1"]
+    few = ["--moduli", "15", "14", "--bits", "8", "--depths", "7"]
     return {
         "families": ("fp64", options.out / "families", ["--by", by, "torch", *EVERY_FAMILY, *methods]),
-        "fp64": ("fp64", options.out, ["--by", by, "torch", *sizes, *tune]),
+        "fp64": ("fp64", options.out, ["--by", by, *sizes, *tune]),
         "gemm": ("gemm", options.out, [*languages, *sizes, *tune]),
+        "torch": ("fp64", options.out / "torch", ["--by", "torch", *few, *sizes, "--methods", "ozaki2", "ozaki1"]),
     }
 
 
@@ -122,9 +128,9 @@ def measure(options: argparse.Namespace) -> int:
     for what, (job, out, arguments) in jobs(by, options).items():
         seconds = None if end is None else max(0.0, SHARES[what] * (end - time.monotonic() - GRACE))
         ran[what] = run(job, out, *arguments, seconds=seconds)
-        page.write(options.docs, name, {"machine": machine, "first_cutile_kernel": tried, "by": by} | ran)
-        if what == "fp64":
-            learn(out)
+        content = {"machine": machine, "first_cutile_kernel": tried, "by": by} | ran
+        page.write(options.docs, name, content)
+        learn(content)
     print(f"written: {options.docs / name}.md")
     return 1 if any(map(page.wrong, ran.values())) else 0
 

@@ -163,6 +163,8 @@ def by_scheme(base: Row, scheme: Scheme, by: str, pair: tuple[Tensor, Tensor], k
         timed(row, partial(emulated, scheme, by, *pair), partial(called, scheme, by, *pair), options)
         if scheme.method == "ozaki2" and options.timed:
             row["steps"] = parts(scheme, by, *pair, options.repeats)
+    except (tuning.Untuned, ImportError) as reason:
+        row["verdict"] = f"left out: {reason}"
     except Exception as failure:  # a kernel that does not start says much about a driver: all others still run
         row |= results.failed(failure)
     return row

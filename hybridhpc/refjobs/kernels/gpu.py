@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
@@ -90,12 +91,20 @@ def machine() -> dict[str, Any]:
     return found
 
 
-def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
-    """Return a CUDA graph of one call, so that the time to start its kernels does not count."""
+def captured(work: Callable[[], object]) -> Callable[[], object] | None:
+    """Return a CUDA graph of one call, so that the time to start its kernels does not count; None if there can be none.
+
+    What a language does when it starts a kernel may be forbidden in a graph: then it is timed without.
+    """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph
+    try:
+        with torch.cuda.graph(graph):
+            work()
+    except Exception as failure:
+        print(f"no CUDA graph: {type(failure).__name__}: {failure}", file=sys.stderr, flush=True)
+        torch.cuda.synchronize()
+        return None
+    return graph.replay
 
 
 def once(work: Callable[[], object], flush: Callable[[], object] = lambda: None) -> float:
@@ -142,18 +151,18 @@ def milliseconds(work: Callable[[], object], *, repeats: int, graph: bool = True
     work()
     flush = flusher(wait=not graph)
     long = once(work) > LONG
-    if not long:
-        for _ in range(WARM_UP):
-            work()
-        torch.cuda.synchronize()
-    call = captured(work).replay if graph and not long else work
-    if call is not work:
-        call()
+    for _ in range(0 if long else WARM_UP):
+        work()
+    torch.cuda.synchronize()
+    replay = captured(work) if graph and not long else None
+    call = replay or work
+    if replay:
+        replay()
     with ThreadPoolExecutor(1) as aside:
         state = aside.submit(ask, STATE, uuid()) if watch else None
         runs = repeated(lambda: once(call, flush), least=1 if long else repeats, state=state)
     found = {"milliseconds": statistics.median(runs), "runs": len(runs), "fastest": min(runs), "slowest": max(runs)}
-    return found | (state.result() if state else {})
+    return found | {"graph": replay is not None} | (state.result() if state else {})
 
 
 def median(work: Callable[[], object]) -> float:

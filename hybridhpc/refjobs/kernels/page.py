@@ -14,7 +14,7 @@ GEMM = ("type", "m", "n", "k", "by", "milliseconds", "tflops", "percent_of_torch
 FP64 = ("n", "method", "by", "gemms", "milliseconds", "tflops", "times_native", "error", "promised", "verdict")
 KINDS = ("family", "method", "by", "error", "promised", "verdict")
 STEPS = ("n", "method", "by", "measure", "split", "products", "reconstruct", "call")
-JOBS = ("families", "fp64", "gemm")
+JOBS = ("families", "fp64", "gemm", "torch")
 
 
 def relative(rows: list[Row]) -> list[Row]:
@@ -53,11 +53,11 @@ def report(name: str, content: dict[str, Any]) -> str:
     """Return the page: what ran, on what, how, and all figures."""
     machine, tried, ran = content["machine"], content["first_cutile_kernel"], {job: content[job] for job in JOBS}
     gemm, fp64, families = ran["gemm"], ran["fp64"], ran["families"]
-    rows = sorted(relative(fp64["rows"]), key=lambda row: row["n"])
+    rows = sorted(relative(fp64["rows"] + ran["torch"]["rows"]), key=lambda row: row["n"])
     steps = [row | row["steps"] for row in rows if "steps" in row]
     facts = "\n".join(f"- {key}: {value}" for key, value in machine.items())
     commands = "\n".join(" ".join(content["command"]) for content in ran.values())
-    states = gemm["rows"] + fp64["rows"]
+    states = gemm["rows"] + rows
     clocks = sorted({row["clocks.sm"] for row in states if "clocks.sm" in row})
     drawn = {row["power.draw"] for row in states if "power.draw" in row}
     power = sorted((text for text in drawn if leading_number(text) >= 0), key=leading_number)
@@ -67,7 +67,7 @@ def report(name: str, content: dict[str, Any]) -> str:
 Written by `make bench-gpu`. TFLOPS are 2 M N K / time: the median of repeated CUDA graphs after a warm-up, random data
 that is not in the L2. "percent_of_torch" is relative to cuBLAS, "times_native" to native FP64, on this GPU in this run.
 Errors are the largest |E| / (|A||B|) over sampled entries. More in `{name}.json`: the number of runs, the fastest and
-the slowest; clocks, power and temperature, asked while the product ran.
+the slowest; clocks, power and temperature, asked while the product ran; and whether it could be timed as a graph.
 
 The smallest cuTile kernel: {tried.splitlines()[0]}. The kernels of FP64 below are {content["by"]}'s.
 {evidence(tried)}
@@ -104,8 +104,9 @@ will be lost, and what `auto` goes by:
 
 def pictures(folder: Path, name: str, content: dict[str, Any]) -> None:
     """Draw what was measured, also by jobs that were stopped before they could."""
-    for job, draw in (("gemm", gemm_job.draw), ("fp64", fp64_job.draw)):
-        if rows := content[job]["rows"]:
+    fp64 = content["fp64"]["rows"] + content["torch"]["rows"]
+    for job, draw, rows in (("gemm", gemm_job.draw, content["gemm"]["rows"]), ("fp64", fp64_job.draw, fp64)):
+        if rows:
             results.plot(folder / f"{name}-{job}.png", partial(draw, rows=rows))
 
 
