@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hybridhpc.cli._output import CONFIGURING, REFUSED, called, live_word, money, state_word, table, tell
 from hybridhpc.cli._progress import bar
@@ -72,7 +72,7 @@ def known_points(client: Client, records: Sequence[Record]) -> Points:
     asked = client.tasks([record for record in arrays if not all_known(record)])
     found: list[Point] = []
     for record in records:
-        found += _tasks(record, asked.known.get(record.token, {})) if record in arrays else [_whole(record)]
+        found += _tasks(record, asked.known.get(record.token, {})) if record in arrays else _as_the_whole(record)
     return Points(points=found, silent=asked.silent)
 
 
@@ -87,8 +87,10 @@ def indices(record: Record) -> Sequence[int]:
     return parse_indices(spec.array.text, record.tasks) if spec is not None and spec.array is not None else ()
 
 
-def _whole(record: Record) -> Point:
-    return Point(
+def _as_the_whole(record: Record) -> list[Point]:
+    """Return a single job, or the points of an array that is no job, or not yet: each is as the whole is."""
+    names, rows, filled = _parameters(record)
+    whole = Point(
         ref=called(record),
         name=record.name,
         state=record.state,
@@ -98,6 +100,11 @@ def _whole(record: Record) -> Point:
         reason=record.reason,
         parameters={},
     )
+    if not rows:
+        return [whole] * record.tasks
+    parameters = [dict(zip(names, row, strict=False)) for row in rows]
+    titles = filled or [record.name] * len(rows)
+    return [replace(whole, name=name, parameters=own) for name, own in zip(titles, parameters, strict=True)]
 
 
 def _tasks(record: Record, statuses: Mapping[int, JobStatus]) -> list[Point]:
@@ -170,7 +177,7 @@ def show_sweep(records: Sequence[Record], points: Sequence[Point], now: float) -
         f"{bar(ended, len(points))} {ended:,} of {len(points):,} ended",
         spelled(point.word for point in points),
     ]
-    failed = [point for point in points if point.state.final and point.state is not JobState.COMPLETED]
+    failed = _one_each(point for point in points if point.state.final and point.state is not JobState.COMPLETED)
     if failed:
         names = tuple(dict.fromkeys(name for point in failed for name in point.parameters))
         header = ("FAILED", "STATE", "EXIT", *names, "REASON")
@@ -178,6 +185,14 @@ def show_sweep(records: Sequence[Record], points: Sequence[Point], now: float) -
     if len(failed) > MOST_SHOWN:
         lines.append(f"... and {len(failed) - MOST_SHOWN:,} more (--json lists all)")
     return "\n".join(lines)
+
+
+def _one_each(points: Iterable[Point]) -> list[Point]:
+    """Return points with those of an array that is no job as one: they have one name and one reason."""
+    found: dict[str, Point] = {}
+    for point in points:
+        found[point.ref] = replace(point, parameters={}) if point.ref in found else point
+    return list(found.values())
 
 
 def _row(point: Point, names: Sequence[str]) -> tuple[str, ...]:

@@ -129,6 +129,20 @@ def test_points_that_left_nothing_are_named_together(person: Person) -> None:
     ]
 
 
+def test_points_of_an_array_that_was_refused_count_each_and_are_shown_as_one(person: Person) -> None:
+    text = f"name: part-$N\n{SMALL}matrix: {{N: 0-4}}\nrun: 'true'\n"
+    person.hpc("submit", person.spec(text, "part.yaml"), "--quiet", "-f")
+    with sqlite3.connect(person.home / "state" / "ledger.sqlite") as db:
+        db.execute("UPDATE attempts SET phase = 'REFUSED', state = 'FAILED', native_state = 'REFUSED', job_id = ''")
+        db.execute("UPDATE jobs SET announced = 0")
+    shown = person.hpc("status", "part")
+    assert "5 of 5 ended" in shown and "\n5 REFUSED\n" in shown
+    assert [line.split()[1] for line in shown.splitlines()[4:]] == ["REFUSED"]
+    points = json.loads(person.hpc("status", "part", "--json"))["points"]
+    assert [point["parameters"]["N"] for point in points] == list("01234")
+    assert points[3]["name"] == "part-3"
+
+
 def test_jobs_that_were_never_submitted_have_a_name_and_a_word(person: Person) -> None:
     """A ledger whose every job was refused: as a full disk leaves it behind."""
     for number in range(22):
