@@ -111,7 +111,7 @@ stage_file() {
 
 # write_file N PATH TEXT: a short text, which came with this program: no process is started for it
 write_file() {
-    [ -e "$place/$1.bad" ] || { printf '%s' "$3" >"$2$suffix"; } 2>"$place/words" || refuse "$1" "$(words "$place/words")"
+    [ -e "$place/$1.bad" ] || { printf '%s' "$3" >"$2$suffix"; } 2>"$place/words" || refuse "$1" "$2: $(words "$place/words")"
 }
 
 # copy_file N FROM PATH: the same content once more

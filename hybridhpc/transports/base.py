@@ -6,7 +6,6 @@ not seen, raises TransportError; one that ran and failed is a CommandResult with
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -38,16 +37,21 @@ def no_directory(site: str, cwd: str) -> Undelivered:
     )
 
 
-_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
-"""What programs say in the C locale, and Python in any (strerror(3): ENOSPC, EDQUOT)."""
+_NO_ROOM = {
+    "No space left on device": "its disk is full",
+    "Disk quota exceeded": "your quota on its disk is used up",
+    "printf: I/O error": "its disk is full, or your quota on it is used up, or it is broken",
+}
+"""What programs say in the C locale, and Python in any (strerror(3): ENOSPC, EDQUOT), and what that means; dash itself
+says the third of any failed write.
+"""
 _MOST_SHOWN = 200
 """Characters of other words that are shown."""
 
 
 def not_written(what: str, words: str) -> Undelivered:
     """Return the error for files that a site did not take: in short, with all that was said as evidence."""
-    if found := _NO_ROOM.search(words):
-        full = "its disk is full" if found[0].startswith("No") else "your quota on its disk is used up"
+    if full := next((meant for said, meant in _NO_ROOM.items() if said in words), None):
         return Undelivered(f"{what}: {full}", hint="make room there", evidence=words)
     short = words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
     return Undelivered(f"{what}: {short}", hint="is there room, and may you write there?", evidence=words)

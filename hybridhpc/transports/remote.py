@@ -131,8 +131,9 @@ class RemoteTransport(ABC):
             message, looks = answer.message, f"{by_hand(site)} command -v {answer.message.partition(':')[0]}"
             hint = f"`{looks}` finds nothing: set PATH for shells that are not interactive (bash: atop its ~/.bashrc)"
         else:
-            message, key = answer.message, site.place_of("job_root")
-            hint = f"is there room, and may you write there? {key} {site.job_root or '~/.hybridhpc/jobs'}"
+            wrong = not_written(site.name, answer.message)
+            wrong.hint += f": {site.place_of('job_root')} {site.job_root or '~/.hybridhpc/jobs'}"
+            return wrong
         is_question = errand.scrubbed and errand.command is not _NOTHING
         return Undelivered(message if is_question else f"{site.name}: {message}", hint=hint)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from shutil import which
 
@@ -126,9 +127,20 @@ def test_a_full_disk_is_said_and_hurts_no_other_errand(full: Path, tmp_path: Pat
         folders=(Folder(path=str(tmp_path / "jobs"), files=(StagedFile(path="y", content=b"read"),)),),
     )
     refused, done = transport.run_all([large, small], within=20)
-    assert isinstance(refused, Undelivered) and "No space left" in refused.message
+    assert isinstance(refused, Undelivered) and refused.message == "s: its disk is full"
     assert isinstance(done, CommandResult) and done.text == "read"
     assert list((full / "job").iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_not_even_a_short_file_is_said_to_be_written_where_nothing_is_left(full: Path, shell: str) -> None:
+    transport = Alone((shell,), "/usr/bin:/bin", full)
+    (full / "job").mkdir(mode=0o700)
+    with suppress(OSError):
+        (full / "filler").write_bytes(bytes(200_000))
+    with pytest.raises(Undelivered, match=r"^s: its disk is full") as caught:
+        transport.put(str(full / "job"), [StagedFile(path="x", content=b"short")])
+    assert caught.value.hint.startswith("make room there: ")
 
 
 def test_output_that_finds_no_room_is_no_answer(full: Path, tmp_path: Path) -> None:
