@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from hybridhpc.decide.fit import Fit
 from hybridhpc.decide.outlook import Outlook
 from hybridhpc.decide.policy import Policy, apart, chance_after, quantile
+from hybridhpc.decide.profile import split_names
 from hybridhpc.model import AT_ONCE, JobSpec, Quantiles
 from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Node, PastJob, StartEstimate
@@ -56,7 +57,8 @@ def forecast_start(
     finds no place at all. `now` is by the site's own clock.
 
     Our own backfill sets both quantiles. The scheduler's estimate is an upper bound (`sbatch --test-only` queues behind
-    everything and does not backfill; seen on 22.05 to 26.05) and ignores boots, so these are added. Where jobs cannot
+    everything and does not backfill; seen on 22.05 to 26.05) and ignores boots, so these are added. It is none where
+    arrays wait, of each of which it counts a single task (seen: 22.05). Where jobs cannot
     be seen our plan is only a lower bound: then the estimate and the person's own waits decide, and p90 is wider.
     """
     names = frozenset(node.name for node in fit.nodes)
@@ -69,6 +71,8 @@ def forecast_start(
     soonest = min(likely[0] + max(0.0, view.likely.backlog(fit.partition.name) - after.p50), latest)
     told = _told(estimate, now)
     basis = f"our plan of its {view.jobs} job{'s' if view.jobs > 1 else ''}" if view.jobs else "its empty queue"
+    if told is not None and not view.snapshot.unseen and _arrays_wait(fit, view):
+        told = None
     basis += "" if told is None else " and the scheduler's estimate"
     basis += f", nodes boot for {format_duration(boot)}" if boot else ""
     if unseen := view.snapshot.unseen:
@@ -90,6 +94,13 @@ def forecast_start(
     rest = apart(sure.p50 - after.p50, sure.p90 - after.p90, policy)
     when = Quantiles(p50=after.p50 + rest.p50, p90=after.p90 + rest.p90)
     return Start(when=when, boot=boot, late_boot=late_boot, basis=basis, after=after, at_once=at_once)
+
+
+def _arrays_wait(fit: Fit, view: Outlook) -> bool:
+    """Whether arrays wait for nodes that would do: a single task of each stands before a job that is tried."""
+    partitions = {name for node in fit.nodes for name in node.partitions}
+    lines = (*(job.line for job in view.turns.first), *(line for line, _ in view.turns.rest))
+    return any(line.tasks > 1 and not partitions.isdisjoint(split_names(line.partition)) for line in lines)
 
 
 def _not_before(after: Quantiles, boot: float, late_boot: float, when: Quantiles) -> Quantiles:

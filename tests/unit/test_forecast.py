@@ -69,6 +69,19 @@ def test_the_scheduler_s_estimate_is_an_upper_bound_and_p90_stays_apart():
     assert start_of(spec(), site("lab"), world, estimate=-HOUR).when == Quantiles(p50=0, p90=5)
 
 
+def test_the_scheduler_s_estimate_counts_one_task_of_each_waiting_array_and_bounds_nothing_then():
+    queue = [running("1", ("n0",), ends_in=HOUR, ran=0), pending("2")]
+    assert start_of(spec(), site("lab"), snapshot("lab", nodes(1), queue), estimate=HOUR).when.p50 == HOUR
+    line = replace(queue[1].line, tasks=4)
+    waits = snapshot("lab", nodes(1), [queue[0], replace(queue[1], line=line)])
+    found = start_of(spec(), site("lab"), waits, estimate=HOUR)
+    assert found.when == Quantiles(p50=2.5 * HOUR, p90=5 * HOUR)
+    assert "scheduler" not in found.basis
+    elsewhere = replace(line, partition="other")
+    apart = snapshot("lab", nodes(1), [queue[0], replace(queue[1], line=elsewhere)])
+    assert "scheduler" in start_of(spec(), site("lab"), apart, estimate=HOUR).basis
+
+
 def test_boot_time_is_added_to_the_scheduler_s_estimate():
     place, world = site("lab", boot=300), snapshot("lab", nodes(1, powered_down=True))
     found = start_of(spec(), place, world, estimate=0)
