@@ -193,8 +193,8 @@ def pieces(file: IO[bytes], what: str) -> Iterator[bytes]:
     shown = size > _LARGE and sys.stderr.isatty()
     while chunk := file.read(_CHUNK):
         yield chunk
-        passed += len(chunk)
-        if shown:
+        before, passed = passed >> 20, passed + len(chunk)
+        if shown and (passed >> 20 > before or passed == size):
             end = "\n" if passed == size else ""
             print(f"\r{what}: {passed >> 20} of {size >> 20} MiB", end=end, file=sys.stderr, flush=True)  # noqa: T201
 

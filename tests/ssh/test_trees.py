@@ -18,7 +18,7 @@ from hybridhpc.errors import TransportError, Undelivered
 from hybridhpc.sites.site import Site
 from hybridhpc.transports.base import Transport
 from hybridhpc.transports.local import LocalTransport
-from hybridhpc.transports.tree import copy_command, unpack_tree
+from hybridhpc.transports.tree import copy_command, pieces, unpack_tree
 from tests.loopback import Loopback
 
 
@@ -142,3 +142,16 @@ def test_nothing_that_comes_back_leads_out_of_its_directory(tmp_path: Path) -> N
         unpack_tree(file, str(tmp_path / "back"))
     assert names(tmp_path / "back") - {"tmp", "tmp/hpc-out"} == {"good"}
     assert not (tmp_path / "out").exists() and not Path("/tmp/hpc-out").exists()
+
+
+def test_how_far_a_large_tree_is_is_shown_once_per_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    content = bytes((20 << 20) + 5)
+    assert b"".join(pieces(io.BytesIO(content), "sending")) == content
+    lines = shown.getvalue().split("\r")[1:]
+    assert lines == [*(f"sending: {done} of 20 MiB" for done in range(1, 21)), "sending: 20 of 20 MiB\n"]
