@@ -237,8 +237,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     tuning.use(options.tuning)
     if options.tune and not options.reference:
-        found = {by: tune(by, options) for by in options.by if by != "torch"}
-        tuning.use(results.write(options.out, "fp64-tuning", found))
+        found: dict[str, Row] = {}
+        for by in (by for by in options.by if by != "torch"):
+            found[by] = tune(by, options)
+            tuning.use(results.write(options.out, "fp64-tuning", found))
     about = {"machine": gpu.machine(), "measured": options.timed, "seed": options.seed}
     record = results.Record(folder=options.out, name="fp64", about=about)
     rows = record.rows

@@ -54,6 +54,7 @@ def read(file: Path) -> dict[str, Any]:
 
 def use(file: Path) -> None:
     """Take a file that `--tune` wrote from now on. Raises OSError or ValueError when it is no such file."""
+    read.cache_clear()  # it may have been written anew
     read(file)
     in_use[0] = file
 
