@@ -92,6 +92,8 @@ def _only_one(client: Client, record: Record, words: tuple[str, ...], meant: tup
     # Some may have ended since they were asked about last.
     namesakes = [other for other in client.refresh(living) if not other.state.final]
     if not {other.token for other in namesakes} <= {other.token for other in meant}:
-        refs = ", ".join(map(called, namesakes[:MOST_SHOWN])) + ", ..." * (len(namesakes) > MOST_SHOWN)
-        are = "living jobs are" if len(namesakes) > 1 else "living job is"
-        raise UsageError(f"{len(namesakes)} {are} called {record.name}: {refs}", hint="name them by their refs")
+        # Jobs of one sweep are one thing.
+        names = list(dict.fromkeys(other.sweep or called(other) for other in namesakes))
+        are = "living jobs or sweeps are" if len(names) > 1 else "living job is"
+        said = f"{len(names)} {are} called {record.name}: {', '.join(names[:MOST_SHOWN])}"
+        raise UsageError(said + ", ..." * (len(names) > MOST_SHOWN), hint="name the one you mean so")

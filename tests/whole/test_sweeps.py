@@ -129,6 +129,16 @@ def test_points_that_left_nothing_are_named_together(person: Person) -> None:
     ]
 
 
+def test_of_two_living_sweeps_of_a_name_both_are_named_before_anything_is_cancelled(person: Person) -> None:
+    spec = person.spec(f"name: twin\n{SMALL}matrix: {{N: 0-1}}\nrun: sleep 60\n", "twin.yaml")
+    ids = [person.hpc("submit", spec, "--quiet", "--again").strip() for _ in range(2)]
+    refused = person.try_hpc("cancel", "twin")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "2 living jobs or sweeps are called twin: " in refused.stderr
+    assert all(each in refused.stderr for each in ids)
+    person.hpc("cancel", *ids)
+
+
 def test_points_of_an_array_that_was_refused_count_each_and_are_shown_as_one(person: Person) -> None:
     text = f"name: part-$N\n{SMALL}matrix: {{N: 0-4}}\nrun: 'true'\n"
     person.hpc("submit", person.spec(text, "part.yaml"), "--quiet", "-f")
