@@ -10,7 +10,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is missing: pip install 'hybridhpc[train]'")
 
-from hybridhpc.refjobs.kernels import emulation, gemm_job, layouts, ozaki1, ozaki2, tuning  # noqa: E402
+from hybridhpc.refjobs.kernels import (  # noqa: E402
+    emulation,
+    fitness_torch,
+    gemm_job,
+    layouts,
+    matmul,
+    ozaki1,
+    ozaki2,
+    tuning,
+)
 from hybridhpc.refjobs.kernels.emulation import Scheme  # noqa: E402
 from hybridhpc.refjobs.kernels.families import FAMILIES  # noqa: E402
 
@@ -56,6 +65,25 @@ def test_tensor_cores_add_int8_products_exactly(by: Any) -> None:
     found = by.multiply_residues(a, b)[:, 0, 0].long().tolist()
     true = int((a[0, 0].long() * b[0, 0].long()).sum())
     assert all((true - one) % p == 0 for one, p in zip(found, ozaki2.MODULI, strict=False))
+
+
+def test_what_a_product_loses_is_bounded_on_the_gpu_as_on_a_cpu(by: Any) -> None:
+    a, b = map(torch.tensor, FAMILIES["randn"](np.random.default_rng(3), 130, 1300, 75))
+    on_cpu = fitness_torch.quick_loss(emulation.measure(a, b, emulation.steps("torch")), Scheme(method="ozaki2"))
+    found = emulation.measure(a.cuda(), b.cuda(), by)
+    assert fitness_torch.quick_loss(found, Scheme(method="ozaki2")) == pytest.approx(on_cpu, rel=0.02)
+    language = by.__name__.rpartition("_")[2]
+    product, choice = matmul.explain(a.cuda(), b.cuda(), method="ozaki2", accuracy=1e-14, by=language)
+    assert choice.name == "ozaki2 N=15" and torch.allclose(product.cpu(), a @ b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is but one GPU here")
+def test_matrices_on_another_gpu_than_the_current_one(by: Any) -> None:
+    a, b = (torch.tensor(side, device="cuda:1") for side in FAMILIES["randn"](np.random.default_rng(3), 33, 300, 20))
+    language = by.__name__.rpartition("_")[2]
+    for method in ("ozaki1", "ozaki2"):
+        product = matmul.matmul(a, b, method=method, by=language)
+        assert product.device == a.device and torch.allclose(product, a @ b, rtol=1e-12, atol=1e-12)
 
 
 def device_array(*shape: int, kind: str, strides: tuple[int, ...] | None = None, aligned: bool = True) -> Any:
