@@ -1,8 +1,8 @@
 """Pack cuTile and its compiler for a GPU machine without a network: python -m hybridhpc.refjobs.kernels.kit FILE.tar.xz
 
 (`make kernels-kit`.) There: tar xf FILE.tar.xz, and put PYTHONPATH=$PWD/cutile PATH=$PWD/cutile/bin:$PATH in front of
-what is to use it. It holds what `make kernels-aot` compiled with, for another Python, and pytest for the tests. NVIDIA's
-compiler is proprietary: pack it for yourself and pass it on to nobody.
+what is to use it. It holds what `make kernels-aot` compiled with, for another Python, and pytest for the tests.
+NVIDIA's compiler is proprietary: pack it for yourself and pass it on to nobody.
 """
 
 from __future__ import annotations
