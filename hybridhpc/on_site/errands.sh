@@ -18,7 +18,6 @@ begin() {
 '
     own_umask=$(umask)
     umask 077
-    read_environment
     export LC_ALL=C
     for folder in "${TMPDIR:-/tmp}" /dev/shm "${HOME:-/}"; do
         place=$(mktemp -d "$folder/hpc.XXXXXXXXXX" 2>/dev/null) && break
@@ -27,6 +26,22 @@ begin() {
     trap 'rm -rf "$place"' EXIT
     trap 'exit 1' HUP INT PIPE TERM
     say "here ${USER:-${LOGNAME:-}} ${HOME:-}"
+}
+
+# Sets settings to the names of Slurm's own settings: with them its answers would be others. `export -p` begins a line with
+# `export NAME=` (POSIX); a line within a value that looks like it names what is not there, or such a setting.
+read_settings() {
+    settings=
+    IFS=$newline
+    for line in $(export -p); do
+        line=${line#export }
+        name=${line%%=*}
+        case $name in
+        SLURM_CONF | *[!A-Za-z0-9_]*) ;;
+        SQUEUE_* | SINFO_* | SACCT_* | SBATCH_* | SCONTROL_* | SLURM_*) settings="$settings$newline$name" ;;
+        esac
+    done
+    unset -v IFS
 }
 
 # The environment of the login, to the byte: dash and busybox drop what they cannot name, like `BASH_FUNC_module%%`.
@@ -197,7 +212,8 @@ do_errand() {
     echo "$number $code"
 }
 
-# become question|person HIDDEN CWD PROGRAM NAME=VALUE... PROGRAM ARGS...
+# become question|person HIDDEN CWD PROGRAM NAME=VALUE... PROGRAM ARGS...: a person's command has the environment of the
+# login to the byte; for a question of ours it will do as this shell hands it on, which saves a process.
 become() {
     whose=$1 hidden=$2 cwd=$3 program=$4
     shift 4
@@ -206,16 +222,11 @@ become() {
     [ -z "$cwd" ] || cd -- "$cwd" 2>/dev/null || give_up "$cwd: no such directory"
     command -v "$program" >/dev/null 2>&1 || give_up "$program: not found (PATH is ${PATH:-empty})"
     IFS=$newline
+    [ "$whose" = person ] || ask "$@"
     for line in $environ; do
         name=${line%%=*}
         case $hidden in *",$name,"*) drop "$name" && continue ;; esac
-        case $whose:$name in
-        question:SLURM_CONF) ;;
-        question:SQUEUE_* | question:SINFO_* | question:SACCT_* | question:SBATCH_* | question:SCONTROL_* | question:SLURM_*)
-            drop "$name" && continue
-            ;;
-        *:PWD) [ -z "$cwd" ] || line=PWD=$cwd ;;
-        esac
+        case $name in PWD) [ -z "$cwd" ] || line=PWD=$cwd ;; esac
         ! keeps "$name" || continue
         while :; do
             case $line in *"$line_break"*) ;; *) break ;; esac
@@ -223,9 +234,20 @@ become() {
         done
         case $line in [!=-]*=*) set -- "$line" "$@" ;; esac
     done
-    # A question's endless answer must not fill the disk; a submission's limits would be its job's.
-    [ "$whose" = person ] || ulimit -f $((most / 512 + 1))
     exec timeout -k 1 "$limit" env -u _ -u IFS -u PWD -u OLDPWD -u SHLVL -u LC_ALL "$@"
+}
+
+# ask NAME=VALUE... PROGRAM ARGS...
+ask() {
+    IFS=,$newline
+    for name in $settings $hidden; do drop "$name"; done
+    while :; do
+        # shellcheck disable=SC2163 # it is NAME=VALUE
+        case $1 in [A-Z_]*=*) export "$1" && shift ;; *) break ;; esac
+    done
+    # An endless answer must not fill the disk; a submission's limits would be its job's.
+    ulimit -f $((most / 512 + 1))
+    exec timeout -k 1 "$limit" "$@"
 }
 
 # drop NAME: the shell does not hand it on

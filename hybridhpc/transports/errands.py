@@ -62,6 +62,8 @@ def pack(errands: Sequence[Errand], *, mark: str, within: float, slurm_conf: str
 
 def _body(errands: Sequence[Errand], mark: str, within: float, slurm_conf: str | None) -> tuple[str, list[bytes]]:
     lines = [f"begin {mark} {MAX_OUTPUT}"]
+    lines += ["read_settings"] if any(errand.scrubbed for errand in errands) else []
+    lines += ["read_environment"] if not all(errand.scrubbed for errand in errands) else []
     contents: list[bytes] = []
     numbered = list(enumerate(errands))
     if slurm_conf:
