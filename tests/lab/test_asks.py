@@ -90,7 +90,7 @@ def test_a_bare_job_id_goes_to_where_that_job_is_and_nowhere_if_that_is_not_know
     company_person.spec("#!/bin/sh\n#SBATCH -t 1 --chdir=/tmp\nsleep 30\n", "job.sh")
     unknown = company_person.try_hpc("plan", "-d", "afterok:999999", "job.sh")
     assert unknown.returncode == 5
-    assert "--where SITE says whose" in re.sub(r"\s+", " ", unknown.stderr)
+    assert "--where SITE says whose" in re.sub(r"\s+", " ", unknown.stdout)
     ref = company_person.hpc("submit", "--where=onprem", "--quiet", "job.sh").split()[0]
     try:
         job_id = ref.partition(":")[2]
