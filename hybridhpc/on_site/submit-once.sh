@@ -83,7 +83,6 @@ in_environment() {
 
 # ask COMMAND...: a question to the scheduler, without Slurm's own settings, which would hide jobs
 ask() (
-    so_moved=
     IFS=$so_newline
     for so_line in $so_environ; do
         so_name=${so_line%%=*}
@@ -92,7 +91,8 @@ ask() (
         SLURM_* | SQUEUE_* | SINFO_* | SCONTROL_* | SCANCEL_*) unset -v "$so_name" ;;
         esac
     done
-    in_environment SLURM_BITSTR_LEN=0 SLURM_TIME_FORMAT=%s TZ=UTC LC_ALL=C TERM=dumb "$@"
+    export SLURM_BITSTR_LEN=0 SLURM_TIME_FORMAT=%s TZ=UTC LC_ALL=C TERM=dumb
+    exec "$@"
 )
 
 # as_person COMMAND...: with the person's umask, directory and environment
