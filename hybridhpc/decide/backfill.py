@@ -74,7 +74,7 @@ def plan(snapshot: Snapshot, seen: Turns, pace: Pace, depth: int) -> Profile:
     for job in seen.first:
         line = job.line
         partitions = split_names(line.partition)
-        need = _need(line, pace.lasting(line), not exclusive.isdisjoint(partitions))
+        need = _need(line, pace.lasting(line), _is_whole(line, exclusive))
         now = min(max(1, line.tasks), left)
         left -= now
         start = _placed(profile, need, partitions, now)
@@ -102,9 +102,14 @@ def _fold(profile: Profile, jobs: list[tuple[QueueLine, int]], pace: Pace, exclu
     for job, tasks in jobs:
         seconds = pace.lasting(job) * tasks
         nodes, cpus, gpus = profile.folded.get(job.partition, (0.0, 0.0, 0.0))
-        if exclusive and not split_names(job.partition).isdisjoint(exclusive):
+        if _is_whole(job, exclusive):
             nodes += seconds * job.nodes
         profile.fold(job.partition, (nodes, cpus + seconds * job.cpus, gpus + seconds * job.gpus))
+
+
+def _is_whole(job: QueueLine, exclusive: Collection[str]) -> bool:
+    """Whether it gets whole nodes: it wants them, or one of its partitions gives nothing less."""
+    return job.whole or (bool(exclusive) and not split_names(job.partition).isdisjoint(exclusive))
 
 
 def _need(job: QueueLine, lasts: float, whole: bool) -> Need:
@@ -150,7 +155,7 @@ def _shares(
             continue
         ends, count = pace.remaining(job), len(names)
         share = (ends, -(-job.cpus // count), -(-job.memory // count), -(-job.gpus // count))
-        if job.partition in exclusive:
+        if _is_whole(job, exclusive):
             share = (ends, _ALL, _ALL, _ALL)
         for name in names:
             shares.setdefault(name, []).append(share)

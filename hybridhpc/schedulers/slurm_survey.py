@@ -33,10 +33,12 @@ from hybridhpc.sites.snapshot import Node, QueuedJob, QueueLine, QueuePartition,
 JOB_FIELDS = (
     "JobArrayID", "PriorityLong", "State", "Partition", "NumNodes", "NumCPUs", "tres-alloc", "tres-per-job",
     "tres-per-node", "tres-per-socket", "tres-per-task", "NumTasks", "TimeLimit", "StartTime", "NodeList", "Reason",
+    "OverSubscribe", "Exclusive",
 )  # fmt: skip
 """squeue(1) --Format. tres-alloc is what a pending job asks for, too; without accounting of gres/gpu it has no GPUs.
 
-The first two are each job's own; in a long queue many say the same in all that follows, which is read once.
+The first two are each job's own; in a long queue many say the same in all that follows, which is read once. Of a field
+that it does not know squeue complains and leaves it empty (seen: Exclusive in 22.05 and 24.11).
 """
 
 NODE_FIELDS = (
@@ -58,6 +60,7 @@ _CLOCK = re.compile(r"^Configuration data as of (\d{1,12})$", re.MULTILINE)
 ON_THE_WAY = 10.0
 """Seconds between two clocks that may as well be those which an answer took."""
 _ALL = ("ALL", "")
+_WHOLE = ("NODE", "TOPO")
 
 
 MOST_HOSTS = 20 * MAX_HOSTS
@@ -150,7 +153,7 @@ def _partition(words: dict[str, str], per_cpu: Mebibytes | None) -> QueuePartiti
         default_walltime=parse_limit(words.get("DefaultTime", "")),
         max_nodes=parse_count(words.get("MaxNodes", ""), 0) or None,
         # OverSubscribe=EXCLUSIVE until 25.05 and Exclusive=NODE in 26.05; TOPO gives away whole nodes, too.
-        exclusive=words.get("OverSubscribe") == "EXCLUSIVE" or words.get("Exclusive") in ("NODE", "TOPO"),
+        exclusive=words.get("OverSubscribe") == "EXCLUSIVE" or words.get("Exclusive") in _WHOLE,
         default_memory_per_cpu=own or (None if per_node else per_cpu),
         allowed_accounts=_names(words.get("AllowAccounts", "")),
         allowed_qos=_names(words.get("AllowQos", "")),
@@ -255,8 +258,14 @@ def _line(part: str, text: str, most_hosts: int) -> QueueLine | None:
         node_names=parse_hosts(line["NodeList"], most_hosts),
         reason=line["Reason"],
         tasks=count_indices(part[2:-1]) if pending and part.startswith("_[") else 1,
+        whole=_is_whole(line),
         blocked=pending and is_blocked(line["Reason"]),
     )
+
+
+def _is_whole(line: dict[str, str]) -> bool:
+    """Whether a job gets whole nodes. Until 25.05 OverSubscribe says NO of such jobs alone, in 26.05 of most."""
+    return line["Exclusive"] in _WHOLE if line["Exclusive"] else line["OverSubscribe"] == "NO"
 
 
 def _walltime(text: str) -> Seconds | None:

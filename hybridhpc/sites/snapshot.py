@@ -70,6 +70,8 @@ class QueueLine:
     reason: str = ""
     tasks: int = 1
     """Pending array tasks that this line stands for."""
+    whole: bool = False
+    """It gets whole nodes, whatever it asks for on each."""
     blocked: bool = False
     """Held, dependent or never startable: it takes no place in the plan."""
 

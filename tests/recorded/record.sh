@@ -6,6 +6,7 @@
 # Writes DIRECTORY/VERSION.txt: for each question its exit code, standard output and standard error. Wants a cluster of its own with nothing on it: partition `batch`,
 # nodes dgx1 and dgx2 with gpu:h100:8, the right to drain a node, and cred_expire=5, so that a requeued job soon waits
 # again. Takes about 80 s, for one job has to run into its time limit. Cancels its jobs by their ids.
+# In the recordings that are there, OverSubscribe and Exclusive were added by hand, as 22.05, 24.11 and 26.05 answer them.
 # The questions are those of slurm_survey, slurm_status and slurm.py; a unit test compares them.
 set -eu
 LC_ALL=C TZ=UTC SLURM_TIME_FORMAT=%s SLURM_BITSTR_LEN=0 TERM=dumb
@@ -77,7 +78,7 @@ await TIMEOUT "$timeout"
 sleep 2
 
 echo "recorded by record.sh, jobs:$jobs" >"$into"
-ask survey-jobs squeue --all --local --noheader --Format="JobArrayID:$US,PriorityLong:$US,State:$US,Partition:$US,NumNodes:$US,NumCPUs:$US,tres-alloc:$US,tres-per-job:$US,tres-per-node:$US,tres-per-socket:$US,tres-per-task:$US,NumTasks:$US,TimeLimit:$US,StartTime:$US,NodeList:$US,Reason:$US"
+ask survey-jobs squeue --all --local --noheader --Format="JobArrayID:$US,PriorityLong:$US,State:$US,Partition:$US,NumNodes:$US,NumCPUs:$US,tres-alloc:$US,tres-per-job:$US,tres-per-node:$US,tres-per-socket:$US,tres-per-task:$US,NumTasks:$US,TimeLimit:$US,StartTime:$US,NodeList:$US,Reason:$US,OverSubscribe:$US,Exclusive:$US"
 nodes() { # NAME
     ask "$1" sinfo --local --noheader --Node --Format="NodeHost:$US,Partition:$US,StateLong:$US,CPUsState:$US,Memory:$US,AllocMem:$US,Gres:$US,GresUsed:$US,Features:$US,Available:$US,Time:$US"
 }

@@ -164,6 +164,13 @@ def test_small_jobs_of_an_exclusive_partition_fold_as_whole_nodes():
     assert plan(snapshot("lab", nodes(4), jobs, partitions=exclusive), AT_LIMIT, 0).backlog("gpu") == 10 * HOUR
 
 
+def test_small_jobs_that_want_whole_nodes_take_them():
+    jobs = [pending(str(n), lasts=HOUR, gpus=0, cpus=1, whole=True) for n in range(1, 5)]
+    world = snapshot("lab", nodes(2), jobs)
+    assert start(world, gpus=1, cpus=1) == 2 * HOUR
+    assert plan(world, AT_LIMIT, 0).backlog("gpu") == 2 * HOUR
+
+
 def test_a_backlog_elsewhere_does_not_matter():
     split = (*nodes(2), *nodes(2, prefix="m", partitions=("other",)))
     jobs = [pending(str(n), lasts=HOUR, partition="other") for n in range(1, 30)]

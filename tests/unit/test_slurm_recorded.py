@@ -141,6 +141,7 @@ def test_the_queue(recorded: Recording) -> None:
     assert not blocked & {"evil", "per_task", "again"}
     assert queue["either"].line.partition == "batch,all"
     assert queue["suspended"].line.state is JobState.SUSPENDED
+    assert [name for name, job in queue.items() if job.line.whole] == ["later"]
     assert all(job.line.walltime == 3600 for job in snapshot.jobs)
     runs = [job.line for job in snapshot.jobs if job.line.state is JobState.RUNNING]
     assert runs and all(line.node_names and line.started_at for line in runs)

@@ -177,3 +177,17 @@ def test_jobs_of_which_the_queue_says_the_same_share_one_line_and_others_do_not(
     first, second, array = read(jobs=text + "nonsense\n" + job(JobArrayID="x")).jobs
     assert (first.job_id, second.job_id, second.priority) == ("11", "12", 9)
     assert first.line is second.line and (array.line.tasks, first.line.tasks) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "whole"),
+    [
+        ({"OverSubscribe": "NO", "Exclusive": ""}, True),
+        ({"OverSubscribe": "OK", "Exclusive": ""}, False),
+        ({"OverSubscribe": "NO", "Exclusive": "NO"}, False),
+        ({"OverSubscribe": "NO", "Exclusive": "NODE"}, True),
+        ({"OverSubscribe": "NO", "Exclusive": "USER"}, False),
+    ],
+)
+def test_who_wants_whole_nodes_is_told_by_every_version_in_its_way(said: dict[str, str], whole: bool) -> None:
+    assert read(jobs=job(**said)).jobs[0].line.whole is whole
