@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from hybridhpc.schedulers.slurm_survey import JOB_FIELDS
 from tests.fake_slurm import US, FakeSlurm, ordinary_programs
 from tests.people import HPC, Person
 
@@ -152,21 +153,9 @@ def with_python(well: Setting, script: str) -> None:
 
 def job_ahead(well: Setting) -> None:
     start = str(int(time.time()) + 900)
-    fields = (
-        "7",
-        "RUNNING",
-        "gpu",
-        "1",
-        "1",
-        "1",
-        "cpu=1,mem=1M,node=1",
-        *[""] * 5,
-        "60",
-        start,
-        start,
-        "dgx1",
-        "None",
-    )
+    told = {"JobArrayID": "7", "State": "RUNNING", "Partition": "gpu", "NumNodes": "1", "NumCPUs": "1"}
+    told |= {"tres-alloc": "cpu=1,mem=1M,node=1", "TimeLimit": "60", "StartTime": start, "NodeList": "dgx1"}
+    fields = (told.get(name, "") for name in JOB_FIELDS)
     well.slurm.jobs(US.join((*fields, "")))
 
 
