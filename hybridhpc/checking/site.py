@@ -24,8 +24,8 @@ from hybridhpc.transports import ssh_config
 SLURM_COMMANDS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel")
 _OTHERWISE = "set job_root of {} to a directory of your own"
 _NOT_SHARED = (("/", "tmp"), ("/", "dev", "shm"))
-_AHEAD = 120.0
-"""Seconds by which a site's clock may be ahead before it is said."""
+_OFF = 120.0
+"""Seconds by which a site's clock may differ before it is said."""
 _SMALL_JOB = b"#!/bin/sh\n:\n"
 
 _MENDS = (
@@ -172,11 +172,12 @@ def look_at_jobs(client: Client, site: Site) -> Findings:
 
 
 def look_at_clock(client: Client, site: Site, answer: Snapshot) -> Findings:
-    """Compare clocks: no job of a site can have started in the future."""
-    ahead = max((job.line.started_at or 0.0 for job in answer.jobs), default=0.0) - client.clock()
-    if ahead > _AHEAD:
-        what = f"its clock is at least {ahead:.0f} s ahead of this machine's"
-        yield warning(site.name, what, "set both clocks by NTP (`timedatectl set-ntp true`): times and costs are wrong")
+    """Compare clocks: the controller says what time it is; else no job of a site can have started in the future."""
+    last = max((job.line.started_at or 0.0 for job in answer.jobs), default=0.0) - client.clock()
+    off, least = (answer.ahead, "") if answer.ahead else (max(0.0, last), "at least ")
+    if abs(off) > _OFF:
+        what = f"its clock is {least}{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} this machine's"
+        yield warning(site.name, what, "set both clocks by NTP (`timedatectl set-ntp true`): its logs show other times")
 
 
 def look_at_submission(client: Client, site: Site, answer: Snapshot) -> Findings:

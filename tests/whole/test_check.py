@@ -159,6 +159,11 @@ def job_ahead(well: Setting) -> None:
     well.slurm.jobs(US.join((*fields, "")))
 
 
+def clock_behind(well: Setting) -> None:
+    settings = well.slurm.home / "settings"
+    settings.write_text(f"{settings.read_text()}Configuration data as of {int(time.time()) - 900}\n")
+
+
 def owned_by_another(path: Path) -> None:
     if os.geteuid():
         pytest.skip("only root can give a directory away")
@@ -339,6 +344,7 @@ SEEDS = (
         level="warning",
     ),
     Seed("a clock that is ahead", job_ahead, r"dgx: its clock is at least \d+ s ahead", "NTP", level="warning"),
+    Seed("a clock that is behind", clock_behind, r"dgx: its clock is 9\d\d s behind", "NTP", level="warning"),
     Seed(
         "a job_root that others can change",
         lambda well: well.jobs.chmod(0o777),
