@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hybridhpc.ledger.base import Intent
@@ -74,6 +74,13 @@ class Many:
         call()
         return time.perf_counter() - began
 
+    def _in_turn(self, calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+        seconds: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(rounds):
+            for name, call in calls.items():
+                seconds[name].append(self._timed(call))
+        return {name: statistics.median(times) for name, times in seconds.items()}
+
     def ways(self, count: int, rounds: int) -> dict[str, float]:
         """Return the median seconds in which each way submits so many distinct jobs; they take turns."""
         for number in range(count):
@@ -91,22 +98,19 @@ class Many:
             "hpc over ssh": lambda: self._run(*submit, env=self.over_ssh),
             "psij": lambda: self._run(sys.executable, "-c", PSIJ, str(count)),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(rounds):
-            for name, call in calls.items():
-                seconds[name].append(self._timed(call))
-        return {name: statistics.median(times) for name, times in seconds.items()}
+        return self._in_turn(calls, rounds)
 
     def arrays(self, count: int) -> dict[str, float]:
-        """Return the seconds in which each way submits so many jobs that differ in a parameter."""
+        """Return the median seconds in which each way submits so many jobs that differ in a parameter."""
         (self.scratch / "sweep.yaml").write_text(f"{SWEEP}matrix: {{N: 0-{count - 1}}}\nrun: echo $N\n")
         submit = (self.hpc, "submit", "sweep.yaml", "--where", "onprem/cpu", "--quiet", "--again")
         folder = str(self.scratch / "submitit")
-        return {
-            "hpc": self._timed(lambda: self._run(*submit)),
-            "submitit": self._timed(lambda: self._run(sys.executable, "-c", SUBMITIT, folder, str(count))),
-            "sbatch": self._timed(lambda: self._run(*SBATCH.split(), f"--array=0-{count - 1}", "--wrap", "true")),
+        calls: dict[str, Callable[[], object]] = {
+            "hpc": lambda: self._run(*submit),
+            "submitit": lambda: self._run(sys.executable, "-c", SUBMITIT, folder, str(count)),
+            "sbatch": lambda: self._run(*SBATCH.split(), f"--array=0-{count - 1}", "--wrap", "true"),
         }
+        return self._in_turn(calls, 3)
 
     def different(self, count: int) -> tuple[float, float]:
         """Return the CPU seconds of `hpc plan` over all sites behind ssh: of one file, and of so many.
@@ -213,6 +217,11 @@ def measure(scratch: Path, lab: Path, hpc: str, note: Note) -> None:
         print("no lab is up: many jobs are not measured (`make lab` starts one)")
         return
     many = Many(scratch, lab, hpc)
+    # First: a scheduler remembers what has ended for minutes, and every question about its queue brings that along.
+    arrays = many.arrays(1000)
+    beside = f"submitit map_array {arrays['submitit']:.2f} s, one sbatch --array {arrays['sbatch']:.2f} s"
+    held = arrays["hpc"] <= arrays["submitit"]
+    note("a sweep of 1,000 points", f"{arrays['hpc']:.2f} s", beside, "<= submitit map_array", held)
     for count, rounds in ((100, 5), (1000, 1)):
         ways = many.ways(count, rounds)
         beside = ", ".join(f"{name} {count / seconds:.0f}/s" for name, seconds in ways.items() if "hpc" not in name)
@@ -228,10 +237,6 @@ def measure(scratch: Path, lab: Path, hpc: str, note: Note) -> None:
     beside = f"{empty * 1000:.0f} ms by an empty queue"
     held = full <= empty + 0.15
     note(f"a queue of {VERY_MANY:,} at one of four sites", f"{full * 1000:.0f} ms", beside, "<= 150 ms more", held)
-    arrays = many.arrays(1000)
-    beside = f"submitit map_array {arrays['submitit']:.2f} s, one sbatch --array {arrays['sbatch']:.2f} s"
-    held = arrays["hpc"] <= arrays["submitit"]
-    note("a sweep of 1,000 points", f"{arrays['hpc']:.2f} s", beside, "<= submitit map_array", held)
     squeue, status = many.status(VERY_MANY)
     note(
         f"hpc status of {VERY_MANY:,} jobs",
