@@ -40,7 +40,7 @@ def test_a_frozen_controller_is_told_in_the_same_words_everywhere(lab: Lab, some
     (silent,) = [each for each in json.loads(sites.stdout) if each["site"] == "onprem"]
     said = re.sub(r"\s+", " ", silent["error"])
     assert re.search(r"(squeue|sinfo|scontrol) gave no answer", said)
-    for words in (plan.stderr, submitted.stderr):
+    for words in (plan.stdout, submitted.stdout + submitted.stderr):
         told = re.sub(r"(squeue|sinfo|scontrol)", "X", re.sub(r"\s+", " ", words))
         assert re.sub(r"(squeue|sinfo|scontrol)", "X", said) in told
         assert "is the scheduler alive?" in told

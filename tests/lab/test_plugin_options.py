@@ -79,7 +79,7 @@ def sites(plugin: None, lab: Lab, lab_person: Person) -> Path:
 
 def refusals(answer: subprocess.CompletedProcess[str], code: int = 5) -> str:
     assert answer.returncode == code, answer.stdout
-    return answer.stderr
+    return answer.stdout + answer.stderr
 
 
 def test_a_script_with_options_of_a_plugin_runs_where_the_plugin_is(sites: Path, lab_person: Person) -> None:
