@@ -31,13 +31,7 @@ def command(jobs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     Example: hpc cancel onprem:1234
     """
     client = new_client()
-    tasks = {word: split_task(word) for word in jobs}
-    whole = chosen(client, [word for word, (_, task) in tasks.items() if task is None])
-    for record in {record.name: record for record in whole}.values():
-        _only_one(client, record, jobs, whole)
-    parts = [(chosen(client, [job])[0], task) for job, task in tasks.values() if task is not None]
-    for record, task in parts:
-        check_task(record, task)
+    whole, parts = _meant(client, jobs)
     after = _look_at(client, whole, parts) if dry_run else _cancel(client, whole, parts)
     if as_json:
         show_json([record_json(record, client.clock()) for record in after])
@@ -49,6 +43,18 @@ def command(jobs: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     part_of = ["" for _ in whole] + [f"_{task}" for _, task in parts]
     for part, record in zip(part_of, after, strict=True):
         say(f"{called(record)}{part} {_fate(record, over, dry_run=dry_run)}{state_word(record)}")
+
+
+def _meant(client: Client, words: tuple[str, ...]) -> tuple[tuple[Record, ...], list[Part]]:
+    """Return the jobs that words mean, and the tasks. Raises NotFound, and UsageError for what is not clear."""
+    tasks = {word: split_task(word) for word in words}
+    whole = chosen(client, [word for word, (_, task) in tasks.items() if task is None])
+    for record in {record.name: record for record in whole}.values():
+        _only_one(client, record, words, whole)
+    parts = [(chosen(client, [job])[0], task) for job, task in tasks.values() if task is not None]
+    for record, task in parts:
+        check_task(record, task)
+    return whole, parts
 
 
 def _look_at(client: Client, whole: Sequence[Record], parts: Sequence[Part]) -> tuple[Record, ...]:

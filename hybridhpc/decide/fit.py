@@ -86,26 +86,34 @@ def judge(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> Fit:
 def _spread(spec: JobSpec, candidate: Candidate, snapshot: Snapshot) -> tuple[JobSpec, Candidate]:
     """Share out a job that does not say over how many nodes, as Slurm would: over as many as its totals need."""
     asked, gpus = spec.resources, candidate.gpus
-    options = {name for name, _ in spec.payload.asked} if isinstance(spec.payload, Script) else set()
-    shares_gpus = _OF_EACH.isdisjoint(options)
+    shared = gpus if gpus and not _asks_of_each(spec) else None
     nodes = snapshot.nodes_of(candidate.partition)
     nodes = tuple(node for node in nodes if node.usable) or nodes
-    cpus_there = max((node.cpus for node in nodes), default=0)
-    gpus_there = max((gpus_on(candidate, node) for node in nodes), default=0)
-    needs = [asked.nodes]
-    if (asked.cpus or 0) > cpus_there > 0:
-        needs.append(math.ceil((asked.cpus or 0) * asked.nodes / cpus_there))
-    if shares_gpus and gpus and gpus.count > gpus_there > 0:
-        needs.append(math.ceil(gpus.count * asked.nodes / gpus_there))
-    part = asked.nodes / max(needs)
-    shared = replace(
+    spread = max(
+        asked.nodes,
+        _nodes_for(asked.cpus or 0, asked.nodes, [node.cpus for node in nodes]),
+        _nodes_for(shared.count, asked.nodes, [gpus_on(candidate, node) for node in nodes]) if shared else 0,
+    )
+    part = asked.nodes / spread
+    resources = replace(
         asked,
-        nodes=max(needs),
+        nodes=spread,
         cpus=math.ceil((asked.cpus or 1) * part),
         memory=None if asked.memory is None else Mebibytes(math.ceil(asked.memory * part)),
     )
-    each = replace(gpus, count=math.ceil(gpus.count * part)) if gpus and shares_gpus else gpus
-    return replace(spec, resources=shared), replace(candidate, gpus=each)
+    each = replace(shared, count=math.ceil(shared.count * part)) if shared else gpus
+    return replace(spec, resources=resources), replace(candidate, gpus=each)
+
+
+def _asks_of_each(spec: JobSpec) -> bool:
+    options = {name for name, _ in spec.payload.asked} if isinstance(spec.payload, Script) else set()
+    return not _OF_EACH.isdisjoint(options)
+
+
+def _nodes_for(share: int, nodes: int, there: list[int]) -> int:
+    """Return over how many nodes so much for each of `nodes` goes where the largest node has no more than is there."""
+    largest = max(there, default=0)
+    return math.ceil(share * nodes / largest) if share > largest > 0 else 0
 
 
 def _need(case: Case) -> Need:

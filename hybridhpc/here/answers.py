@@ -61,7 +61,7 @@ def tokens(place: Place) -> dict[str, str]:
 def _live_rows(place: Place) -> list[tuple[Any, ...]]:
     """Select running tasks one by one and pending ones a job at a time (its first pending task stands for them)."""
     return place.db.execute(
-        f"SELECT {TASK_COLUMNS}, COUNT(*), j.name, j.cpus, j.memory, j.gpus, j.gpu_kind, j.walltime, MIN(t.id)"  # noqa: S608
+        f"SELECT {TASK_COLUMNS}, COUNT(*), j.cpus, j.memory, j.gpus, j.gpu_kind, j.walltime, MIN(t.id)"  # noqa: S608
         " FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.state IN ('PENDING', 'RUNNING', 'UNKNOWN')"
         " GROUP BY t.job, CASE t.state WHEN 'PENDING' THEN 0 ELSE t.id END ORDER BY MIN(t.id)"
     ).fetchall()
@@ -70,12 +70,11 @@ def _live_rows(place: Place) -> list[tuple[Any, ...]]:
 def _live(row: tuple[Any, ...], machine: Machine, seen: Outlook) -> dict[str, Any]:
     width = len(Task._fields)
     task = Task(*row[:width])
-    count, name, cpus, memory, gpus, gpu_kind, walltime, _ = row[width:]
+    count, cpus, memory, gpus, gpu_kind, walltime, _ = row[width:]
     pending = task.state == "PENDING"
     reason = seen.reasons.get(task.job, "") if pending else task.reason
     return {
         "id": str(task.job) if pending else task.name,
-        "name": name,
         "state": task.state,
         "reason": reason,
         "cpus": cpus,
@@ -83,7 +82,6 @@ def _live(row: tuple[Any, ...], machine: Machine, seen: Outlook) -> dict[str, An
         "gpus": gpus,
         "gpu_kind": gpu_kind,
         "walltime": walltime,
-        "submitted_at": task.submitted_at,
         "started_at": task.started_at,
         "node": machine.host if task.started_at else "",
         "tasks": count,

@@ -220,6 +220,10 @@ class Scheduler(Protocol):
         """Read what is left for jobs of an account and QOS (None: the person's default); None: no limit is known."""
         ...
 
+    def parse_ceiling(self, answer: CommandResult, account: str | None, qos: str | None) -> Ceiling | None:
+        """Read from the answer to `room_command` what a job may ask for; None: no limit is known."""
+        ...
+
     def plugins_command(self, site: Site) -> Command | None:
         """Ask which options plugins add to what submits; None if this scheduler has no plugins."""
         ...
@@ -234,8 +238,4 @@ class Scheduler(Protocol):
 
     def parse_find(self, answer: CommandResult, token: str) -> tuple[str, ...]:
         """Return the ids of the jobs that carry the token. Raises SchedulerError if it could not be asked."""
-        ...
-
-    def parse_ceiling(self, answer: CommandResult, account: str | None, qos: str | None) -> Ceiling | None:
-        """Read from the answer to `room_command` what a job may ask for; None: no limit is known."""
         ...
