@@ -12,10 +12,10 @@ from hybridhpc.at_once import AtOnce
 from hybridhpc.clock import Clock, now
 from hybridhpc.command import Command
 from hybridhpc.errors import HpcError
-from hybridhpc.ledger.base import SAME_CLOCK, Phase, Record
+from hybridhpc.ledger.base import Phase, Record
 from hybridhpc.model import JobState, JobStatus
 from hybridhpc.probe import run_all
-from hybridhpc.schedulers.base import SAME_MOMENT, Scheduler
+from hybridhpc.schedulers.base import SAME_CLOCK, SAME_MOMENT, Scheduler
 from hybridhpc.schedulers.fold import fold
 from hybridhpc.schedulers.words import stuck
 from hybridhpc.sites.site import InvalidSite, Site

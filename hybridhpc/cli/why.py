@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 MOST_READ = 1024 * 1024
 """Bytes of an output that are read for its last line."""
 MOST_NAMED = 5
-"""ArrayTasks of an array that are named one by one."""
+"""Tasks of an array that are named one by one."""
 LONGEST = 300
 """Characters of it that are shown."""
 

@@ -19,8 +19,6 @@ from hybridhpc.script.plan import Plan
 from hybridhpc.sites.snapshot import PastJob
 from hybridhpc.values import dataclass
 
-SAME_CLOCK = 10.0
-"""Seconds by which two clocks may seem to differ for the time that an answer takes."""
 SWEEP_BYTES = 3
 """Bytes of what is put behind the name of a sweep to make its id; in hexadecimal, after a dash."""
 

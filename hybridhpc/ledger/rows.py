@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hybridhpc.ledger.base import SAME_CLOCK, Intent, Phase, Record
+from hybridhpc.ledger.base import Intent, Phase, Record
 from hybridhpc.model import JobState, JobStatus
+from hybridhpc.schedulers.base import SAME_CLOCK
 from hybridhpc.script.plan_text import parse_resources, render_plan
 from hybridhpc.sites.snapshot import PastJob
 

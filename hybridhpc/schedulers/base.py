@@ -31,6 +31,8 @@ from hybridhpc.sites.site import Site
 from hybridhpc.sites.snapshot import Snapshot, StartEstimate
 from hybridhpc.values import dataclass
 
+SAME_CLOCK = 10.0
+"""Seconds by which two clocks may seem to differ for the time that an answer takes."""
 SAME_MOMENT = 1.5
 """Seconds by which a scheduler may tell the moment of a submission differently: it counts whole ones."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from hybridhpc.command import Command, CommandResult
 from hybridhpc.model import JobState, Mebibytes, Seconds
+from hybridhpc.schedulers.base import SAME_CLOCK
 from hybridhpc.schedulers.lists import MAX_HOSTS, count_indices, parse_hosts
 from hybridhpc.schedulers.slurm_states import is_blocked, job_state, node_powered_down, node_usable
 from hybridhpc.schedulers.slurm_text import (
@@ -57,8 +58,6 @@ _QUIET_TERMINAL = (("TERM", "dumb"),)
 
 _SETTING = re.compile(r"(\w+)\s+= ?(.*)")
 _CLOCK = re.compile(r"^Configuration data as of (\d{1,12})$", re.MULTILINE)
-ON_THE_WAY = 10.0
-"""Seconds between two clocks that may as well be those which an answer took."""
 _ALL = ("ALL", "")
 _WHOLE = ("NODE", "TOPO")
 
@@ -111,7 +110,7 @@ def _ahead(text: str, now: float) -> float:
     """
     match = _CLOCK.search(text)
     ahead = float(match[1]) - now if match else 0.0
-    return ahead if abs(ahead) > ON_THE_WAY else 0.0
+    return ahead if abs(ahead) > SAME_CLOCK else 0.0
 
 
 def _settings(text: str) -> Iterator[tuple[str, str]]:
