@@ -98,12 +98,13 @@ def test_two_agents_at_once_carry_on_an_interrupted_submission_once(
     process.communicate()
     told: list[str] = []
 
-    def look_after() -> None:
-        agent = keeper_of(company, keeper.person.home.parent)
+    def look_after(agent: Keeper) -> None:
         agent.later = INTERRUPTED_FOR + 1
         told.extend(agent.run_pass())
 
-    agents = [threading.Thread(target=look_after) for _ in range(2)]
+    # Made one after the other, since that writes the site files.
+    keepers = [keeper_of(company, keeper.person.home.parent) for _ in range(2)]
+    agents = [threading.Thread(target=look_after, args=(agent,)) for agent in keepers]
     for thread in agents:
         thread.start()
     for thread in agents:
